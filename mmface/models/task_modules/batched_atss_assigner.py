@@ -1,0 +1,167 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""ATSS for a whole batch at once, in fixed shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from mmdet.registry import TASK_UTILS
+from torch import Tensor
+
+# Distances are computed for this many (face, prior) pairs at a time, which bounds the
+# extra memory (a few times 64 MiB) whatever the number of faces.
+_PAIRS_AT_ONCE = 1 << 24
+
+
+class SlotAssignment(NamedTuple):
+    """Candidate slots of every face, and which of them became positives.
+
+    A slot is one candidate prior of one face: S slots a face, level by level, the same
+    number for every face. A prior is positive for at most one face, so that the positive
+    slots of a picture are exactly its positive priors, each once.
+
+    Attributes:
+        prior_index: (B, N, S) index of the candidate among all priors.
+        positive: (B, N, S) whether the slot is a positive.
+        iou: (B, N, S) IoU of the prior and the face.
+    """
+
+    prior_index: Tensor
+    positive: Tensor
+    iou: Tensor
+
+    def gt_inds(self, num_priors: int) -> Tensor:
+        """Give the face of every prior, (B, num_priors): 1-based, 0 for background."""
+        batch, faces, slots = self.prior_index.shape
+        number = torch.arange(1, faces + 1, device=self.positive.device)
+        number = (number[None, :, None] * self.positive).view(batch, faces * slots)
+        out = number.new_zeros(batch, num_priors)
+        return out.scatter_reduce_(1, self.prior_index.flatten(1), number, 'amax')
+
+
+@TASK_UTILS.register_module()
+class BatchedATSSAssigner:
+    """Adaptive training sample selection (arXiv 1912.02424) as SCRFD uses it.
+
+    On each level the ``topk`` priors with the nearest centres are a face's candidates. Those
+    whose IoU reaches the mean plus the standard deviation of all the face's candidates
+    and whose centre passes the inside test become positives; a prior claimed by several
+    faces goes to the one of highest IoU, on a tie to the first. A face may get no prior.
+
+    The numbers are those of the per-image assigner (insightface ``atss_assigner.py``);
+    nothing here depends on the data's values for its shape and nothing waits for the
+    device. Two priors that share a centre tie exactly at the last rank of a level; which of
+    them is taken is up to ``torch.topk`` of the device.
+
+    Args:
+        topk: Candidates per level and face (all priors of a level that has fewer).
+        inside_mode: Inside test, with d the smallest distance of the prior's centre to the
+            sides of the face (negative outside) and s the square root of the face's area:
+
+            * 0: d/s > 0.001 (the default of all published models)
+            * 1: d/s > -0.25
+            * 2: d/s > -0.15
+            * 3: d/s * clip(s/16, 1, 6) > -0.2
+            * 4: d/s * clip(s/16, 0.5, 6) > -0.2
+            * 5: d/s / clip(s/16, 0.5, 3) > -0.2
+
+    Raises:
+        ValueError: If ``inside_mode`` is not one of these.
+    """
+
+    def __init__(self, topk: int = 9, inside_mode: int = 0) -> None:
+        if inside_mode not in range(6):
+            raise ValueError(f'inside_mode must be 0 to 5, got {inside_mode!r}')
+        self.topk = topk
+        self.inside_mode = inside_mode
+
+    @torch.no_grad()
+    def assign(
+        self, priors: Tensor, level_sizes: Sequence[int], gt_bboxes: Tensor, gt_mask: Tensor
+    ) -> SlotAssignment:
+        """Assign priors to the faces of a batch.
+
+        Args:
+            priors: (A, 4) boxes of all levels, xyxy in input pixels.
+            level_sizes: Number of priors of each level; they add up to A.
+            gt_bboxes: (B, N, 4) padded faces, xyxy in input pixels.
+            gt_mask: (B, N) which faces are real.
+
+        Returns:
+            The slots, S = sum over levels of min(topk, priors of the level).
+        """
+        candidates = self.candidates(priors, level_sizes, gt_bboxes)
+        return self.assign_candidates(priors, candidates, gt_bboxes, gt_mask)
+
+    def candidates(self, priors: Tensor, level_sizes: Sequence[int], gt_bboxes: Tensor) -> Tensor:
+        """Find the nearest priors of each level, (B, N, S) indices into ``priors``."""
+        prior_centres = (priors[:, :2] + priors[:, 2:]) / 2
+        gt_centres = ((gt_bboxes[..., :2] + gt_bboxes[..., 2:]) / 2).flatten(0, 1)
+        found = []
+        start = 0
+        for size in level_sizes:
+            level = prior_centres[start : start + size]
+            rows = max(_PAIRS_AT_ONCE // size, 1)
+            nearest = [
+                self._nearest(level, chunk, min(self.topk, size))
+                for chunk in gt_centres.split(rows)
+            ]
+            found.append(torch.cat(nearest) + start)
+            start += size
+        return torch.cat(found, dim=1).unflatten(0, gt_bboxes.shape[:2])
+
+    @staticmethod
+    def _nearest(points: Tensor, centres: Tensor, count: int) -> Tensor:
+        squared = (points[None, :, 0] - centres[:, None, 0]).square_()
+        squared += (points[None, :, 1] - centres[:, None, 1]).square_()
+        # The root is kept although it does not change the order: it makes the same ties
+        # as the reference.
+        return squared.sqrt_().topk(count, dim=1, largest=False).indices
+
+    def assign_candidates(
+        self, priors: Tensor, candidates: Tensor, gt_bboxes: Tensor, gt_mask: Tensor
+    ) -> SlotAssignment:
+        """Decide which of the given candidates are positives; see ``assign``."""
+        boxes = priors[candidates]
+        gts = gt_bboxes[:, :, None]
+        iou = _iou(boxes, gts)
+        threshold = iou.mean(-1, keepdim=True) + iou.std(-1, keepdim=True)
+        positive = (iou >= threshold) & self._inside(boxes, gts) & gt_mask[..., None]
+
+        index = candidates.flatten(1)
+        claim = torch.where(positive, iou, -1).flatten(1)
+        best = claim.new_full((len(claim), len(priors)), -1)
+        best = best.scatter_reduce_(1, index, claim, 'amax')
+        wins = positive & (claim == best.gather(1, index)).view_as(positive)
+
+        faces = wins.shape[1]
+        face = torch.arange(faces, device=wins.device)[None, :, None].expand_as(wins)
+        face = torch.where(wins, face, faces).flatten(1)
+        first = face.new_full((len(face), len(priors)), faces)
+        first = first.scatter_reduce_(1, index, face, 'amin')
+        wins = wins & (face == first.gather(1, index)).view_as(wins)
+        return SlotAssignment(candidates, wins, iou)
+
+    def _inside(self, boxes: Tensor, gts: Tensor) -> Tensor:
+        centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+        sides = torch.cat([centre - gts[..., :2], gts[..., 2:] - centre], dim=-1)
+        width_height = gts[..., 2:] - gts[..., :2]
+        size = width_height.prod(-1).clamp(min=1e-4).sqrt()
+        depth = sides.amin(-1) / size
+        mode = self.inside_mode
+        if mode <= 2:
+            return depth > (0.001, -0.25, -0.15)[mode]
+        if mode == 5:
+            return depth / (size / 16).clamp(0.5, 3) > -0.2
+        return depth * (size / 16).clamp((1, 0.5)[mode - 3], 6) > -0.2
+
+
+def _iou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:
+    """IoU of broadcastable xyxy boxes; the union is at least ``eps``."""
+    top_left = torch.maximum(boxes[..., :2], others[..., :2])
+    bottom_right = torch.minimum(boxes[..., 2:], others[..., 2:])
+    overlap = (bottom_right - top_left).clamp(min=0).prod(-1)
+    areas = [(b[..., 2:] - b[..., :2]).prod(-1) for b in (boxes, others)]
+    return overlap / (areas[0] + areas[1] - overlap).clamp(min=eps)

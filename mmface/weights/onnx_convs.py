@@ -1,0 +1,83 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Read the convolutions of an exported network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+
+class ConvWeights(NamedTuple):
+    """One convolution of an ONNX graph.
+
+    Attributes:
+        weight: (out, in / groups, k, k) float32.
+        bias: (out,) float32 or ``None``.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray | None
+
+
+class OnnxNetwork(NamedTuple):
+    """What a converter needs from an exported network.
+
+    Attributes:
+        convs: The convolutions in execution order. Exporters keep that order while names
+            differ: layers whose batch norm was folded lose theirs, and equal tensors are stored
+            once under the name of the first.
+        factors: The scalar constants the graph multiplies by, in execution order.
+    """
+
+    convs: list[ConvWeights]
+    factors: list[float]
+
+
+def read_onnx(path: str | Path) -> OnnxNetwork:
+    """Read the weights of an ONNX file.
+
+    Args:
+        path: An ``.onnx`` file with its weights inside.
+
+    Returns:
+        Convolutions and factors in execution order.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no ONNX model, or a convolution's weight is no constant.
+        ImportError: If the package ``onnx`` is missing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'no such file: {path}')
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise ImportError(
+            f'reading {path} needs the package "onnx": pip install "mmface[onnx]", or run '
+            'bash build_mmcv.sh'
+        ) from error
+    try:
+        graph = onnx.load(path).graph
+    except Exception as error:  # protobuf raises its own class, which has moved over time
+        raise ValueError(f'{path} is not an ONNX model: {error}') from error
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    convs: list[ConvWeights] = []
+    factors: list[float] = []
+    for node in graph.node:
+        if node.op_type == 'Constant' and node.attribute[0].name == 'value':
+            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        elif node.op_type == 'Identity' and node.input[0] in constants:
+            constants[node.output[0]] = constants[node.input[0]]
+        elif node.op_type == 'Conv':
+            if any(name not in constants for name in node.input[1:]):
+                raise ValueError(f'{path}: the weight of convolution {node.name!r} is no constant')
+            tensors = [np.asarray(constants[name], np.float32) for name in node.input[1:]]
+            convs.append(ConvWeights(tensors[0], tensors[1] if len(tensors) > 1 else None))
+        elif node.op_type == 'Mul':
+            scalars = [constants[name] for name in node.input if name in constants]
+            factors += [float(value.reshape(())) for value in scalars if value.size == 1]
+    return OnnxNetwork(convs, factors)

@@ -1,0 +1,143 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Published SCRFD weights (insightface) under mmface's names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+from mmcv.cnn import Scale
+from torch import Tensor, nn
+
+from mmface.weights.onnx_convs import OnnxNetwork
+
+# The reference keys heads by the text of the stride pair, or "0" when strides share one.
+_LEVELS = {'0': 0, **{f'({stride}, {stride})': level for level, stride in enumerate((8, 16, 32))}}
+_HEAD_KEY = re.compile(
+    r'bbox_head\.(?P<part>cls_stride_convs|stride_cls|stride_reg|stride_kps)'
+    r'\.(?P<level>0|\(\d+, \d+\))\.(?P<rest>.+)'
+)
+_PARTS = {
+    'cls_stride_convs': 'towers',
+    'stride_cls': 'cls_convs',
+    'stride_reg': 'reg_convs',
+    'stride_kps': 'kps_convs',
+}
+# The bins of an integral that no model uses: distribution focal loss is off everywhere.
+UNUSED_KEYS = ('bbox_head.integral.project',)
+
+
+def is_insightface(state_dict: Mapping[str, Tensor]) -> bool:
+    """Whether the keys are those of an SCRFD checkpoint of insightface."""
+    return any(key.startswith('bbox_head.stride_cls.') for key in state_dict)
+
+
+def rename(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the keys of an insightface SCRFD state dict.
+
+    Args:
+        state_dict: Weights with shared or per-stride heads.
+
+    Returns:
+        The same tensors under mmface's names, without ``UNUSED_KEYS``. Keys that are not
+        known stay as they are, so that a comparison with a model reports them.
+    """
+    return {rename_key(key): value for key, value in state_dict.items() if key not in UNUSED_KEYS}
+
+
+def rename_key(key: str) -> str:
+    """Rename one key of an insightface SCRFD state dict."""
+    match = _HEAD_KEY.fullmatch(key)
+    if match and match['level'] in _LEVELS:
+        return f'bbox_head.module.{_PARTS[match["part"]]}.{_LEVELS[match["level"]]}.{match["rest"]}'
+    return re.sub(r'^bbox_head\.scales\.', 'bbox_head.module.scales.', key)
+
+
+def from_onnx(network: OnnxNetwork, model: nn.Module) -> dict[str, Tensor]:
+    """Give an exported network's weights the names of a model.
+
+    Convolutions are matched by execution order. A batch norm that the exporter folded into
+    the convolution before it becomes an identity that only adds the folded bias.
+
+    Args:
+        network: The exported network.
+        model: The mmface model it was exported from; it is run once on a small input.
+
+    Returns:
+        A complete state dict for ``model``.
+
+    Raises:
+        ValueError: If number or shapes of the layers differ; the message lists them.
+    """
+    layers = _execution_order(model)
+    norms = [norm for _, norm in layers if norm and not isinstance(_get(model, norm), nn.BatchNorm2d)]
+    if norms:
+        raise ValueError(
+            f'{len(norms)} norms of the model cannot be folded into convolutions (GroupNorm): only '
+            'exports of BatchNorm models ("_bnkps", "1gbn") can be converted, use the .pth file'
+        )
+    found = [tuple(conv.weight.shape) for conv in network.convs]
+    expected = [tuple(_get(model, conv).weight.shape) for conv, _ in layers]
+    wrong = [
+        f'{layers[i][0]}: expected {expected[i]}, found {found[i]}'
+        for i in range(min(len(found), len(expected)))
+        if found[i] != expected[i]
+    ]
+    if wrong or len(found) != len(expected):
+        raise ValueError(
+            f'the file has {len(found)} convolutions, the model {len(expected)}; '
+            f'{len(wrong)} shapes differ: {"; ".join(wrong[:5])}'
+        )
+    scales = [name for name, module in model.named_modules() if isinstance(module, Scale)]
+    if len(network.factors) != len(scales):
+        raise ValueError(
+            f'the file has {len(network.factors)} scale factors, the model {len(scales)}'
+        )
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    for (conv, norm), weights in zip(layers, network.convs, strict=True):
+        state[f'{conv}.weight'] = torch.from_numpy(weights.weight.copy())
+        channels = len(weights.weight)
+        bias = torch.zeros(channels) if weights.bias is None else torch.from_numpy(weights.bias.copy())
+        if norm is None:
+            state[f'{conv}.bias'] = bias
+            continue
+        state[f'{norm}.bias'] = bias
+        state[f'{norm}.weight'] = torch.ones(channels)
+        state[f'{norm}.running_mean'] = torch.zeros(channels)
+        state[f'{norm}.running_var'] = torch.full((channels,), 1 - _get(model, norm).eps)
+    for name, factor in zip(scales, network.factors, strict=True):
+        state[f'{name}.scale'] = torch.tensor(factor)
+    return state
+
+
+def _get(model: nn.Module, name: str) -> nn.Module:
+    return model.get_submodule(name)
+
+
+@torch.no_grad()
+def _execution_order(model: nn.Module) -> list[tuple[str, str | None]]:
+    """Run the model once and list its convolutions with the norm that follows each."""
+    order: list[tuple[str, str | None]] = []
+
+    def watch(name: str, is_norm: bool) -> nn.modules.module.RemovableHandle:
+        def record(*_: object) -> None:
+            if is_norm:
+                order[-1] = (order[-1][0], name)
+            else:
+                order.append((name, None))
+
+        return model.get_submodule(name).register_forward_hook(record)
+
+    handles = [
+        watch(name, isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)))
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.GroupNorm))
+    ]
+    training = model.training
+    model.eval()
+    model(torch.zeros(1, 3, 64, 64), mode='tensor')
+    model.train(training)
+    for handle in handles:
+        handle.remove()
+    return order

@@ -1,0 +1,187 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""The batched assigner against golden values and a literal per-image one."""
+
+from __future__ import annotations
+
+import resource
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import TASK_UTILS
+from torch import Tensor
+
+from mmface.models import BatchedATSSAssigner
+from mmface.models.task_modules import batched_atss_assigner as module
+
+
+def scrfd_priors(size: int = 640) -> tuple[Tensor, list[int]]:
+    generator = TASK_UTILS.build(
+        dict(
+            type='AnchorGenerator',
+            ratios=[1.0],
+            scales=[1, 2],
+            base_sizes=[16, 64, 256],
+            strides=[8, 16, 32],
+        )
+    )
+    sizes = [(size // stride, size // stride) for stride in (8, 16, 32)]
+    levels = generator.grid_priors(sizes, device='cpu')
+    return torch.cat(levels), [len(level) for level in levels]
+
+
+def pad(gts: list[Tensor], size: int) -> tuple[Tensor, Tensor]:
+    bboxes = torch.zeros(len(gts), size, 4)
+    mask = torch.zeros(len(gts), size, dtype=torch.bool)
+    for row, gt in enumerate(gts):
+        bboxes[row, : len(gt)] = gt
+        mask[row, : len(gt)] = True
+    return bboxes, mask
+
+
+def random_faces(generator: torch.Generator, count: int) -> Tensor:
+    corner = torch.rand(count, 2, generator=generator) * 600
+    side = 4 + torch.rand(count, 2, generator=generator).pow(3) * 250
+    return torch.cat([corner, corner + side], dim=1)
+
+
+def assign_one(
+    priors: Tensor, candidates: Tensor, gts: Tensor, inside_mode: int
+) -> list[int]:
+    """Assign one picture face by face, literally as the paper and reference describe."""
+    owner = [0] * len(priors)
+    owner_iou = [-1.0] * len(priors)
+    for number, (gt, indices) in enumerate(zip(gts, candidates, strict=True), start=1):
+        boxes = priors[indices].double()
+        gt = gt.double()
+        overlap_wh = torch.minimum(boxes[:, 2:], gt[2:]) - torch.maximum(boxes[:, :2], gt[:2])
+        overlap = overlap_wh.clamp(min=0).prod(1)
+        area = (gt[2:] - gt[:2]).prod()
+        iou = overlap / ((boxes[:, 2:] - boxes[:, :2]).prod(1) + area - overlap)
+        threshold = iou.mean() + iou.std()
+        s = float(area.clamp(min=1e-4).sqrt())
+        for index, value, box in zip(indices.tolist(), iou.tolist(), boxes, strict=True):
+            x, y = ((box[:2] + box[2:]) / 2).tolist()
+            d = min(x - gt[0], y - gt[1], gt[2] - x, gt[3] - y).item() / s
+            inside = {
+                0: d > 0.001,
+                1: d > -0.25,
+                2: d > -0.15,
+                3: d * min(max(s / 16, 1), 6) > -0.2,
+                4: d * min(max(s / 16, 0.5), 6) > -0.2,
+                5: d / min(max(s / 16, 0.5), 3) > -0.2,
+            }[inside_mode]
+            if value >= threshold and inside and value > owner_iou[index] + 1e-7:
+                owner[index] = number
+                owner_iou[index] = value
+    return owner
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize('mode', range(6))
+def test_assign__equals_golden(mode, reference_dir):
+    golden = np.load(reference_dir / 'data/scrfd/golden/atss_assign.npz')
+    priors, sizes = scrfd_priors()
+    gts = [torch.from_numpy(golden[f'gt_{case}']) for case in range(3)]
+    bboxes, mask = pad(gts, 64)
+    slots = BatchedATSSAssigner(topk=9, inside_mode=mode).assign(priors, sizes, bboxes, mask)
+    gt_inds = slots.gt_inds(len(priors))
+    for case in range(3):
+        expected = golden[f'gtinds_{case}_mode{mode}']
+        assert (gt_inds[case].numpy() == expected).all()
+        iou = torch.zeros(len(priors)).scatter_reduce(
+            0,
+            slots.prior_index[case].flatten(),
+            (slots.iou[case] * slots.positive[case]).flatten(),
+            'amax',
+        )
+        np.testing.assert_allclose(
+            iou[expected > 0], golden[f'maxov_{case}_mode{mode}'][expected > 0], rtol=1e-6
+        )
+
+
+@pytest.mark.parametrize('mode', range(6))
+def test_assign__equals_literal_per_image_loop(mode):
+    generator = torch.Generator().manual_seed(mode)
+    priors, sizes = scrfd_priors(320)
+    gts = [random_faces(generator, count) / 2 for count in (0, 1, 7, 40)]
+    bboxes, mask = pad(gts, 64)
+    assigner = BatchedATSSAssigner(topk=9, inside_mode=mode)
+    slots = assigner.assign(priors, sizes, bboxes, mask)
+    gt_inds = slots.gt_inds(len(priors))
+    for picture, gt in enumerate(gts):
+        expected = assign_one(priors, slots.prior_index[picture, : len(gt)], gt, mode)
+        assert gt_inds[picture].tolist() == expected
+    assert (gt_inds > 0).any()
+
+
+def test_candidates__are_the_nearest_of_every_level():
+    generator = torch.Generator().manual_seed(0)
+    priors, sizes = scrfd_priors()
+    gts = random_faces(generator, 20)
+    found = BatchedATSSAssigner(topk=9).candidates(priors, sizes, gts[None])[0]
+    centres = (priors[:, :2] + priors[:, 2:]) / 2
+    for gt, indices in zip(gts, found, strict=True):
+        distance = (centres - (gt[:2] + gt[2:]) / 2).norm(dim=1)
+        for rank, level in enumerate(torch.arange(len(priors)).split(sizes)):
+            chosen = distance[indices[9 * rank : 9 * rank + 9]].sort().values
+            torch.testing.assert_close(chosen, distance[level].sort().values[:9])
+
+
+def test_assign__padding_and_other_pictures_change_nothing():
+    generator = torch.Generator().manual_seed(1)
+    priors, sizes = scrfd_priors()
+    gts = [random_faces(generator, 5), random_faces(generator, 30)]
+    assigner = BatchedATSSAssigner()
+    together = assigner.assign(priors, sizes, *pad(gts, 64)).gt_inds(len(priors))
+    for picture, gt in enumerate(gts):
+        alone = assigner.assign(priors, sizes, *pad([gt], len(gt))).gt_inds(len(priors))
+        assert torch.equal(together[picture], alone[0])
+
+
+def test_assign__two_identical_faces_share_nothing():
+    priors, sizes = scrfd_priors()
+    face = torch.tensor([[100.0, 100.0, 150.0, 160.0]])
+    slots = BatchedATSSAssigner().assign(priors, sizes, *pad([face.repeat(2, 1)], 2))
+    assert slots.positive[0, 0].any()
+    assert not slots.positive[0, 1].any()
+
+
+def test_assign__no_face_gives_no_positive():
+    priors, sizes = scrfd_priors()
+    slots = BatchedATSSAssigner().assign(priors, sizes, *pad([torch.zeros(0, 4)], 32))
+    assert not slots.positive.any()
+
+
+def test_assign__level_with_fewer_priors_than_topk():
+    priors, sizes = scrfd_priors(64)
+    assert sizes[-1] == 8
+    gts = torch.tensor([[5.0, 5.0, 60.0, 60.0]])
+    slots = BatchedATSSAssigner(topk=9).assign(priors, sizes, *pad([gts], 4))
+    assert slots.prior_index.shape == (1, 4, 9 + 9 + 8)
+
+
+def test_assign__result_does_not_depend_on_chunks(monkeypatch):
+    generator = torch.Generator().manual_seed(2)
+    priors, sizes = scrfd_priors()
+    padded = pad([random_faces(generator, 50)], 64)
+    whole = BatchedATSSAssigner().assign(priors, sizes, *padded)
+    monkeypatch.setattr(module, '_PAIRS_AT_ONCE', 7 * sizes[0])
+    parts = BatchedATSSAssigner().assign(priors, sizes, *padded)
+    assert torch.equal(whole.positive, parts.positive)
+
+
+def test_assign__thousands_of_faces_need_little_memory():
+    generator = torch.Generator().manual_seed(3)
+    priors, sizes = scrfd_priors()
+    padded = pad([random_faces(generator, 2500)], 4096)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    slots = BatchedATSSAssigner().assign(priors, sizes, *padded)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
+    assert slots.positive.any()
+    assert grown < 0.5, f'{grown:.2f} GiB'
+
+
+def test_init__unknown_inside_mode_is_refused():
+    with pytest.raises(ValueError, match='inside_mode must be 0 to 5'):
+        BatchedATSSAssigner(inside_mode=6)
