@@ -1,10 +1,5 @@
 # SCRFD-10GF: ResNetV1e, GroupNorm head shared by the strides.
-_base_ = [
-    '../_base_/models/scrfd.py',
-    '../_base_/datasets/wider_face.py',
-    '../_base_/schedules/scrfd_640e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = '../_base_/scrfd_wider_face.py'
 model = dict(
     backbone=dict(
         type='ResNetV1e',
@@ -15,3 +10,5 @@ model = dict(
     neck=dict(in_channels=[56, 88, 88, 224], out_channels=56),
     bbox_head=dict(head_module=dict(in_channels=56, feat_channels=80, stacked_convs=3)),
 )
+# Boxes may leave the picture in the ResNet models, as in the reference.
+train_dataloader = dict(dataset=dict(bbox_clip_border=False))

@@ -1,10 +1,5 @@
 # SCRFD-1GF: MobileNetV1, GroupNorm head shared by the strides.
-_base_ = [
-    '../_base_/models/scrfd.py',
-    '../_base_/datasets/wider_face.py',
-    '../_base_/schedules/scrfd_640e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = '../_base_/scrfd_wider_face.py'
 model = dict(
     backbone=dict(
         type='MobileNetV1', stage_blocks=(3, 2, 1, 5), stage_planes=(32, 48, 48, 160, 216, 312)

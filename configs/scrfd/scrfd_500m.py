@@ -1,10 +1,5 @@
 # SCRFD-0.5GF: MobileNetV1, GroupNorm head shared by the strides.
-_base_ = [
-    '../_base_/models/scrfd.py',
-    '../_base_/datasets/wider_face.py',
-    '../_base_/schedules/scrfd_640e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = '../_base_/scrfd_wider_face.py'
 model = dict(
     backbone=dict(
         type='MobileNetV1', stage_blocks=(2, 3, 2, 6), stage_planes=(16, 16, 40, 72, 152, 288)

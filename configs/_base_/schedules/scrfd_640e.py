@@ -21,6 +21,5 @@ param_scheduler = [
 train_cfg = dict(type='ResumableEpochTrainLoop', max_epochs=max_epochs, val_interval=val_interval)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-default_hooks = dict(checkpoint=dict(interval=val_interval))
 # 4 cards x 8 pictures in the reference; `tools/train.py --auto-scale-lr` scales from there.
 auto_scale_lr = dict(enable=False, base_batch_size=32)

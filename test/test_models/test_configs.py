@@ -1,0 +1,83 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Every config loads, builds, trains a step, predicts, and keeps its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+ALL = sorted(
+    str(path.relative_to(CONFIGS)) for path in CONFIGS.glob('*/*.py') if path.parent.name != '_base_'
+)
+
+
+def build(name: str) -> tuple[Config, torch.nn.Module]:
+    cfg = Config.fromfile(CONFIGS / name)
+    init_default_scope(cfg.default_scope)
+    # The test uses small pictures; the published padding would only cost time.
+    cfg.model.data_preprocessor.pad_size = None
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    return cfg, model
+
+
+def batch(size: int = 64, count: int = 2) -> dict:
+    generator = torch.Generator().manual_seed(0)
+    samples = []
+    for _ in range(count):
+        sample = DetDataSample(
+            metainfo=dict(img_shape=(size, size), ori_shape=(size, size), scale_factor=(1.0, 1.0))
+        )
+        box = torch.tensor([[10.0, 12.0, 40.0, 50.0]])
+        keypoints = torch.rand(1, 5, 3, generator=generator) * 30 + 10
+        keypoints[..., 2] = 1
+        sample.gt_instances = InstanceData(
+            bboxes=box, labels=torch.zeros(1, dtype=torch.long), keypoints=keypoints
+        )
+        samples.append(sample)
+    pictures = torch.randint(0, 256, (count, 3, size, size), generator=generator)
+    return dict(inputs=list(pictures.to(torch.uint8)), data_samples=samples)
+
+
+def test_configs__are_found():
+    assert len(ALL) >= 10
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_config__trains_predicts_and_keeps_its_weights(name):
+    cfg, model = build(name)
+    losses = model(**model.data_preprocessor(batch(), training=True), mode='loss')
+    total = sum(sum(value) if isinstance(value, list) else value for value in losses.values())
+    total.backward()
+    assert torch.isfinite(total)
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.requires_grad]
+    used = [gradient for gradient in gradients if gradient is not None]
+    assert used
+    assert all(torch.isfinite(gradient).all() for gradient in used)
+
+    model.eval()
+    with torch.no_grad():
+        inputs = model.data_preprocessor(batch())
+        first = model(**inputs, mode='predict')
+    instances = first[0].pred_instances
+    assert instances.bboxes.shape == (len(instances), 4)
+    if cfg.model.bbox_head.get('num_keypoints'):
+        assert instances.keypoints.shape[1:] == (cfg.model.bbox_head.num_keypoints, 3)
+
+    _, other = build(name)
+    other.load_state_dict(model.state_dict())
+    other.eval()
+    with torch.no_grad():
+        raw = model(inputs['inputs'], mode='tensor')
+        again = other(inputs['inputs'], mode='tensor')
+    for maps, same in zip(raw, again, strict=True):
+        for left, right in zip(maps, same, strict=True):
+            assert torch.equal(left, right)

@@ -1,0 +1,54 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+from __future__ import annotations
+
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+
+from mmface.models import FaceDataPreprocessor
+
+
+def build(**kwargs) -> FaceDataPreprocessor:
+    return FaceDataPreprocessor(mean=[127.5] * 3, std=[128.0] * 3, **kwargs)
+
+
+def picture(height: int, width: int, value: int = 255) -> torch.Tensor:
+    return torch.full((3, height, width), value, dtype=torch.uint8)
+
+
+def test_forward__pads_with_zero_after_normalisation():
+    sample = DetDataSample()
+    out = build(pad_size=(64, 64))(dict(inputs=[picture(40, 50)], data_samples=[sample]))
+    assert out['inputs'].shape == (1, 3, 64, 64)
+    assert (out['inputs'][..., :40, :50] == (255 - 127.5) / 128).all()
+    assert (out['inputs'][..., 40:, :] == 0).all()
+    assert (out['inputs'][..., :, 50:] == 0).all()
+    assert sample.batch_input_shape == (64, 64)
+
+
+def test_forward__swaps_bgr_to_rgb():
+    bgr = picture(32, 32, 0)
+    bgr[0] = 255
+    for swap, channel in ((True, 2), (False, 0)):
+        out = build(bgr_to_rgb=swap)(dict(inputs=[bgr], data_samples=None))['inputs']
+        assert (out[0, channel] > 0.9).all()
+        assert (out[0, 2 - channel] < -0.9).all()
+
+
+def test_forward__stacked_and_padded_ways_give_the_same_pixels():
+    pictures = [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
+    stacked = build()(dict(inputs=pictures, data_samples=None))['inputs']
+    padded = build()(dict(inputs=[*pictures, picture(96, 64)], data_samples=None))['inputs']
+    assert torch.equal(stacked, padded[:2, :, :64])
+
+
+def test_forward__size_grows_to_the_divisor():
+    out = build(pad_size_divisor=32)(
+        dict(inputs=[picture(33, 64), picture(20, 70)], data_samples=None)
+    )
+    assert out['inputs'].shape == (2, 3, 64, 96)
+
+
+def test_forward__picture_larger_than_the_padding_is_refused():
+    with pytest.raises(ValueError, match='does not fit the padded size'):
+        build(pad_size=(64, 64))(dict(inputs=[picture(65, 10)], data_samples=None))

@@ -1,0 +1,163 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Published SCRFD weights give the same numbers in mmface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from mmface.utils.checkpoint import load_checkpoint_file
+from mmface.weights.convert import build_model
+from mmface.weights.onnx_convs import ConvWeights, OnnxNetwork
+from mmface.weights.scrfd import from_onnx, rename_key
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'scrfd'
+FILES = {
+    'scrfd_2.5g_bnkps_official.onnx': 'scrfd_2.5g_bnkps',
+    'scrfd_500m_bnkps.onnx': 'scrfd_500m_bnkps',
+    'scrfd_500m_bnkps_old_export.onnx': 'scrfd_500m_bnkps',
+}
+# A sample of both kinds of heads; the complete tables are checked in test_scrfd_sizes.py.
+NAMES = {
+    'backbone.stem.0.weight': 'backbone.stem.0.weight',
+    'bbox_head.cls_stride_convs.0.1.conv.weight': 'bbox_head.module.towers.0.1.conv.weight',
+    'bbox_head.cls_stride_convs.(16, 16).0.bn.bias': 'bbox_head.module.towers.1.0.bn.bias',
+    'bbox_head.stride_kps.(32, 32).bias': 'bbox_head.module.kps_convs.2.bias',
+    'bbox_head.scales.2.scale': 'bbox_head.module.scales.2.scale',
+}
+
+
+@pytest.mark.parametrize(('theirs', 'ours'), NAMES.items())
+def test_rename_key(theirs, ours):
+    assert rename_key(theirs) == ours
+
+
+def letterbox(path: Path) -> np.ndarray:
+    """Give a picture as normalised (1, 3, 640, 640) RGB, padded with zero."""
+    picture = cv2.imread(str(path))
+    factor = 640 / max(picture.shape[:2])
+    size = (int(picture.shape[1] * factor + 0.5), int(picture.shape[0] * factor + 0.5))
+    canvas = np.full((640, 640, 3), 127.5, np.float32)
+    canvas[: size[1], : size[0]] = cv2.resize(picture, size)
+    return ((canvas[..., ::-1].transpose(2, 0, 1)[None] - 127.5) / 128).astype(np.float32)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(('file', 'name'), FILES.items())
+def test_onnx__converted_maps_equal_onnxruntime_on_real_pictures(
+    file, name, reference_dir, run_tool, tmp_path
+):
+    source = reference_dir / 'data/scrfd/weights' / file
+    target = tmp_path / 'converted.pth'
+    assert name in run_tool('tools/weights/convert.py', source, target).stdout
+    model = build_model(CONFIGS / f'{name}.py').eval()
+    model.load_state_dict(load_checkpoint_file(target)['state_dict'])
+    session = onnxruntime.InferenceSession(str(source), providers=['CPUExecutionProvider'])
+    pictures = sorted((reference_dir / 'data/wider/WIDER_val/images').glob('*/*.jpg'))[::200]
+    assert len(pictures) >= 3
+    for picture in pictures:
+        blob = letterbox(picture)
+        with torch.no_grad():
+            maps = model(torch.from_numpy(blob), mode='tensor')
+        ours = [
+            level.permute(0, 2, 3, 1).reshape(-1, channels)
+            for maps_of_kind, channels in zip(maps, (1, 4, 10), strict=True)
+            for level in maps_of_kind
+        ]
+        ours = [*(level.sigmoid() for level in ours[:3]), *ours[3:]]
+        theirs = session.run(None, {session.get_inputs()[0].name: blob})
+        for left, right in zip(ours, sorted(theirs, key=lambda m: (m.shape[-1], -m.size)), strict=True):
+            right = right.reshape(-1, right.shape[-1])
+            np.testing.assert_allclose(left.numpy(), right, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.reference
+def test_pth__gives_the_same_maps_as_onnx(reference_dir, run_tool, tmp_path):
+    weights = reference_dir / 'data/scrfd/weights'
+    states = []
+    for number, file in enumerate(('scrfd_500m_bnkps_folded.pth', 'scrfd_500m_bnkps.onnx')):
+        target = tmp_path / f'{number}.pth'
+        run_tool(
+            'tools/weights/convert.py',
+            weights / file,
+            target,
+            '--config',
+            CONFIGS / 'scrfd_500m_bnkps.py',
+        )
+        states.append(load_checkpoint_file(target)['state_dict'])
+    assert states[0].keys() == states[1].keys()
+    for key in states[0]:
+        torch.testing.assert_close(states[0][key], states[1][key], rtol=1e-5, atol=1e-6)
+
+
+def insightface_state(name: str) -> dict[str, torch.Tensor]:
+    """Give random weights of a model under the reference's names."""
+    levels = {'0': '(8, 8)', '1': '(16, 16)', '2': '(32, 32)'}
+    parts = {
+        'towers': 'cls_stride_convs',
+        'cls_convs': 'stride_cls',
+        'reg_convs': 'stride_reg',
+        'kps_convs': 'stride_kps',
+    }
+    shared = 'kps' not in name
+    state = {}
+    for key, value in build_model(CONFIGS / f'{name}.py').state_dict().items():
+        words = key.split('.')
+        if words[:2] == ['bbox_head', 'module']:
+            words.pop(1)
+            if words[1] in parts:
+                words[1] = parts[words[1]]
+                words[2] = words[2] if shared else levels[words[2]]
+        state['.'.join(words)] = value
+    state['bbox_head.integral.project'] = torch.arange(9.0)
+    return state
+
+
+@pytest.mark.parametrize('name', ['scrfd_500m', 'scrfd_500m_bnkps'])
+def test_convert__finds_the_model_of_a_checkpoint(name, run_tool, tmp_path):
+    torch.save(dict(state_dict=insightface_state(name)), tmp_path / 'in.pth')
+    done = run_tool('tools/weights/convert.py', tmp_path / 'in.pth', tmp_path / 'out.pth')
+    assert f'of {name}\n' in done.stdout
+    assert 'skipped bbox_head.integral.project' in done.stdout
+    build_model(CONFIGS / f'{name}.py').load_state_dict(
+        load_checkpoint_file(tmp_path / 'out.pth')['state_dict']
+    )
+
+
+def test_convert__partial_file_is_refused_with_its_missing_keys(run_tool, tmp_path):
+    state = insightface_state('scrfd_500m_bnkps')
+    del state['neck.fpn_convs.1.conv.weight']
+    torch.save(dict(state_dict=state), tmp_path / 'in.pth')
+    done = run_tool('tools/weights/convert.py', tmp_path / 'in.pth', tmp_path / 'o.pth', ok=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: ')
+    assert 'neck.fpn_convs.1.conv.weight' in done.stderr
+    assert 'scrfd_500m_bnkps' in done.stderr
+    assert not (tmp_path / 'o.pth').exists()
+
+
+def test_convert__file_that_is_no_model_is_refused(run_tool, tmp_path):
+    (tmp_path / 'in.onnx').write_bytes(b'no model at all')
+    done = run_tool('tools/weights/convert.py', tmp_path / 'in.onnx', tmp_path / 'o.pth', ok=False)
+    assert done.returncode == 2
+    assert 'is not an ONNX model' in done.stderr
+
+
+def test_from_onnx__other_layers_are_listed():
+    model = build_model(CONFIGS / 'scrfd_500m_bnkps.py')
+    network = OnnxNetwork([ConvWeights(np.zeros((7, 3, 3, 3), np.float32), None)], [])
+    with pytest.raises(ValueError, match=r'1 convolutions, the model 60.*found \(7, 3, 3, 3\)'):
+        from_onnx(network, model)
+
+
+def test_from_onnx__group_norm_models_are_refused():
+    model = build_model(CONFIGS / 'scrfd_500m.py')
+    assert any(isinstance(module, nn.GroupNorm) for module in model.modules())
+    with pytest.raises(ValueError, match='GroupNorm'):
+        from_onnx(OnnxNetwork([], []), model)

@@ -1,0 +1,63 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Convert other projects' weights to mmface checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from mmface.utils.cli import main_guard, make_parser
+from mmface.utils.files import whole_file
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    """Convert one file."""
+    parser = make_parser(
+        'Convert published weights to an mmface checkpoint. Reads insightface SCRFD .pth files '
+        '(heads shared by the strides or not) and .onnx exports with batch norms folded. '
+        'The model is recognised by its layers.',
+        'python tools/weights/convert.py scrfd_2.5g_bnkps.onnx weights/scrfd_2.5g_bnkps.pth',
+    )
+    parser.add_argument('source', type=Path, metavar='SRC', help='.pth or .onnx file')
+    parser.add_argument('target', type=Path, metavar='DST', help='checkpoint to write')
+    parser.add_argument('--config', type=Path, help='config the weights must fit (default: find it)')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='unpickle a .pth that holds more than tensors: it can run any code',
+    )
+    args = parser.parse_args()
+
+    from mmface.utils.quiet import import_mmdet_quietly
+
+    import_mmdet_quietly()
+    import torch
+
+    import mmface
+    from mmface.weights.convert import convert
+
+    if args.config is not None and not args.config.is_file():
+        raise FileNotFoundError(f'no such config: {args.config}')
+    # Overlays of a model (other schedules, precisions) have longer names than the model.
+    known = sorted(REPO.glob('configs/*/*.py'), key=lambda path: (len(path.name), path.name))
+    known = [path for path in known if path.parent.name != '_base_']
+    result = convert(args.source, [args.config] if args.config else known, args.trust_checkpoint)
+
+    digest = hashlib.sha256(args.source.read_bytes()).hexdigest()
+    meta = dict(
+        mmface_version=mmface.__version__,
+        config=result.config.stem,
+        source=dict(name=args.source.name, sha256=digest, kind=result.source),
+    )
+    with whole_file(args.target) as tmp:
+        torch.save(dict(meta=meta, state_dict=result.state_dict), tmp)
+    print(f'{args.source}: {result.source} of {result.config.stem}')
+    for key in result.dropped:
+        print(f'skipped {key}: no published model uses it')
+    print(f'wrote {args.target} ({len(result.state_dict)} tensors)')
+
+
+if __name__ == '__main__':
+    main_guard(main)
