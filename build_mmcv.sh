@@ -1,0 +1,244 @@
+#!/usr/bin/env bash
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+#
+# Set up everything mmface needs: a virtual environment, torch, mmengine, mmcv built with its
+# operators for the device at hand, mmdet, and mmface itself (editable, with its development tools).
+# A second run only checks what is there.
+#
+# Usage: bash build_mmcv.sh [options]
+#   --device auto|cpu|cuda|npu  device to build mmcv's operators for (default: auto)
+#   --stack onedl|openmmlab     distributions of the mm packages: the maintained onedl-mmengine,
+#                               onedl-mmcv 2.3.6 and onedl-mmdetection, or the original mmengine
+#                               0.10.7, mmcv 2.1.0 and mmdet 3.3.0 (default: what the environment
+#                               has, else onedl)
+#   --no-torch                  never install torch; fail when it is missing
+#   --python X                  Python to use when it lies in a virtual environment, or to make the
+#                               environment with (default: the active environment, else python3)
+#   --help
+# The environment is the active one or that of --python; when neither is a virtual environment it is
+# .venv (.venv-openmmlab for that stack).
+#
+# torch 2.13.0 is installed when torch is missing; one that is there (2.4 or later) stays. pip's own
+# settings choose its kind; for the small CPU build, for example:
+#   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu bash build_mmcv.sh --device cpu
+#
+# Environment:
+#   MMFACE_CACHE        folder for built wheels (default: ${XDG_CACHE_HOME:-~/.cache}/mmface)
+#   MAX_JOBS            compilers at a time (default: all cores)
+#   MMFACE_MIN_FREE_MB  free disk space asked for (default: by what is still to be installed)
+#
+# Example:
+#   bash build_mmcv.sh --device cpu && . .venv/bin/activate
+set -euo pipefail
+invoked="$PWD"
+here="$(cd "$(dirname "$0")" && pwd)"
+. "$here/tools/setup/_common.sh"
+
+device=auto stack='' with_torch=1 python=''
+while (($#)); do
+  case "$1" in
+    -h | --help) usage; exit 0 ;;
+    --device) device="${2-}"; shift ;;
+    --stack) stack="${2-}"; shift ;;
+    --python) python="${2-}"; shift; [[ -n "$python" ]] || die '--python needs a value' ;;
+    --no-torch) with_torch=0 ;;
+    *) die "unknown option $1: see bash build_mmcv.sh --help" ;;
+  esac
+  shift || die 'the last option needs a value: see bash build_mmcv.sh --help'
+done
+[[ "$device" =~ ^(auto|cpu|cuda|npu)$ ]] || die "--device is auto, cpu, cuda or npu, not '$device'"
+[[ "$stack" =~ ^(|onedl|openmmlab)$ ]] || die "--stack is onedl or openmmlab, not '$stack'"
+[[ "$python" != */* || "$python" == /* ]] || python="$invoked/$python"
+cd "$here"
+
+# ---------------------------------------------------------------- Python and its environment
+python="${python:-$(active_python)}"
+python="$(command -v "${python:-python3}")" ||
+  die 'no python3 found: install Python 3.10 or later, on Debian and Ubuntu with: sudo apt-get install python3'
+found="$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')" || die "$python does not run"
+case "$found" in
+  3.1[0-4]) ;;
+  *) die "$python is Python $found but mmface needs 3.10 to 3.14: name another with --python" ;;
+esac
+in_venv='import sys; sys.exit(sys.prefix == sys.base_prefix)'
+if ! "$python" -c "$in_venv" && [[ "$python" != "${CONDA_PREFIX:-/none}/"* || "${CONDA_DEFAULT_ENV:-base}" == base ]]; then
+  venv=.venv
+  [[ "$stack" != openmmlab ]] || venv=.venv-openmmlab
+  if [[ ! -x "$venv/bin/python" ]]; then
+    "$python" -c 'import venv, ensurepip' 2> /dev/null ||
+      die "Python $found has no venv module: install it, on Debian and Ubuntu with: sudo apt-get install python$found-venv"
+    echo "making the virtual environment $venv"
+    "$python" -m venv "$venv" || die "python -m venv $venv failed: remove $venv and see the message above"
+  fi
+  python="$here/$venv/bin/python"
+fi
+check() { "$python" -B tools/setup/check_env.py "$@"; }
+prefix="$("$python" -c 'import sys; print(sys.prefix)')"
+log="$prefix/mmface-setup.log" stamp="$prefix/mmface-setup.stamp"
+
+# ---------------------------------------------------------------- what is wanted, what is there
+present="$(check --installed mmcv)"
+there=''
+case "$present" in
+  onedl-*) there=onedl ;;
+  ?*) there=openmmlab ;;
+esac
+stack="${stack:-${there:-onedl}}"
+[[ -z "$there" || "$stack" == "$there" ]] ||
+  die "$prefix holds $present, which --stack $stack would overwrite: use another environment (python3 -m venv DIR; --python DIR/bin/python)"
+if [[ "$stack" == onedl ]]; then
+  mmcv=onedl-mmcv==2.3.6
+  packages=('onedl-mmengine>=0.10.12,<0.11' 'onedl-mmdetection>=3.5.1,<4')
+else
+  mmcv=mmcv==2.1.0  # mmdet 3.3.0 refuses 2.2.0
+  packages=(mmengine==0.10.7 mmdet==3.3.0)
+fi
+
+have_cann() { [[ -n "${ASCEND_HOME_PATH:-}${ASCEND_TOOLKIT_HOME:-}" ]]; }
+have_nvcc() { [[ -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" ]] || command -v nvcc > /dev/null; }
+if [[ "$device" == auto ]]; then
+  device=cpu
+  if have_cann && compgen -G '/dev/davinci[0-9]*' > /dev/null; then
+    device=npu
+  elif command -v nvidia-smi > /dev/null && nvidia-smi -L 2> /dev/null | grep -q GPU; then
+    if have_nvcc; then
+      device=cuda
+    else
+      echo 'note: a GPU but no nvcc is here, so the operators are built for the CPU only'
+    fi
+  fi
+fi
+if [[ "$device" == npu ]]; then
+  [[ "$stack" == onedl ]] ||
+    die 'mmcv 2.1.0 does not compile for NPU against torch_npu 2.13: use --stack onedl'
+  have_cann ||
+    die 'CANN was not found (ASCEND_HOME_PATH is not set): install the Ascend CANN toolkit and run: source /usr/local/Ascend/ascend-toolkit/set_env.sh'
+elif [[ "$device" == cuda ]]; then
+  have_nvcc ||
+    die 'nvcc was not found: install the CUDA toolkit of the version torch was built for and set CUDA_HOME, or use --device cpu'
+fi
+
+if [[ -f "$stamp" && "$(< "$stamp")" == "$(check --key --device "$device")" ]] && check --device "$device"; then
+  echo "set up already: $prefix"
+  exit 0
+fi
+
+torch="$(check --installed torch)"
+torch="${torch#torch }"
+if [[ -z "$torch" ]]; then
+  ((with_torch)) ||
+    die "torch is missing in $prefix and --no-torch was given: install torch 2.13.0 (2.4 or later) there, or leave out --no-torch"
+elif ! "$python" -c 'import sys; sys.exit([int(n) for n in sys.argv[1].split(".")[:2]] < [2, 4])' "$torch"; then
+  die "torch $torch in $prefix is older than 2.4: uninstall it and run this again, or use another environment"
+elif [[ "$torch" != 2.13.0* ]]; then
+  echo "note: torch $torch stays; mmface is tested with 2.13.0"
+fi
+
+cache="${MMFACE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mmface}"
+mkdir -p "$cache" 2> /dev/null || die "cannot write to $cache: set MMFACE_CACHE to a folder you may write to"
+cached_wheel() {  # the wheel for exactly this mmcv, torch, Python and device, or nothing
+  compgen -G "$wheels/*.whl" | head -n 1 || true
+}
+need_compiler() {
+  local cxx="${CXX:-c++}" include
+  command -v "${cxx%% *}" > /dev/null ||
+    die "no C++ compiler ($cxx) found: install one, on Debian and Ubuntu with: sudo apt-get install g++"
+  include="$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')"
+  [[ -f "$include/Python.h" ]] ||
+    die "no Python headers (Python.h) in $include: install them, on Debian and Ubuntu with: sudo apt-get install python$found-dev"
+}
+wheels_for() { echo "$cache/wheels/${mmcv/==/-}-torch$1-py$found-$device${TORCH_CUDA_ARCH_LIST:+-${TORCH_CUDA_ARCH_LIST//[^0-9.]/_}}-$(uname -m)"; }
+wheels="$(wheels_for "${torch:-2.13.0*}")"
+[[ -n "$present" || -n "$(cached_wheel)" ]] || need_compiler
+
+free_mb() { df -Pm "$1" | awk 'NR == 2 {print $4}'; }
+need_mb=1500  # without torch an environment takes 1 GB
+if [[ -z "$torch" ]]; then
+  need_mb=3000  # 2 GB with torch for the CPU, and room to unpack
+  [[ "$device" == cpu ]] || need_mb=12000  # the CUDA libraries
+fi
+need_mb="${MMFACE_MIN_FREE_MB:-$need_mb}"
+for place in "$prefix" "$cache" "${TMPDIR:-/tmp}"; do
+  (($(free_mb "$place") >= need_mb)) ||
+    die "$place has $(free_mb "$place") MB of free disk space where $need_mb are needed: free some, or move it with MMFACE_CACHE, TMPDIR or another environment"
+  need_mb="${MMFACE_MIN_FREE_MB:-500}"
+done
+
+# ---------------------------------------------------------------- install
+: > "$log"
+run() {  # text, command...: the output goes to the log, of which the end is shown on failure
+  local start=$SECONDS
+  echo "$1 ..."
+  shift
+  if ! "$@" >> "$log" 2>&1; then
+    tail -n 15 "$log" >&2
+    if tail -n 50 "$log" | grep -qi 'no space left on device'; then
+      die "the disk is full: free some space in $prefix, $cache and ${TMPDIR:-/tmp}, then run this again"
+    fi
+    die "that step failed (the end of $log is above): mend the cause and run this again"
+  fi
+  ((SECONDS - start < 5)) || echo "  took $((SECONDS - start)) s"
+}
+export PIP_DISABLE_PIP_VERSION_CHECK=1 MAX_JOBS="${MAX_JOBS:-$(nproc)}"
+"$python" -m pip --version > /dev/null 2>&1 || run 'installing pip' "$python" -m ensurepip
+# mmcv's setup.py and mmengine's hub import pkg_resources, which setuptools 82 dropped.
+run 'installing build tools' "$python" -m pip install 'setuptools>=77,<82' wheel packaging ninja
+if [[ -z "$torch" ]]; then
+  run 'installing torch 2.13.0 (a large download)' "$python" -m pip install torch==2.13.0
+  torch="$(check --installed torch)"
+  torch="${torch#torch }"
+fi
+constraints="$prefix/mmface-constraints.txt"  # nothing below may bring another torch
+printf 'torch==%s\nsetuptools<82\n' "$torch" > "$constraints"
+extras=onnx,dev
+[[ "$device" != npu ]] || extras+=,npu
+# First, so that missing system libraries of OpenCV show before the compile.
+run 'installing mmface' "$python" -m pip install -c "$constraints" --no-build-isolation -e ".[$extras]"
+check --only-opencv || exit 2
+
+case "$device" in  # mmcv's own switches; a GPU that is not wanted must be hidden from its setup.py
+  cpu) export FORCE_CUDA=0 CUDA_VISIBLE_DEVICES='' ;;
+  cuda) export FORCE_CUDA=1 ;;
+  npu) export FORCE_NPU=1 ;;
+esac
+ops_work() { check --only-ops --device "$device" >> "$log" 2>&1; }
+wheels="$(wheels_for "$torch")"
+install_mmcv() {
+  if [[ -z "$(cached_wheel)" ]]; then
+    need_compiler
+    mkdir -p "$wheels"
+    build="$(mktemp -d "$wheels/build.XXXXXX")"
+    trap 'rm -rf "$build"' EXIT
+    run "fetching the source of $mmcv" "$python" -m pip download --no-deps --no-binary :all: \
+      --no-build-isolation -c "$constraints" -d "$build" "$mmcv"
+    local sdist
+    sdist="$(echo "$build"/*.tar.gz)"
+    echo "compiling mmcv for $device with $MAX_JOBS jobs ..."
+    local start=$SECONDS
+    if ! bash tools/setup/build_wheel.sh --python "$python" "$sdist" "$build" >> "$log" 2>&1; then
+      echo '  the merged sources did not compile here; compiling file by file, which takes ten times as long'
+      run 'compiling' bash tools/setup/build_wheel.sh --plain --python "$python" "$sdist" "$build"
+    fi
+    echo "  took $((SECONDS - start)) s"
+    mv "$build"/*.whl "$wheels/"
+  fi
+  run "installing $mmcv" "$python" -m pip install -c "$constraints" --force-reinstall --no-deps "$(cached_wheel)"
+}
+run "installing ${packages[*]}" "$python" -m pip install -c "$constraints" "${packages[@]}"
+if ! { [[ -n "$present" ]] && ops_work; }; then
+  from_cache="$(cached_wheel)"
+  install_mmcv
+  # Its few dependencies are those of mmengine and mmface but for these.
+  run "installing mmcv's dependencies" "$python" -m pip install -c "$constraints" addict packaging Pillow pyyaml yapf
+  if [[ -n "$from_cache" ]] && ! ops_work; then
+    echo 'note: the cached wheel does not load here, so it is built again'
+    rm -f "$from_cache"
+    install_mmcv
+  fi
+fi
+
+echo
+check --device "$device" || exit 2
+check --key --device "$device" > "$stamp"
+echo "set up: $prefix (wheels are kept in $cache)"
+[[ -n "$(active_python)" ]] || echo "activate it with: . ${prefix#"$here"/}/bin/activate"

@@ -1,0 +1,71 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+# WIDER FACE in the layout that tools/data/prepare_widerface.py makes:
+#   <data_root>/{train,val}/images/<event>/*.jpg, {train,val}/labelv2.txt, val/gt/*.mat
+# Training samples are cut, resized and mirrored as uint8; the model's data_preprocessor
+# normalises and pads them on the device.
+
+# What users change. The tools' --data-path replaces data_root; from a config that inherits this
+# one, set train_dataloader=dict(batch_size=..., num_workers=...) instead.
+data_root = 'data/WIDERFace/'
+image_size = (640, 640)  # width, height
+batch_size = 8  # pictures per card
+num_workers = 2  # processes per card
+
+# SCRFD's sample redistribution (arXiv 2105.04714): crops up to twice the short side.
+crop_choice = [0.3, 0.45, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0]
+
+train_pipeline = [
+    dict(type='SeedSample'),
+    dict(type='LoadFaceImage'),
+    dict(type='LoadFaceAnnotations'),
+    dict(type='RandomSquareCrop', crop_choice=crop_choice),
+    dict(type='FaceResize', scale=image_size, keep_ratio=False),
+    dict(type='FaceFlip', prob=0.5),
+    dict(type='FacePhotometric'),
+    dict(type='PackFaceInputs'),
+]
+# Annotations come after the resizing: ground truth stays in pixels of the picture as stored.
+test_pipeline = [
+    dict(type='LoadFaceImage'),
+    dict(type='FaceResize', scale=image_size, keep_ratio=True),
+    dict(type='LoadFaceAnnotations'),
+    dict(type='PackFaceInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=num_workers,
+    persistent_workers=True,
+    pin_memory=True,
+    sampler=dict(type='EpochIndexSampler', shuffle=True),
+    dataset=dict(
+        type='WiderFaceDataset',
+        data_root=data_root,
+        ann_file='train/labelv2.txt',
+        data_prefix=dict(img_path='train/images/'),
+        # The ResNet models of SCRFD are trained with False.
+        bbox_clip_border=True,
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    # One picture at a time: the padding, which GroupNorm sees, depends on that picture alone.
+    batch_size=1,
+    num_workers=num_workers,
+    persistent_workers=True,
+    pin_memory=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='WiderFaceDataset',
+        data_root=data_root,
+        ann_file='val/labelv2.txt',
+        data_prefix=dict(img_path='val/images/'),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+
+val_evaluator = dict(type='WiderFaceMetric', gt_dir=data_root + 'val/gt')
+test_evaluator = val_evaluator

@@ -1,0 +1,42 @@
+# What every config shares: registered parts, hooks, environment, logging.
+# A schedule (`_base_/schedules/`) brings optim_wrapper, param_scheduler and
+# train_cfg=dict(type='ResumableEpochTrainLoop', max_epochs=...).
+
+# ---- Often modified ----------------------------------------------------------------------
+load_from = None  # weights to start from
+resume = False  # True: go on with the run in work_dir, or with load_from if given
+randomness = dict(seed=None, deterministic=False)  # None: drawn, logged and saved
+# ---- Possibly modified -------------------------------------------------------------------
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    # by_epoch=False and an interval in iterations saves in the middle of epochs too.
+    checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=3),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    buffers=dict(type='BroadcastBuffersHook'),
+    visualization=dict(type='DetVisualizationHook'),
+)
+log_level = 'INFO'
+log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(type='FaceVisualizer', vis_backends=vis_backends)
+# ---- Normally not modified ---------------------------------------------------------------
+default_scope = 'mmdet'
+runner_type = 'FaceRunner'
+custom_imports = dict(
+    imports=[
+        'mmface.models',
+        'mmface.datasets',
+        'mmface.evaluation.metrics',
+        'mmface.engine',
+        'mmface.visualization',
+    ],
+    allow_failed_imports=False,
+)
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    # The backend follows the device: nccl (CUDA), hccl (NPU), gloo (CPU). Seconds.
+    dist_cfg=dict(timeout=1800),
+)

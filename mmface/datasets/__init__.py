@@ -1,0 +1,8 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Data sets, samplers and transforms; importing this registers them."""
+
+from mmface.datasets import transforms
+from mmface.datasets.samplers import EpochIndexSampler
+from mmface.datasets.wider_face import WiderFaceDataset
+
+__all__ = ['EpochIndexSampler', 'WiderFaceDataset', 'transforms']

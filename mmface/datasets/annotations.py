@@ -1,0 +1,303 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Readers of the three text formats that WIDER FACE labels come in.
+
+* ``labelv2`` (SCRFD): ``# path width height``, then a row for each face: ``x1 y1 x2 y2``
+  (4 numbers), ``x1 y1 x2 y2 ignore`` (5) or ``x1 y1 x2 y2`` + 5 x ``x y flag`` (19), perhaps
+  followed by a blur score, which is not used (20).
+* ``bbx_gt`` (official): ``path``, the number of faces, then a row for each face:
+  ``x y w h blur expression illumination invalid occlusion pose``. A face marked invalid is to
+  be ignored. Rows of ``x y w h`` alone are read too.
+* ``retinaface`` (``label.txt``): ``# path``, then ``x y w h`` (4 numbers) or ``x y w h`` +
+  5 x ``x y flag`` (19), perhaps followed by one or two numbers that are not used (20, 21).
+
+Points are left eye, right eye, nose, left and right corner of the mouth, left and right as
+seen in the picture. A point is labelled (weight 1) if its flag is 0 or more, whatever its
+value; ``-1 -1 -1`` is a missing point (weight 0). This is the rule SCRFD was trained with.
+
+Only numpy is needed here. A file of 12,880 pictures is read in well under two seconds:
+one pass over the lines, then whole-column arithmetic.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Lines = list[tuple[int, str]]
+"""Line numbers, from 1, and stripped text of the lines that are not blank."""
+
+REMEDY = 'Correct or remove this line, or make the file again with tools/data/prepare_widerface.py'
+
+
+class FaceAnnotation(NamedTuple):
+    """The faces of one picture, in pixels of the picture as stored.
+
+    Attributes:
+        path: ``event/name.jpg``, below the folder of the pictures.
+        width: Width of the picture, 0 where the format does not say.
+        height: Height of the picture, 0 where the format does not say.
+        bboxes: (n, 4) x1, y1, x2, y2, where x2 = x1 + w (no pixel added or taken away). May
+            leave the picture or have no area, as in the file.
+        keypoints: (n, 5, 3) x, y, weight; -1, -1, 0 where a point is missing.
+        ignore: (n,) true for faces that are neither to be learned nor counted.
+    """
+
+    path: str
+    width: int
+    height: int
+    bboxes: NDArray[np.float32]
+    keypoints: NDArray[np.float32]
+    ignore: NDArray[np.bool_]
+
+
+class _Rows:
+    """The numbers of all face rows of a file, where each came from and whose face it is."""
+
+    def __init__(self, source: str, counts: tuple[int, ...], layout: str) -> None:
+        self.source, self.counts, self.layout = source, frozenset(counts), layout
+        self.values, self.lengths = array('d'), array('l')
+        self.numbers, self.owners = array('l'), array('l')
+
+    def add(self, number: int, line: str, owner: int) -> None:
+        fields = line.split()
+        if len(fields) not in self.counts:
+            raise self.error(number, f'{len(fields)} values: {line[:80]!r}')
+        try:
+            self.values.extend(map(float, fields))
+        except ValueError:
+            raise self.error(number, repr(line[:80])) from None
+        self.lengths.append(len(fields))
+        self.numbers.append(number)
+        self.owners.append(owner)
+
+    def error(self, number: int, found: str) -> ValueError:
+        return _error(self.source, number, self.layout, found)
+
+    def table(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+        """Give the numbers as rows, -1 where a row is short, the length of each and its owner."""
+        values = np.array(self.values)
+        lengths = np.array(self.lengths, dtype=np.int64)
+        ends = lengths.cumsum()
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            row = int(np.searchsorted(ends, bad[0], side='right'))
+            raise self.error(self.numbers[row], f'the value {values[bad[0]]}')
+        table = np.full((len(lengths), max(self.counts)), -1.0)
+        for count in self.counts:
+            rows = np.flatnonzero(lengths == count)
+            table[rows, :count] = values[(ends[rows] - count)[:, None] + np.arange(count)]
+        return table, lengths, np.array(self.owners, dtype=np.int64)
+
+
+def read_annotations(path: str | os.PathLike[str], fmt: str = 'auto') -> list[FaceAnnotation]:
+    """Read a label file.
+
+    Args:
+        path: Name of the file.
+        fmt: ``labelv2``, ``bbx_gt``, ``retinaface`` or ``auto``, which goes by the headers: no
+            ``#`` is ``bbx_gt``, sizes in the headers are ``labelv2`` (as is a file with
+            ``labelv2`` in its name), none are ``retinaface``.
+
+    Returns:
+        One entry for each picture, in the order of the file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a line does not fit the format; names file and line.
+    """
+    if fmt != 'auto' and fmt not in _PARSERS:
+        raise ValueError(f'format {fmt!r} of {path}: expected auto, {", ".join(_PARSERS)}')
+    source, lines = str(path), _read_lines(path)
+    return _PARSERS[_detect(source, lines) if fmt == 'auto' else fmt](source, lines)
+
+
+def read_labelv2(path: str | os.PathLike[str]) -> list[FaceAnnotation]:
+    """Read SCRFD's ``labelv2.txt``; see :func:`read_annotations`."""
+    return read_annotations(path, 'labelv2')
+
+
+def read_bbx_gt(path: str | os.PathLike[str]) -> list[FaceAnnotation]:
+    """Read the official ``wider_face_*_bbx_gt.txt``; see :func:`read_annotations`.
+
+    Pictures without faces come as ``1`` and a row of zeros, in a later release as ``0`` and
+    a row of zeros; ``0`` alone is read as well. The row of zeros is not a face and left out.
+    """
+    return read_annotations(path, 'bbx_gt')
+
+
+def read_retinaface_txt(path: str | os.PathLike[str]) -> list[FaceAnnotation]:
+    """Read RetinaFace's ``label.txt``; see :func:`read_annotations`."""
+    return read_annotations(path, 'retinaface')
+
+
+def read_part(path: str | os.PathLike[str]) -> list[str]:
+    """Read a list of pictures, ``event/name.jpg`` on each line.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the list is empty.
+    """
+    return [line for _, line in _read_lines(path)]
+
+
+def _read_lines(path: str | os.PathLike[str]) -> Lines:
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f'{path} does not exist or is not a file. Check the data path; '
+            'tools/data/prepare_widerface.py makes the folders from the official archives'
+        )
+    # File names need not be UTF-8: surrogates turn into the same bytes when the picture is opened.
+    text = Path(path).read_text(encoding='utf-8-sig', errors='surrogateescape')
+    lines = [(n, line) for n, raw in enumerate(text.split('\n'), 1) if (line := raw.strip())]
+    if not lines:
+        raise ValueError(f'{path} is empty: expected the pictures and their faces')
+    return lines
+
+
+def _error(source: str, number: int, expected: str, found: str, remedy: str = REMEDY) -> ValueError:
+    return ValueError(f'{source}, line {number}: expected {expected}, found {found}. {remedy}')
+
+
+def _header_size(line: str) -> tuple[str, int, int] | None:
+    """Split ``# path width height``; ``None`` if it does not end with a size."""
+    parts = line[1:].strip().rsplit(None, 2)
+    # isdecimal alone would let other digits through; int reads those as well.
+    if len(parts) != 3 or not (parts[1].isdecimal() and parts[2].isdecimal()):
+        return None
+    return parts[0], int(parts[1]), int(parts[2])
+
+
+def _detect(source: str, lines: Lines) -> str:
+    if 'labelv2' in Path(source).name:
+        return 'labelv2'
+    headers = [line for _, line in lines if line[0] == '#']
+    if not headers:
+        return 'bbx_gt'
+    # A labelv2 file with one size forgotten must not pass as the other format, whose boxes
+    # mean something else: the first size found decides, and the reader names the line.
+    return 'labelv2' if any(map(_header_size, headers)) else 'retinaface'
+
+
+def _parse_hashed(
+    source: str, lines: Lines, sized: bool, rows: _Rows
+) -> list[tuple[str, int, int]]:
+    """Fill ``rows`` from lines with ``#`` headers; give path and size of each picture."""
+    heads: list[tuple[str, int, int]] = []
+    header = "'# path width height'" if sized else "'# path'"
+    for number, line in lines:
+        if line[0] != '#':
+            if not heads:
+                raise _error(source, number, f'a header {header} before the first face', line[:80])
+            rows.add(number, line, len(heads) - 1)
+            continue
+        head = _header_size(line) if sized else (line[1:].strip(), 0, 0)
+        if head is None or not head[0]:
+            raise _error(source, number, f'a header {header}', repr(line[:120]))
+        heads.append(head)
+    return heads
+
+
+def _parse_labelv2(source: str, lines: Lines) -> list[FaceAnnotation]:
+    layout = 'x1 y1 x2 y2, perhaps with ignore or 5 x (x y flag) [blur]: 4, 5, 19 or 20 numbers'
+    rows = _Rows(source, (4, 5, 19, 20), layout)
+    heads = _parse_hashed(source, lines, True, rows)
+    table, lengths, owners = rows.table()
+    inverted = np.flatnonzero((table[:, 2:4] < table[:, :2]).any(axis=1))
+    # A stray box without area occurs in real files; many of them are boxes in another form.
+    if inverted.size > 0.1 * len(table):
+        raise _error(
+            source,
+            rows.numbers[inverted[0]],
+            'corners x1 y1 x2 y2 with x2 >= x1 and y2 >= y1',
+            f'{table[inverted[0], :4].tolist()} ({inverted.size} of {len(table)} rows are like it)',
+            "For boxes given as x y w h use the format 'retinaface'",
+        )
+    ignore = (lengths == 5) & (table[:, 4] == 1)
+    table[lengths == 5, 4] = -1
+    return _assemble(heads, owners, table[:, :4], table[:, 4:19], ignore)
+
+
+def _parse_retinaface(source: str, lines: Lines) -> list[FaceAnnotation]:
+    layout = 'x y w h, perhaps with 5 x (x y flag) [blur]: 4, 19, 20 or 21 numbers'
+    rows = _Rows(source, (4, 19, 20, 21), layout)
+    heads = _parse_hashed(source, lines, False, rows)
+    table, _, owners = rows.table()
+    ignore = np.zeros(len(table), dtype=bool)
+    return _assemble(heads, owners, _corners(table), table[:, 4:19], ignore)
+
+
+def _parse_bbx_gt(source: str, lines: Lines) -> list[FaceAnnotation]:
+    layout = (
+        'x y w h blur expression illumination invalid occlusion pose, or x y w h: 10 or 4 numbers'
+    )
+    rows = _Rows(source, (4, 10), layout)
+    heads: list[tuple[str, int, int]] = []
+    at = 0
+    while at < len(lines):
+        number, path = lines[at]
+        if _is_numeric(path):
+            raise _error(source, number, 'the path of the next picture', repr(path[:80]))
+        if at + 1 == len(lines) or not lines[at + 1][1].isdecimal():
+            found = 'the end of the file' if at + 1 == len(lines) else repr(lines[at + 1][1][:80])
+            raise _error(source, number + 1, f'the number of faces of {path}', found)
+        count = int(lines[at + 1][1])
+        faces = lines[at + 2 : at + 2 + count]
+        if len(faces) < count:
+            raise _error(source, number, f'{count} faces of {path}', f'{len(faces)} until the end')
+        for face_number, line in faces:
+            rows.add(face_number, line, len(heads))
+        at += 2 + count
+        if count == 0 and at < len(lines) and _is_numeric(lines[at][1]):
+            at += 1
+        heads.append((path, 0, 0))
+    table, lengths, owners = rows.table()
+    face = (table[:, :4] != 0).any(axis=1)
+    ignore = (lengths == 10) & (table[:, 7] == 1)
+    missing = np.full((int(face.sum()), 15), -1.0)
+    return _assemble(heads, owners[face], _corners(table[face]), missing, ignore[face])
+
+
+def _is_numeric(line: str) -> bool:
+    try:
+        float(line.split()[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _corners(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn x, y, w, h in the first four columns into x1, y1, x2, y2."""
+    return np.concatenate([table[:, :2], table[:, :2] + table[:, 2:4]], axis=1)
+
+
+def _assemble(
+    heads: list[tuple[str, int, int]],
+    owners: NDArray[np.int64],
+    boxes: NDArray[np.float64],
+    points: NDArray[np.float64],
+    ignore: NDArray[np.bool_],
+) -> list[FaceAnnotation]:
+    """Deal out the rows to the pictures; ``owners`` (n,) ascends, ``points`` is (n, 15)."""
+    keypoints = points.reshape(-1, 5, 3).astype(np.float32)
+    labelled = keypoints[..., 2] >= 0
+    keypoints[~labelled] = -1
+    keypoints[..., 2] = labelled
+    corners = boxes.astype(np.float32)
+    ends = np.bincount(owners, minlength=len(heads)).cumsum().tolist()
+    return [
+        FaceAnnotation(*head, corners[start:end], keypoints[start:end], ignore[start:end])
+        for head, start, end in zip(heads, [0, *ends], ends, strict=False)
+    ]
+
+
+_PARSERS: dict[str, Callable[[str, Lines], list[FaceAnnotation]]] = {
+    'labelv2': _parse_labelv2,
+    'bbx_gt': _parse_bbx_gt,
+    'retinaface': _parse_retinaface,
+}

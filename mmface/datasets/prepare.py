@@ -1,0 +1,314 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Bring WIDER FACE, in whatever layout, into the one that all configs read.
+
+The canonical layout is ``{train,val}/images/<event>/*.jpg``, ``{train,val}/labelv2.txt``
+and ``val/gt/wider_{face,easy,medium,hard}_val.mat``. :class:`Preparation` first finds and
+checks everything; only :meth:`Preparation.write` touches the output folder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from mmface.datasets.annotations import FaceAnnotation, read_part
+from mmface.datasets.prepare_labels import (
+    KINDS,
+    MAT_NAMES,
+    keep_pictures,
+    kind_of,
+    labelv2_text,
+    mat_name,
+    read_labels,
+    read_mat_faces,
+)
+from mmface.datasets.prepare_sources import PICTURE_SUFFIXES, SourceFile, is_safe, scan
+from mmface.utils.files import write_text
+
+SPLITS = ('train', 'val')
+"""Names of the splits; the official test split has no labels."""
+
+
+@dataclass
+class Split:
+    """What is known about one split.
+
+    Attributes:
+        name: ``train`` or ``val``.
+        kind: Kind of its label file, see :data:`mmface.datasets.prepare_labels.KINDS`.
+        labels: Its label file.
+        official: The official text, if there is one.
+        faces: Labels by ``event/name.jpg``.
+        pictures: The listed pictures that were found.
+        sizes: Width and height of them, pixels.
+        unlisted: Number of pictures of this split that no label file names.
+        problems: What is wrong with listed pictures, ``event/name.jpg: reason``.
+    """
+
+    name: str
+    kind: str
+    labels: SourceFile
+    official: SourceFile | None = None
+    faces: dict[str, FaceAnnotation] = field(default_factory=dict)
+    pictures: dict[str, SourceFile] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    unlisted: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def landmarks(self) -> int:
+        """Number of faces with at least one landmark."""
+        return sum(int((f.keypoints[..., 2] > 0).any(axis=1).sum()) for f in self.faces.values())
+
+
+class Preparation:
+    """Finds the parts of a data set and writes them to the canonical layout.
+
+    Use as a context manager: it keeps archives open.
+
+    Args:
+        sources: Folders, zip archives or single label files, in any layout.
+        out: Folder to make.
+        part: A file with lines ``event/name.jpg``; the rest is left out.
+        progress: Whether to show progress bars.
+
+    Attributes:
+        splits: What was found, for the splits with both pictures and labels.
+        ground_truth: The ``.mat`` files by canonical name.
+        notes: What the user should know.
+
+    Raises:
+        FileNotFoundError: If a source does not exist.
+        ValueError: If labels cannot be read or do not belong to the pictures.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Path],
+        out: Path,
+        part: Path | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.out = out
+        self.progress = progress
+        self.part = None if part is None else set(read_part(part))
+        self.splits: list[Split] = []
+        self.ground_truth: dict[str, SourceFile] = {}
+        self.notes: list[str] = []
+        self._stack = ExitStack()
+        try:
+            files = scan(sources, out, self._stack)
+            self._pictures: dict[str, list[SourceFile]] = {}
+            for file in files:
+                if file.name.lower().endswith(PICTURE_SUFFIXES) and len(file.parts) > 1:
+                    self._pictures.setdefault('/'.join(file.parts[-2:]), []).append(file)
+            self._by_name: dict[str, list[str]] = {}
+            for key in self._pictures:
+                self._by_name.setdefault(key.partition('/')[2], []).append(key)
+            if not self._pictures:
+                names = ', '.join(map(str, sources))
+                raise ValueError(f'no pictures <event>/<name>.jpg found in {names}')
+            for name in SPLITS:
+                self._find_split(name, files)
+            self._find_ground_truth(files)
+            self._check_part(part)
+            self._measure()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> Preparation:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def _find_split(self, name: str, files: Sequence[SourceFile]) -> None:
+        """Take the best label file of a split and look for its pictures."""
+        labels: dict[str, list[SourceFile]] = {}
+        for file in files:
+            kind = kind_of(file.name)
+            if kind and file.split() == name:
+                labels.setdefault(kind, []).append(file)
+        kind = next((kind for kind in KINDS[name] if kind in labels), None)
+        seen = [key for key, some in self._pictures.items() if _of_split(some, name)]
+        if kind is None:
+            if seen:
+                raise ValueError(
+                    f'found {len(seen)} pictures of {name} but no labels for them: add '
+                    f'wider_face_split.zip, or a labelv2.txt in a folder named {name}'
+                )
+            return
+        split = Split(name, kind, _only(labels[kind]))
+        if 'bbx_gt' in labels:
+            split.official = _only(labels['bbx_gt'])
+        for face in read_labels(self._local(split.labels), kind):
+            key = self._key(face.path, split.labels)
+            if self.part is None or key in self.part:
+                split.faces[key] = face
+        for key in split.faces:
+            candidates = self._pictures.get(key, [])
+            own = [c for c in candidates if c.split(folders_only=2) in (name, None)]
+            # What lies in a folder of this name goes before what lies anywhere else.
+            own.sort(key=lambda c: c.split(folders_only=2) is None)
+            if own:
+                split.pictures[key] = own[0]
+            else:
+                split.problems.append(f'{key}: missing')
+        split.unlisted = sum(key not in split.faces for key in seen)
+        if split.pictures:
+            self.splits.append(split)
+        elif split.faces:
+            self.notes.append(f'{name}: {split.labels} has labels, but there are no pictures')
+
+    def _key(self, path: str, labels: SourceFile) -> str:
+        """Canonical ``event/name.jpg`` of a path found in a label file."""
+        parts = tuple(path.split('/'))
+        if len(parts) == 1 and is_safe(parts):  # only a name: whose folder?
+            found = self._by_name.get(path, [])
+            if len(found) == 1:
+                return found[0]
+        if len(parts) < 2 or not is_safe(parts):
+            raise ValueError(f'{labels}: expected event/name.jpg, found {path[:120]!r}')
+        return '/'.join(parts[-2:])
+
+    def _find_ground_truth(self, files: Sequence[SourceFile]) -> None:
+        """Take the ``.mat`` files from the folder that has most of them."""
+        folders: dict[str, dict[str, SourceFile]] = {}
+        for file in files:
+            name = mat_name(file.name)
+            if name:
+                folders.setdefault(str(Path(str(file)).parent), {})[name] = file
+        for folder in sorted(folders.values(), key=len, reverse=True):
+            self.ground_truth = {**folder, **self.ground_truth}
+        missing = [name for name in MAT_NAMES if name not in self.ground_truth]
+        if any(split.name == 'val' for split in self.splits) and missing:
+            self.notes.append(
+                f'no {", ".join(missing)}: without them WIDER FACE AP cannot be computed; '
+                'they are in the official eval_tools.zip'
+            )
+
+    def _check_part(self, part: Path | None) -> None:
+        if self.part is None:
+            return
+        known = {key for split in self.splits for key in split.faces}
+        unknown = sorted(self.part - known)
+        if unknown:
+            raise ValueError(
+                f'{part} names {len(unknown)} pictures that no label file lists or whose split '
+                f'has no pictures, such as {unknown[0]!r}'
+            )
+
+    def _measure(self) -> None:
+        """Read the size of every picture and compare it with the labels."""
+        total = sum(len(split.pictures) for split in self.splits)
+        with tqdm(total=total, desc='checking', disable=not self.progress) as bar:
+            for split in self.splits:
+                for key, file in split.pictures.items():
+                    bar.update()
+                    try:
+                        with file.open() as handle, Image.open(handle) as picture:
+                            split.sizes[key] = picture.size
+                    except (UnidentifiedImageError, OSError, ValueError, EOFError):
+                        split.problems.append(f'{key}: {file} is not a readable picture')
+                        continue
+                    stated = (split.faces[key].width, split.faces[key].height)
+                    if stated != (0, 0) and stated != split.sizes[key]:
+                        split.problems.append(
+                            f'{key}: is {split.sizes[key]}, but its labels are for {stated}'
+                        )
+        val = next((split for split in self.splits if split.name == 'val'), None)
+        if val is not None and MAT_NAMES[0] in self.ground_truth:
+            mat = self.ground_truth[MAT_NAMES[0]]
+            known = {face.path.rpartition('.')[0] for face in read_mat_faces(self._local(mat))}
+            strange = [key for key in val.faces if key.rpartition('.')[0] not in known]
+            val.problems += [f'{key}: not in {mat}' for key in strange]
+
+    def _local(self, file: SourceFile) -> Path:
+        """A file of this name on disk: parsers want one."""
+        if file.member is None:
+            return file.path
+        folder = Path(self._stack.enter_context(TemporaryDirectory(prefix='mmface_')))
+        file.place(folder / file.name, copy=True)
+        return folder / file.name
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that keeps the data from being used."""
+        return [f'{split.name}: {text}' for split in self.splits for text in split.problems]
+
+    def write(self, copy: bool = False) -> None:
+        """Write the canonical layout.
+
+        Args:
+            copy: Copy pictures also where a link would do.
+
+        Raises:
+            ValueError: If there are problems, or files with other content are in the way.
+        """
+        if self.problems:
+            raise ValueError(f'{len(self.problems)} problems, first: {self.problems[0]}')
+        total = sum(len(split.pictures) for split in self.splits)
+        with tqdm(total=total, desc='writing', disable=not self.progress) as bar:
+            for split in self.splits:
+                folder = self.out / split.name
+                for key, file in split.pictures.items():
+                    file.place(folder / 'images' / key, copy)
+                    bar.update()
+                self._write_labels(split, folder)
+        if any(split.name == 'val' for split in self.splits):
+            for name, file in self.ground_truth.items():
+                file.place(self.out / 'val' / 'gt' / name, copy=True)
+
+    def _write_labels(self, split: Split, folder: Path) -> None:
+        same_names = all(key == face.path for key, face in split.faces.items())
+        if split.official is not None:
+            text = _decode(split.official.read_bytes())
+            keys = (
+                {face.path for face in split.faces.values()}
+                if split.kind == 'bbx_gt'
+                else set(split.faces)
+            )
+            _write_new(
+                folder / f'wider_face_{split.name}_bbx_gt.txt',
+                text if self.part is None else keep_pictures(text, keys),
+            )
+        if split.kind == 'labelv2' and same_names:
+            text = _decode(split.labels.read_bytes())
+            text = text if self.part is None else keep_pictures(text, split.faces)
+        else:
+            text = labelv2_text(split.faces, split.sizes, split.name)
+        _write_new(folder / 'labelv2.txt', text)
+
+
+def _of_split(files: Sequence[SourceFile], name: str) -> bool:
+    return any(file.split(folders_only=2) == name for file in files)
+
+
+def _only(files: Sequence[SourceFile]) -> SourceFile:
+    """The only one of several label files of a kind; copies of it do not count."""
+    if len(files) > 1 and len({file.read_bytes() for file in files}) > 1:
+        names = ', '.join(map(str, files))
+        raise ValueError(f'several different label files: {names}; leave out all but one')
+    return files[0]
+
+
+def _decode(raw: bytes) -> str:
+    return re.sub('\r\n?', '\n', raw.decode('utf-8', 'surrogateescape').lstrip('\ufeff'))
+
+
+def _write_new(target: Path, text: str) -> None:
+    if target.exists():
+        if target.read_bytes().replace(b'\r\n', b'\n') == text.encode('utf-8', 'surrogateescape'):
+            return
+        raise ValueError(
+            f'{target} exists with other content: remove it, or name another folder with --out'
+        )
+    write_text(target, text)

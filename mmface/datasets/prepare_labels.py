@@ -1,0 +1,179 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Read labels of any kind for :mod:`mmface.datasets.prepare` and write labelv2."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import loadmat
+
+from mmface.datasets.annotations import FaceAnnotation, read_annotations
+
+# Best first. For training what has landmarks comes first; for validation what has every
+# picture (the JSON files in circulation leave out pictures without faces).
+KINDS = {
+    'train': ('labelv2', 'retinaface', 'coco', 'bbx_gt'),
+    'val': ('labelv2', 'bbx_gt', 'retinaface', 'mat', 'coco'),
+}
+_STARTS_WITH_NUMBER = re.compile(r'[-+]?(\d*\.?\d+|\d+\.)([eE][-+]?\d+)?(\s|$)')
+MAT_NAMES = tuple(f'wider_{name}_val.mat' for name in ('face', 'easy', 'medium', 'hard'))
+
+
+def kind_of(name: str) -> str | None:
+    """Kind of a label file by its name: a key of :data:`KINDS`, or None."""
+    name = name.lower()
+    patterns = {
+        'labelv2': r'labelv2.*\.txt',
+        'retinaface': r'label\.txt',
+        'coco': r'.*(train|val).*\.json',
+        'bbx_gt': r'.*bbx_gt.*\.txt',
+        'mat': r'(wider_)?(face_)?val\.mat',
+    }
+    return next((kind for kind, p in patterns.items() if re.fullmatch(p, name)), None)
+
+
+def mat_name(name: str) -> str | None:
+    """Canonical name of a ground truth file, or None: ``val.mat`` is the one of all faces."""
+    match = re.fullmatch(r'(?:wider_)?(face_|easy_|medium_|hard_)?val\.mat', name.lower())
+    return f'wider_{match[1] or "face_"}val.mat' if match else None
+
+
+def read_labels(path: Path, kind: str) -> list[FaceAnnotation]:
+    """Read a label file of any kind.
+
+    Raises:
+        ValueError: If the file does not fit its kind; names the file.
+    """
+    readers: dict[str, Callable[[Path], list[FaceAnnotation]]] = {
+        'mat': read_mat_faces,
+        'coco': read_coco_faces,
+    }
+    return readers[kind](path) if kind in readers else read_annotations(path, kind)
+
+
+def read_mat_faces(path: Path) -> list[FaceAnnotation]:
+    """Read boxes from an official ``.mat`` file; pictures are taken to be ``.jpg``.
+
+    Raises:
+        ValueError: If the file is not of that structure.
+    """
+    try:
+        mat = loadmat(path)
+        events, names = mat['event_list'], mat['file_list']
+        boxes, invalid = mat['face_bbx_list'], mat.get('invalid_label_list')
+        faces = []
+        for e, (event,) in enumerate(events):
+            for i, (name,) in enumerate(names[e, 0]):
+                box = boxes[e, 0][i, 0].astype(np.float32).reshape(-1, 4)
+                box[:, 2:] += box[:, :2]
+                flags = invalid[e, 0][i, 0].ravel() == 1 if invalid is not None else False
+                real = (box != 0).any(axis=1)
+                ignore = np.broadcast_to(flags, len(box))[real]
+                faces.append(_annotation(f'{event[0]}/{name[0]}.jpg', box[real], None, ignore))
+    except (ValueError, KeyError, IndexError, TypeError, NotImplementedError) as error:
+        raise ValueError(
+            f'{path}: expected a WIDER FACE ground truth file with event_list, file_list and '
+            f'face_bbx_list, found something else ({type(error).__name__}: {error}). '
+            'Take the .mat files from the official eval_tools.zip'
+        ) from None
+    return faces
+
+
+def read_coco_faces(path: Path) -> list[FaceAnnotation]:
+    """Read a COCO-style JSON file: ``bbox`` x, y, w, h and ``keypoints`` 5 x (x, y, v).
+
+    A point is labelled where v > 0. ``iscrowd`` and ``ignore`` boxes are to be ignored.
+
+    Raises:
+        ValueError: If the file is not of that structure.
+    """
+    try:
+        table = json.loads(path.read_text(encoding='utf-8'))
+        rows: dict[object, list[dict]] = {image['id']: [] for image in table['images']}
+        for row in table['annotations']:
+            rows[row['image_id']].append(row)
+        faces = []
+        for image in table['images']:
+            own = rows[image['id']]
+            box = np.array([r['bbox'] for r in own], np.float32).reshape(-1, 4)
+            box[:, 2:] += box[:, :2]
+            points = [r.get('keypoints') or [0] * 15 for r in own]
+            keypoints = np.array(points, np.float32).reshape(-1, 5, 3)
+            labelled = keypoints[..., 2] > 0
+            keypoints[~labelled] = -1
+            keypoints[..., 2] = labelled
+            ignore = np.array([bool(r.get('iscrowd') or r.get('ignore')) for r in own], bool)
+            size = (int(image.get('width', 0)), int(image.get('height', 0)))
+            faces.append(_annotation(image['file_name'], box, keypoints, ignore, size))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f'{path}: expected COCO-style JSON with images (id, file_name) and annotations '
+            '(image_id, bbox, keypoints 5 x (x, y, v)), found something else '
+            f'({type(error).__name__}: {error}). Leave it out or give another label file'
+        ) from None
+    return faces
+
+
+def _annotation(
+    path: str,
+    boxes: NDArray[np.float32],
+    keypoints: NDArray[np.float32] | None,
+    ignore: NDArray[np.bool_],
+    size: tuple[int, int] = (0, 0),
+) -> FaceAnnotation:
+    if keypoints is None:
+        keypoints = np.full((len(boxes), 5, 3), -1, np.float32)
+        keypoints[..., 2] = 0
+    return FaceAnnotation(path, *size, boxes, keypoints, ignore)
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else f'{value:.5f}'
+
+
+def labelv2_text(
+    faces: Mapping[str, FaceAnnotation], sizes: Mapping[str, tuple[int, int]], split: str
+) -> str:
+    """Text of a labelv2 file.
+
+    Validation rows have four numbers. Training rows have 19, or, in a file without any
+    landmark and for faces to ignore, five: the last one is 1 for a face to ignore. Boxes
+    without area are left out, as in the published files.
+
+    Args:
+        faces: The faces by ``event/name.jpg``.
+        sizes: Width and height of each picture, pixels.
+        split: ``train`` or ``val``.
+    """
+    lines = []
+    with_points = any((face.keypoints[..., 2] > 0).any() for face in faces.values())
+    for key, face in faces.items():
+        lines.append(f'# {key} {sizes[key][0]} {sizes[key][1]}')
+        for box, points, ignore in zip(face.bboxes, face.keypoints, face.ignore, strict=True):
+            if (box[2:] <= box[:2]).any():
+                continue
+            row = list(map(_number, box))
+            if split == 'train' and with_points and not ignore:
+                shown = np.where(points[:, 2:] > 0, points, -1)
+                row += [f'{v:.5f}' for v in shown.ravel()]
+            elif split == 'train':
+                row.append(str(int(ignore)))
+            lines.append(' '.join(row))
+    return '\n'.join(lines) + '\n'
+
+
+def keep_pictures(text: str, keys: Collection[str]) -> str:
+    """Restrict a label text of any format to some pictures, the rest word for word."""
+    kept, keep = [], False
+    for line in text.splitlines(keepends=True):
+        head = line.strip(' #\r\n')
+        if head and not _STARTS_WITH_NUMBER.match(head):  # the path of the next picture
+            keep = head in keys or re.sub(r'(\s+\d+){2}$', '', head) in keys
+        if keep:
+            kept.append(line)
+    return ''.join(kept)

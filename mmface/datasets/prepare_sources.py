@@ -1,0 +1,206 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Find the files of a data set in folders and zip archives, wherever they lie."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from filecmp import cmp
+from pathlib import Path
+from typing import IO
+
+from mmface.utils.files import whole_file
+
+PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png')
+_WANTED = (*PICTURE_SUFFIXES, '.txt', '.mat', '.json')
+_ARCHIVES = re.compile(r'\.(tar|tgz|tar\.\w+|rar|7z)$')
+_CHUNK = 1 << 20
+
+
+def is_safe(parts: Sequence[str]) -> bool:
+    """Whether path components stay inside of the folder they are joined to, on any system."""
+    return bool(parts) and not any(
+        part in ('', '.', '..') or re.search(r'[\\:\0]', part) for part in parts
+    )
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file in a folder, or a member of an archive.
+
+    Attributes:
+        path: The file, or the archive.
+        parts: Its path below the source, the name of the source first; says what it is.
+        archive: The open archive, or None.
+        member: The member of the archive.
+    """
+
+    path: Path
+    parts: tuple[str, ...]
+    archive: zipfile.ZipFile | None = None
+    member: zipfile.ZipInfo | None = None
+
+    def __str__(self) -> str:
+        return f'{self.path}/{self.member.filename}' if self.member else str(self.path)
+
+    @property
+    def name(self) -> str:
+        """Last component of the path."""
+        return self.parts[-1]
+
+    def open(self) -> IO[bytes]:
+        """Open for reading."""
+        if self.archive is not None and self.member is not None:
+            return self.archive.open(self.member)
+        return self.path.open('rb')
+
+    def read_bytes(self) -> bytes:
+        """Read the whole file."""
+        with self.open() as handle:
+            return handle.read()
+
+    def split(self, folders_only: int = 0) -> str | None:
+        """``train`` or ``val`` if the nearest component that names one names only that.
+
+        Args:
+            folders_only: How many components at the end to leave out.
+        """
+        for part in reversed(self.parts[: len(self.parts) - folders_only]):
+            words = set(re.split(r'[^a-z]+', part.lower()))
+            found = [s for s, names in _SPLIT_WORDS.items() if words & names]
+            if found:
+                return found[0] if len(found) == 1 else None
+        return None
+
+    def place(self, target: Path, copy: bool = False) -> None:
+        """Make ``target`` this file: a symbolic or hard link where possible, or a copy.
+
+        A file that is already there is kept if it holds the same; a link is replaced.
+
+        Raises:
+            ValueError: If a file with other content is there.
+        """
+        if target.exists() and not target.is_symlink():
+            if not self._same(target):
+                raise ValueError(
+                    f'{target} exists and is not the same as {self}: '
+                    'remove it, or name another folder with --out'
+                )
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if self.member is None and not copy:
+            source = self.path.resolve()
+            if target.is_symlink():
+                if target.resolve() == source:
+                    return
+                target.unlink()
+            for link in (os.symlink, os.link):  # some systems allow only one of them
+                try:
+                    link(source, target)
+                    return
+                except OSError:
+                    continue
+        with whole_file(target) as tmp, self.open() as source_file, tmp.open('wb') as out:
+            shutil.copyfileobj(source_file, out, _CHUNK)
+
+    def _same(self, target: Path) -> bool:
+        if self.member is None:
+            return target.samefile(self.path) or cmp(target, self.path, shallow=False)
+        if target.stat().st_size != self.member.file_size:
+            return False
+        check = 0
+        with target.open('rb') as handle:
+            while chunk := handle.read(_CHUNK):
+                check = zlib.crc32(chunk, check)
+        return check == self.member.CRC
+
+
+_SPLIT_WORDS = {'train': {'train', 'training'}, 'val': {'val', 'validation'}}
+
+
+def scan(sources: Sequence[Path], out: Path, stack: ExitStack) -> list[SourceFile]:
+    """List the pictures, texts, ``.mat`` and JSON files of folders and zip archives.
+
+    Args:
+        sources: Folders, archives or single files. Archives inside of folders are opened too.
+        out: Folder that is being made; left out of a search through a folder around it.
+        stack: Closes the archives.
+
+    Raises:
+        FileNotFoundError: If a source does not exist.
+        ValueError: If an archive is broken, of another kind than zip, or holds a member whose
+            path leads out of it.
+    """
+    found: list[SourceFile] = []
+    for source in sources:
+        if not source.exists():
+            raise FileNotFoundError(f'{source} does not exist: give folders or zip archives')
+        if source.is_dir():
+            root = source.resolve()
+            for path in _walk(source, out):
+                parts = (root.name, *path.relative_to(source).parts)
+                found += _files_of(path, parts, stack)
+        else:
+            found += _files_of(source, source.resolve().parts[-2:], stack, required=True)
+    return found
+
+
+def _walk(top: Path, out: Path) -> Iterator[Path]:
+    """Files below ``top``, sorted; links to folders are followed, each folder is seen once."""
+    seen: set[str] = set()
+    skip = os.path.realpath(out)
+    if skip == os.path.realpath(top):
+        skip = ''
+    for folder, folders, names in os.walk(top, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in seen or place == skip:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        yield from (Path(folder) / name for name in sorted(names) if not name.startswith('.'))
+
+
+def _files_of(
+    path: Path, parts: tuple[str, ...], stack: ExitStack, required: bool = False
+) -> list[SourceFile]:
+    name = path.name.lower()
+    if name.endswith('.zip'):
+        return _members(path, parts, stack)
+    if _ARCHIVES.search(name) and required:
+        raise ValueError(f'{path} is not a zip archive: unpack it and give the folder instead')
+    if not name.endswith(_WANTED):
+        if required:
+            raise ValueError(f'{path} is neither a folder, a zip archive nor a label file')
+        return []
+    return [SourceFile(path, parts)]
+
+
+def _members(path: Path, parts: tuple[str, ...], stack: ExitStack) -> list[SourceFile]:
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+    except zipfile.BadZipFile as error:
+        raise ValueError(f'{path} is not a complete zip archive ({error}): get it again') from None
+    found = []
+    for member in archive.infolist():
+        inner = tuple(member.filename.rstrip('/').split('/'))
+        if not is_safe(inner):
+            raise ValueError(
+                f'{path} holds {member.filename!r}, a path that leads out of it: do not trust it'
+            )
+        if inner[-1].lower().endswith('.zip'):
+            raise ValueError(
+                f'{path} holds another archive, {inner[-1]}: unpack it and give the folder'
+            )
+        hidden = any(part.startswith(('.', '__MACOSX')) for part in inner)
+        if member.is_dir() or hidden or not inner[-1].lower().endswith(_WANTED):
+            continue
+        outer = (*parts[:-1], path.stem)  # WIDER_train.zip tells the split as a folder does
+        found.append(SourceFile(path, (*outer, *inner), archive, member))
+    return found

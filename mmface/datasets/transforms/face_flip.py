@@ -1,0 +1,43 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Mirror a picture with its faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+
+from mmface.structures import FLIP_INDICES_5, flip_bboxes, flip_keypoints
+
+
+@TRANSFORMS.register_module()
+class FaceFlip(BaseTransform):
+    """Mirror left and right at random; left and right landmarks change places.
+
+    Stock flips keep the order of the landmarks, which teaches a model that the left eye may
+    be at the right. Sets ``flip`` and ``flip_direction``.
+
+    Args:
+        prob: Probability of mirroring.
+        flip_indices: For each landmark, which one it is after mirroring. Default: five points.
+    """
+
+    def __init__(self, prob: float = 0.5, flip_indices: Sequence[int] = FLIP_INDICES_5) -> None:
+        self.prob = prob
+        self.flip_indices = tuple(flip_indices)
+
+    def transform(self, results: dict) -> dict:
+        """Mirror picture, boxes and landmarks, or leave them."""
+        results['flip'] = bool(np.random.rand() < self.prob)
+        results['flip_direction'] = 'horizontal' if results['flip'] else None
+        if results['flip']:
+            width = results['img'].shape[1]
+            results['img'] = cv2.flip(results['img'], 1)
+            results['gt_bboxes'] = flip_bboxes(results['gt_bboxes'], width)
+            results['gt_keypoints'] = flip_keypoints(
+                results['gt_keypoints'], width, self.flip_indices
+            )
+        return results

@@ -1,0 +1,57 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Resize picture, boxes and landmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mmcv
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+
+from mmface.structures import clip_points, scale_keypoints
+
+
+@TRANSFORMS.register_module()
+class FaceResize(BaseTransform):
+    """Resize with bilinear interpolation, not antialiased, as SCRFD was trained and tested.
+
+    With ``keep_ratio`` the picture becomes as large as fits into ``scale``, and each side is
+    int(side * factor + 0.5). Sets ``img_shape`` (h, w) and ``scale_factor`` (w_scale, h_scale),
+    which may differ a little because sides are whole pixels.
+
+    Args:
+        scale: (width, height) in pixels. With ``keep_ratio`` the larger of the two bounds the
+            long side, the smaller the short side.
+        keep_ratio: Whether to keep the ratio of the sides.
+        bbox_clip_border: Whether to cut boxes and landmarks at the edge of the picture. After
+            a crop that cuts them there is nothing left to cut.
+    """
+
+    def __init__(
+        self, scale: Sequence[int], keep_ratio: bool = False, bbox_clip_border: bool = False
+    ) -> None:
+        self.scale = (int(scale[0]), int(scale[1]))
+        self.keep_ratio = keep_ratio
+        self.bbox_clip_border = bbox_clip_border
+
+    def transform(self, results: dict) -> dict:
+        """Resize the picture and, where there are any, boxes and landmarks."""
+        height, width = results['img'].shape[:2]
+        size = self.scale
+        if self.keep_ratio:
+            fitted = mmcv.rescale_size((width, height), size)
+            size = (max(fitted[0], 1), max(fitted[1], 1))
+        results['img'] = mmcv.imresize(results['img'], size, backend='cv2')
+        results['img_shape'] = (size[1], size[0])
+        results['scale_factor'] = factor = (size[0] / width, size[1] / height)
+        if 'gt_bboxes' in results:
+            corners = results['gt_bboxes'].reshape(-1, 2, 2) * np.array(factor, np.float32)
+            keypoints = scale_keypoints(results['gt_keypoints'], factor)
+            if self.bbox_clip_border:
+                corners = clip_points(corners, (0, 0), size)
+                keypoints[..., :2] = clip_points(keypoints[..., :2], (0, 0), size)
+            results['gt_bboxes'] = corners.reshape(-1, 4)
+            results['gt_keypoints'] = keypoints
+        return results

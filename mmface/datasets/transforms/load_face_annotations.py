@@ -1,0 +1,32 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Make the labels of a picture the ground truth of a sample."""
+
+from __future__ import annotations
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class LoadFaceAnnotations(BaseTransform):
+    """Give the labels of a picture to the transforms that follow.
+
+    In training it comes before the geometric transforms. In testing it comes after the
+    resizing, so that the ground truth stays in pixels of the picture as stored, in which
+    predictions are given too.
+
+    Sets ``gt_bboxes`` (n, 4) float32, ``gt_bboxes_labels`` (n,) int64, all 0,
+    ``gt_keypoints`` (n, 5, 3) float32 and ``gt_ignore_flags`` (n,) bool. A picture without
+    labels (inference) has no faces.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Add the ground truth."""
+        bboxes = results.get('bboxes', np.zeros((0, 4), np.float32))
+        count = len(bboxes)
+        results['gt_bboxes'] = bboxes
+        results['gt_bboxes_labels'] = np.zeros(count, np.int64)
+        results['gt_keypoints'] = results.get('keypoints', np.zeros((count, 5, 3), np.float32))
+        results['gt_ignore_flags'] = results.get('ignore_flags', np.zeros(count, bool))
+        return results

@@ -1,0 +1,123 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""SCRFD's random square crop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+from numpy.typing import NDArray
+
+from mmface.structures import clip_points, translate_keypoints
+
+TRIES_PER_SCALE = 250  # As in SCRFD.
+MAX_SCALES = 50
+MAX_GROWN_SCALE = 2.0
+
+
+@TRANSFORMS.register_module()
+class RandomSquareCrop(BaseTransform):
+    """Cut out a square that holds the centre of at least one face.
+
+    The side is a random choice of ``crop_choice`` times the short side of the picture; what
+    lies outside of the picture is filled. The position is uniform over the squares inside
+    the picture along an axis on which it is larger than the square, and over the squares
+    that hold all of it along the other. Positions are drawn until the centre of a face that is not
+    ignored lies strictly inside, 250 for each scale, then with another scale (or, if no choice
+    exceeds 1, the scale times 1.2). Faces whose centre is not strictly inside are dropped.
+    Drawing order and distribution are those of SCRFD (arXiv 2105.04714, RandomSquareCrop of
+    its code), which however never ends where no square can be accepted. Here, pictures
+    without a face to learn take the first square, and after 50 scales the last square is taken,
+    although it holds no centre.
+
+    A square inside the picture is a view of it; no pixel is copied.
+
+    Args:
+        crop_choice: Sides to choose from, relative to the short side of the picture.
+        bbox_clip_border: Whether boxes and landmarks are cut at the edge of the square. Default
+            ``None``: as the data set says (``bbox_clip_border`` of the item), or else yes.
+        fill: Value of the pixels outside of the picture. 128 as in SCRFD.
+    """
+
+    def __init__(
+        self,
+        crop_choice: Sequence[float],
+        bbox_clip_border: bool | None = None,
+        fill: int = 128,
+    ) -> None:
+        if not crop_choice or min(crop_choice) <= 0:
+            raise ValueError(f'crop_choice: expected positive numbers, found {crop_choice}')
+        self.crop_choice = tuple(crop_choice)
+        self.bbox_clip_border = bbox_clip_border
+        self.fill = fill
+
+    def transform(self, results: dict) -> dict:
+        """Crop picture, boxes and landmarks; sets ``img_shape``."""
+        height, width = results['img'].shape[:2]
+        bboxes = results['gt_bboxes']
+        centres = (bboxes[:, :2] + bboxes[:, 2:]) / 2
+        left, top, side = self.draw(width, height, centres[~results['gt_ignore_flags']])
+        results['img'] = self._crop(results['img'], left, top, side)
+        results['img_shape'] = (side, side)
+
+        kept = _inside(centres, left, top, side)
+        for key in ('gt_bboxes_labels', 'gt_ignore_flags'):
+            results[key] = results[key][kept]
+        corners = bboxes[kept].reshape(-1, 2, 2)
+        keypoints = results['gt_keypoints'][kept]
+        clip = self.bbox_clip_border
+        if results.get('bbox_clip_border', True) if clip is None else clip:
+            edges = (left, top), (left + side, top + side)
+            corners = clip_points(corners, *edges)
+            keypoints[..., :2] = clip_points(keypoints[..., :2], *edges)
+        results['gt_bboxes'] = (corners - np.array((left, top), np.float32)).reshape(-1, 4)
+        results['gt_keypoints'] = translate_keypoints(keypoints, (-left, -top))
+        return results
+
+    def draw(self, width: int, height: int, centres: NDArray[np.float32]) -> tuple[int, int, int]:
+        """Draw a square.
+
+        Args:
+            width: Width of the picture.
+            height: Height of the picture.
+            centres: (n, 2) x, y of the centres of which one has to be inside.
+
+        Returns:
+            left, top and side in pixels of the picture; left and top may be negative.
+        """
+        scale = np.random.choice(self.crop_choice)
+        for _ in range(MAX_SCALES):
+            side = max(1, int(scale * min(width, height)))
+            for _ in range(TRIES_PER_SCALE):
+                left, top = _draw_start(width, side), _draw_start(height, side)
+                if not len(centres) or _inside(centres, left, top, side).any():
+                    return left, top, side
+            if max(self.crop_choice) > 1:
+                scale = np.random.choice(self.crop_choice)
+            else:
+                scale = min(scale * 1.2, MAX_GROWN_SCALE)
+        return left, top, side
+
+    def _crop(self, img: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
+        height, width = img.shape[:2]
+        right, bottom = left + side, top + side
+        part = img[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+        if part.shape[:2] == (side, side):
+            return part
+        border = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
+        return cv2.copyMakeBorder(part, *border, cv2.BORDER_CONSTANT, value=(self.fill,) * 3)
+
+
+def _draw_start(size: int, side: int) -> int:
+    """Draw where a square starts along an axis; the upper bound is not drawn, as in SCRFD."""
+    room = size - side
+    return 0 if room == 0 else int(np.random.randint(min(room, 0), max(room, 0)))
+
+
+def _inside(centres: NDArray[np.float32], left: int, top: int, side: int) -> NDArray[np.bool_]:
+    start = np.array((left, top), np.float32)
+    inside = (centres > start) & (centres < start + side)
+    return inside[:, 0] & inside[:, 1]

@@ -1,0 +1,171 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""WIDER FACE as a data set."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from mmdet.datasets import BaseDetDataset
+from mmdet.registry import DATASETS
+from mmengine.logging import print_log
+
+from mmface.datasets.annotations import FaceAnnotation, read_annotations, read_part
+
+HELP = (
+    'Check the data path, or make the data with tools/data/prepare_widerface.py '
+    '(--part LIST for a part of the pictures)'
+)
+
+
+@DATASETS.register_module()
+class WiderFaceDataset(BaseDetDataset):
+    """Pictures with faces, from any of the label formats in :mod:`mmface.datasets.annotations`.
+
+    An item has ``img_path``, ``img_id`` (``event/name.jpg``), ``width`` and ``height`` (0 if
+    the labels do not say), ``bboxes`` (n, 4) float32 x1, y1, x2, y2 in pixels, ``keypoints``
+    (n, 5, 3) float32 x, y, weight, and ``ignore_flags`` (n,) bool. Labels without landmarks may
+    be trained on: all weights are 0.
+
+    For training (``test_mode=False``) boxes without area are dropped, then pictures without a
+    face to learn and pictures whose short side is below ``min_image_side``; the numbers are
+    logged. For testing everything is kept, in the order of the file.
+
+    Args:
+        *args: Those of ``mmengine.dataset.BaseDataset``: ``ann_file``, ``data_root``,
+            ``data_prefix=dict(img_path='train/images/')``, ``indices``, ``pipeline``,
+            ``test_mode`` and more.
+        ann_format: ``labelv2``, ``bbx_gt``, ``retinaface``, or ``auto`` to go by the file.
+        part: A text file with ``event/name.jpg`` on each line; only these pictures are used,
+            and only they need to be there. Not relative to ``data_root``.
+        min_size: In training, faces narrower or lower than this, in pixels of the picture, are
+            ignored. Default ``None``: none.
+        min_image_side: In training, pictures with a short side below this are dropped. Has no
+            effect for formats without sizes (``bbx_gt``, ``retinaface``): sizes are not read
+            from the pictures when the run starts. 32 as in SCRFD.
+        keep_empty: Whether to train on pictures without faces too, as pure background.
+        bbox_clip_border: Whether ``RandomSquareCrop`` cuts boxes and landmarks at the edge of
+            its crop. Set here, a model's config changes it in one line, wherever in the pipeline
+            the crop is.
+        **kwargs: As ``*args``.
+
+    Raises:
+        FileNotFoundError: If the label file, the folder of pictures or a picture is missing.
+        ValueError: If the labels do not fit their format, or no picture is left.
+    """
+
+    METAINFO = dict(classes=('face',), palette=[(0, 255, 0)])
+
+    def __init__(
+        self,
+        *args: Any,
+        ann_format: str = 'auto',
+        part: str | None = None,
+        min_size: float | None = None,
+        min_image_side: int = 32,
+        keep_empty: bool = False,
+        bbox_clip_border: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self.ann_format = ann_format
+        self.part = part
+        self.min_size = min_size
+        self.min_image_side = min_image_side
+        self.keep_empty = keep_empty
+        self.bbox_clip_border = bbox_clip_border
+        super().__init__(*args, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Read the labels and check that every picture is there."""
+        pictures = read_annotations(self.ann_file, self.ann_format)
+        if self.part is not None:
+            pictures = self._restrict(pictures)
+        self._check_pictures([picture.path for picture in pictures])
+        items = [self.parse_data_info(picture) for picture in pictures]
+        if not self.test_mode:
+            dropped = sum(len(p.bboxes) for p in pictures) - sum(len(i['bboxes']) for i in items)
+            self._log(f'{dropped} boxes without area dropped', dropped)
+        return items
+
+    def parse_data_info(self, raw_data_info: FaceAnnotation) -> dict:
+        """Turn the labels of a picture into an item; see the class."""
+        path, width, height, bboxes, keypoints, ignore = raw_data_info
+        if not self.test_mode:
+            sides = bboxes[:, 2:] - bboxes[:, :2]
+            has_area = (sides > 0).all(axis=1)
+            if self.min_size is not None:
+                ignore = ignore | (sides < self.min_size).any(axis=1)
+            bboxes, keypoints, ignore = bboxes[has_area], keypoints[has_area], ignore[has_area]
+        return dict(
+            img_path=str(Path(self.data_prefix['img_path']) / path),
+            img_id=path,
+            width=width,
+            height=height,
+            bboxes=bboxes,
+            keypoints=keypoints,
+            ignore_flags=ignore,
+            bbox_clip_border=self.bbox_clip_border,
+        )
+
+    def filter_data(self) -> list[dict]:
+        """Drop, for training, pictures without a face to learn and pictures too small."""
+        items = self.data_list
+        if not self.test_mode:
+            if not self.keep_empty:
+                items = [item for item in items if not item['ignore_flags'].all()]
+            empty = len(self.data_list) - len(items)
+            # 0 means that the labels do not say.
+            items = [
+                item
+                for item in items
+                if not 0 < min(item['width'], item['height']) < self.min_image_side
+            ]
+            small = len(self.data_list) - empty - len(items)
+            self._log(f'{empty} pictures without a face to learn dropped', empty)
+            self._log(f'{small} pictures below {self.min_image_side} px dropped', small)
+        if not items:
+            raise ValueError(
+                f'{self.ann_file}: none of its {len(self.data_list)} pictures is left to train on; '
+                'the log says why. keep_empty=True keeps pictures without faces'
+            )
+        return items
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Give the class of each face of a picture: 0."""
+        return [0] * len(self.get_data_info(idx)['bboxes'])
+
+    def _restrict(self, pictures: list[FaceAnnotation]) -> list[FaceAnnotation]:
+        wanted = set(read_part(str(self.part)))
+        chosen = [picture for picture in pictures if picture.path in wanted]
+        unknown = sorted(wanted - {picture.path for picture in chosen})
+        if unknown:
+            raise ValueError(
+                f'{self.part}: {len(unknown)} of its pictures are not in {self.ann_file}, the '
+                f'first is {unknown[0]!r}. Expected event/name.jpg on each line'
+            )
+        return chosen
+
+    def _check_pictures(self, paths: list[str]) -> None:
+        root = Path(self.data_prefix['img_path'])
+        if not root.is_dir():
+            raise FileNotFoundError(f'the folder of pictures {root} does not exist. {HELP}')
+        # Listing each folder once is far quicker on network disks than asking for every file.
+        names: dict[Path, set[str]] = {}
+        missing = []
+        for path in paths:
+            place = root / path
+            if place.parent not in names:
+                there = place.parent.is_dir()
+                names[place.parent] = {p.name for p in place.parent.iterdir()} if there else set()
+            if place.name not in names[place.parent]:
+                missing.append(path)
+        if missing:
+            raise FileNotFoundError(
+                f'{len(missing)} of the {len(paths)} pictures in {self.ann_file} are missing in '
+                f'{root}, the first is {missing[0]!r}. {HELP}'
+            )
+
+    def _log(self, message: str, count: int) -> None:
+        if count:
+            print_log(f'{self.ann_file}: {message}', logger='current', level=logging.INFO)

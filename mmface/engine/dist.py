@@ -1,0 +1,77 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Start of the process group on any device, the CPU included."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+
+import torch
+import torch.distributed as torch_dist
+from mmengine.device import get_device
+
+BACKENDS = {'cuda': 'nccl', 'npu': 'hccl', 'cpu': 'gloo'}
+
+
+def init_distributed(launcher: str, backend: str | None = None, timeout: float = 1800) -> None:
+    """Join the process group of a job started by torchrun or slurm.
+
+    mmengine's own start touches ``torch.cuda`` whenever no other accelerator is there, so it
+    cannot work with CPU ranks, and its slurm branch knows no NPU.
+
+    Args:
+        launcher: 'pytorch' (torchrun; reads RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and
+            MASTER_PORT) or 'slurm' (reads the SLURM_* variables and sets the former).
+        backend: Backend of ``torch.distributed``; None takes the one of the device: nccl
+            (CUDA), hccl (NPU), gloo (CPU).
+        timeout: Seconds after which a rank that waits for the others gives up.
+
+    Raises:
+        ValueError: Unknown launcher, started without the launcher, or more ranks on this
+            host than it has devices.
+    """
+    if launcher == 'slurm':
+        _read_slurm_environment()
+    elif launcher != 'pytorch':
+        raise ValueError(f"launcher must be 'none', 'pytorch' or 'slurm', not '{launcher}'")
+    missing = [name for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE') if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f"launcher '{launcher}' was asked for, but {', '.join(missing)} is not set; start "
+            'with tools/dist_train.sh or tools/dist_test.sh'
+        )
+    device = get_device()
+    local_rank = int(os.environ['LOCAL_RANK'])
+    if device != 'cpu':
+        module = getattr(torch, device)
+        if local_rank >= module.device_count():
+            raise ValueError(
+                f'rank {local_rank} on this host has no device: {module.device_count()} {device} '
+                'device(s) found; start fewer ranks or make more devices visible'
+            )
+        module.set_device(local_rank)
+    torch_dist.init_process_group(
+        backend or BACKENDS.get(device, 'gloo'),
+        rank=int(os.environ['RANK']),
+        world_size=int(os.environ['WORLD_SIZE']),
+        timeout=datetime.timedelta(seconds=timeout),
+    )
+
+
+def _read_slurm_environment() -> None:
+    """Translate the variables of ``srun`` into those of torchrun."""
+    if 'SLURM_PROCID' not in os.environ:
+        raise ValueError('not started by srun (SLURM_PROCID is not set); use slurm_train.sh')
+    os.environ['RANK'] = os.environ['SLURM_PROCID']
+    os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']
+    os.environ['LOCAL_RANK'] = os.environ['SLURM_LOCALID']
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ:
+        names = subprocess.run(
+            ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        os.environ['MASTER_ADDR'] = names.stdout.split()[0]

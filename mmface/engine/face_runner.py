@@ -1,0 +1,184 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""The runner behind tools/train.py and tools/test.py."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from mmdet.registry import RUNNERS
+from mmengine.device import get_device
+from mmengine.dist import is_distributed, master_only
+from mmengine.logging import MMLogger
+from mmengine.model import is_model_wrapper, revert_sync_batchnorm
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import _load_checkpoint
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmface.engine.dist import init_distributed
+from mmface.utils.checkpoint import find_resume_checkpoint, load_weights
+from mmface.utils.files import whole_file
+
+
+#: What a checkpoint has to hold besides weights for a run to go on.
+TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
+
+
+#: Messages for the log file only: the dumps of a run's start, and advice that is not for users.
+FILE_ONLY = (
+    '\n-----',
+    'Config:\n',
+    'Hooks will be executed',
+    '"FileClient"',
+    '"HardDiskBackend"',
+    'Distributed training is not used',
+)
+
+
+def _for_console(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(FILE_ONLY)
+
+
+@RUNNERS.register_module()
+class FaceRunner(Runner):
+    """mmengine's ``Runner`` with four differences.
+
+    * Several ranks work on the CPU too (gloo).
+    * Weights must fit the model: entirely in a test or a resumed run, at least one
+      parameter for ``load_from``.
+    * Checkpoints are written whole or not at all.
+    * The config and the environment go to the log file only, not to the console.
+    """
+
+    # Weights have to fit entirely; what is loaded has to hold the state of a training.
+    _strict = False
+    _resuming = False
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        """Start the process group, if any, and set up the rest as mmengine does."""
+        if self.distributed and not is_distributed():
+            init_distributed(self.launcher, **env_cfg.get('dist_cfg', {}))
+        super().setup_env(env_cfg)
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build mmengine's logger and keep long dumps out of the console."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(_for_console)
+        return logger
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Put the model on its device and wrap it for several ranks."""
+        if self.distributed and get_device() == 'cpu' and not is_model_wrapper(model):
+            # Synchronised batch norm knows accelerators only, and DDP wants no device ids
+            # for a model on the CPU, where mmengine always gives one.
+            model = revert_sync_batchnorm(model)
+            model_wrapper_cfg = {
+                'type': 'MMDistributedDataParallel',
+                'broadcast_buffers': False,
+                'find_unused_parameters': self.cfg.get('find_unused_parameters', False),
+                **(model_wrapper_cfg or {}),
+                'device_ids': None,
+            }
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict[str, Any],
+        seed: int | None = None,
+        diff_rank_seed: bool = False,
+    ) -> DataLoader:
+        """Build a data loader; options that need workers or an accelerator give way."""
+        if isinstance(dataloader, dict):
+            dataloader = dict(dataloader)
+            if not dataloader.get('num_workers'):
+                dataloader.pop('persistent_workers', None)
+                dataloader.pop('prefetch_factor', None)
+            if get_device() == 'cpu':
+                dataloader.pop('pin_memory', None)
+        return Runner.build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
+
+    def load_or_resume(self) -> None:
+        """Load or resume a checkpoint, if the config names one."""
+        if self._resume and self._load_from is None and not self._has_loaded:
+            found = find_resume_checkpoint(self.work_dir)
+            if found is None:
+                self.logger.info(f'Nothing to resume in {self.work_dir}: starting anew.')
+                return
+            self._load_from = str(found)
+        super().load_or_resume()
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Continue the run that wrote ``filename``.
+
+        Raises:
+            ValueError: The file holds other weights, or weights only.
+        """
+        self._strict = self._resuming = True
+        super().resume(filename, *args, **kwargs)
+
+    def test(self) -> dict[str, float]:
+        """Test weights that fit the model entirely."""
+        self._strict = True
+        return super().test()
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: Any = 'cpu',
+        strict: bool = False,
+        revise_keys: Any = None,
+    ) -> dict[str, Any]:
+        """Load the weights of a checkpoint into the model.
+
+        Args:
+            filename: A path, or any address mmengine knows.
+            map_location: As for ``torch.load``.
+            strict: Every key has to fit. Always so in a test and when resuming.
+            revise_keys: Not used; a leading ``module.`` is dropped.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            ValueError: The weights do not fit the model.
+        """
+        checkpoint = _load_checkpoint(filename, map_location=map_location)
+        lost = [key for key in TRAINING_STATE if key not in checkpoint]
+        if self._resuming and lost:
+            raise ValueError(
+                f'{filename} holds weights only ({", ".join(lost)} missing), so no run can be '
+                'resumed from it; start a new one from them with --load-from'
+            )
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        load_weights(model, checkpoint, str(filename), strict=strict or self._strict)
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Save a checkpoint, whole or not at all; arguments as in ``Runner``.
+
+        Raises:
+            OSError: It could not be written, for example because the disk is full. What
+                was there before is untouched.
+        """
+        if '://' in str(out_dir):  # object storage: the backend's business
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        path = Path(out_dir) / filename
+        try:
+            with whole_file(path) as tmp:
+                super().save_checkpoint(str(tmp.parent), tmp.name, *args, **kwargs)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f'checkpoint not written ({error.strerror}), those before it are intact; '
+                'free some space and go on with --resume',
+                str(path),
+            ) from error

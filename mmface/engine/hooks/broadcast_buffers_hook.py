@@ -1,0 +1,29 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Validate on every rank what rank 0 will save."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmdet.registry import HOOKS
+from mmengine.dist import broadcast, is_distributed
+from mmengine.hooks import Hook
+
+
+@HOOKS.register_module()
+class BroadcastBuffersHook(Hook):
+    """Give all ranks the buffers of rank 0 before validation.
+
+    The ranks' batch norm statistics differ, as they see different pictures. The
+    checkpoint holds those of rank 0, so the accuracy logged in training is that of the
+    checkpoint only if all ranks validate with them. The training step uses no running
+    statistics and is not changed.
+    """
+
+    priority = 'NORMAL'
+
+    def before_val_epoch(self, runner: Any) -> None:
+        """Broadcast every buffer of the model."""
+        if is_distributed():
+            for buffer in runner.model.buffers():
+                broadcast(buffer, src=0)

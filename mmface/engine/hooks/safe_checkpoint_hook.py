@@ -1,0 +1,81 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""A checkpoint hook that never loses the last good file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmdet.registry import HOOKS
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+
+from mmface.utils.files import write_text
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """``CheckpointHook`` that writes first and removes afterwards.
+
+    mmengine removes the checkpoint that is to be replaced before it writes the new one,
+    so a full disk leaves neither. Together with ``FaceRunner``, which writes files whole or
+    not at all, the newest good checkpoint always stays and ``last_checkpoint`` names it.
+
+    Args: see ``CheckpointHook``.
+    """
+
+    def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
+        expired = None
+        if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                expired = self.keep_ckpt_ids.popleft()
+            self.keep_ckpt_ids.append(step)
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            write_text(Path(runner.work_dir) / 'last_checkpoint', self.last_ckpt)
+        if expired is not None:
+            self._remove(
+                self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(expired))
+            )
+
+    def _save_best_checkpoint(self, runner: Any, metrics: dict[str, Any]) -> None:
+        if not self.save_best:
+            return
+        # The parent removes the best checkpoints it knows before it writes; it is told of
+        # none, and what was replaced is removed here.
+        single = hasattr(self, 'best_ckpt_path')
+        before = {'': self.best_ckpt_path} if single else dict(self.best_ckpt_path_dict)
+        if single:
+            self.best_ckpt_path = None
+        else:
+            self.best_ckpt_path_dict = dict.fromkeys(before)
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        finally:
+            after = {'': self.best_ckpt_path} if single else self.best_ckpt_path_dict
+            for key, old in before.items():
+                if after.get(key) is None:
+                    after[key] = old
+            if single:
+                self.best_ckpt_path = after['']
+        for key, old in before.items():
+            if old is not None and old != after[key]:
+                self._remove(old)
+
+    def _remove(self, path: str) -> None:
+        if is_main_process() and self.file_backend.isfile(path):
+            self.file_backend.remove(path)

@@ -1,0 +1,113 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Landmark accuracy on detected faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mmdet.registry import METRICS
+from numpy.typing import NDArray
+
+from mmface.evaluation.metrics.image_metric import ImageMetric
+from mmface.evaluation.metrics.predictions import (
+    detection_rows,
+    image_name,
+    to_array,
+    xyxy_to_xywh,
+)
+from mmface.evaluation.nme import NORMALIZERS, landmark_errors
+from mmface.evaluation.wider_match import check_protocol
+
+
+@dataclass(frozen=True)
+class _ImageErrors:
+    image: str
+    errors: NDArray[np.float64]
+
+
+@METRICS.register_module()
+class LandmarkNMEMetric(ImageMetric):
+    """Normalised mean error of the landmarks of detected faces.
+
+    Gives ``nme``, the mean over all labelled faces that a detection hits (NaN if there is
+    none), and ``found``, the share of labelled faces that is hit. Faces without labelled
+    landmarks are left out. The ground truth comes from ``gt_instances``; like the
+    detections it must be in pixels of the original picture, so annotations are loaded
+    after the picture is resized in a test pipeline.
+
+    Args:
+        normalizer: ``interocular`` (distance of the eyes) or ``box`` (square root of the area
+            of the labelled box).
+        iou_thr: Least IoU of a hit.
+        collect_device: Device on which the results of several ranks are collected.
+        prefix: Put in front of ``/nme`` and ``/found``.
+        collect_dir: Folder shared by the ranks, see ``mmengine.evaluator.BaseMetric``.
+
+    Raises:
+        ValueError: Unknown normaliser or a threshold without meaning.
+    """
+
+    default_prefix = 'landmark'
+
+    def __init__(
+        self,
+        normalizer: str = 'interocular',
+        iou_thr: float = 0.5,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        collect_dir: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        if normalizer not in NORMALIZERS:
+            raise ValueError(f'expected normalizer interocular or box, found {normalizer!r}')
+        check_protocol('float', iou_thr)
+        self.normalizer = normalizer
+        self.iou_thr = iou_thr
+
+    def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
+        """Measure the faces of a batch.
+
+        Args:
+            data_batch: Not used.
+            data_samples: Samples or dicts with ``pred_instances`` (``bboxes``, ``scores``,
+                ``keypoints``) and ``gt_instances`` (``bboxes``, ``keypoints`` with weights),
+                boxes xyxy, all in pixels of the original picture.
+        """
+        for sample in data_samples:
+            found, labelled = sample.get('pred_instances'), sample.get('gt_instances')
+            if 'keypoints' not in found:
+                raise ValueError(
+                    'LandmarkNMEMetric needs pred_instances.keypoints; use it with a model that '
+                    'predicts landmarks (the configs named *_bnkps)'
+                )
+            if labelled is None or 'keypoints' not in labelled:
+                raise ValueError(
+                    'LandmarkNMEMetric needs gt_instances.keypoints; add LoadFaceAnnotations '
+                    'after the resize in the test pipeline'
+                )
+            rows = detection_rows(found)
+            points = to_array(found['keypoints'])[..., :2]
+            finite = np.isfinite(rows).all(axis=1) & np.isfinite(points).all(axis=(1, 2))
+            errors = landmark_errors(
+                rows[finite],
+                points[finite],
+                xyxy_to_xywh(to_array(labelled['bboxes'])),
+                to_array(labelled['keypoints']),
+                self.iou_thr,
+                self.normalizer,
+            )
+            self.results.append(_ImageErrors(image_name(sample), errors))
+
+    def compute_metrics(self, results: list[_ImageErrors]) -> dict[str, float]:
+        """Average over all faces, each image counting once."""
+        by_image = {record.image: record.errors for record in results}
+        errors = np.concatenate([np.empty(0), *by_image.values()])
+        hit = ~np.isnan(errors)
+        nan = float('nan')
+        return {
+            'nme': float(errors[hit].mean()) if hit.any() else nan,
+            'found': float(hit.mean()) if len(errors) else nan,
+        }

@@ -1,0 +1,166 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""WIDER FACE AP during training and testing."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmdet.registry import METRICS
+from mmengine.logging import MMLogger, print_log
+from numpy.typing import NDArray
+
+from mmface.evaluation.metrics.image_metric import ImageMetric
+from mmface.evaluation.metrics.predictions import detection_rows, image_name
+from mmface.evaluation.pr_curve import plot_pr_curves
+from mmface.evaluation.wider_ap import evaluate
+from mmface.evaluation.wider_gt import SUBSETS, image_key, read_ground_truth, read_part
+from mmface.evaluation.wider_match import ImageMatch, check_protocol, match_image
+from mmface.evaluation.wider_result import WiderResult, format_table
+from mmface.evaluation.wider_txt import write_wider_txt
+from mmface.utils.files import write_text
+
+
+@dataclass(frozen=True)
+class _ImageRecord:
+    """What one image leaves behind until the end of the loop."""
+
+    image: str
+    match: ImageMatch
+    dropped: int
+
+
+@METRICS.register_module()
+class WiderFaceMetric(ImageMetric):
+    """AP on the easy, medium and hard sets of WIDER FACE.
+
+    Images are matched one by one as they come; what waits for the end of the loop is a
+    score and a number for each detection. Nothing that a detector may predict ends the
+    run: rows that are not finite are dropped, images that never come count as images
+    without detections, both are counted and logged as a warning. Images that come
+    twice, because a sampler fills up the last batch of a rank, count once.
+
+    Args:
+        gt_dir: Folder of the four ``.mat`` files of the ground truth.
+        protocol: ``float`` or ``official``, see ``mmface.evaluation.wider_match``.
+        iou_thr: Least IoU of a hit; CenterFace's own tables used 0.4.
+        part: Evaluate only these images (ground truth and score range): a text file with a
+            line ``event/name.jpg`` each, or such names. The result is marked partial.
+        save_txt: Folder to write the detections to, in the text form of WIDER FACE.
+        out_dir: Folder for ``metrics.json``, by default the one of the log file.
+        plot: Whether to write ``pr_curve.png`` beside it.
+        collect_device: Device on which the results of several ranks are collected.
+        prefix: Put in front of ``/easy``, ``/medium`` and ``/hard``.
+        collect_dir: Folder shared by the ranks, see ``mmengine.evaluator.BaseMetric``.
+
+    Raises:
+        FileNotFoundError: The ground truth or the list of the part is missing.
+        ValueError: Wrong ground truth, unknown image in the part, or a protocol or
+            threshold without meaning.
+    """
+
+    default_prefix = 'wider_face'
+
+    def __init__(
+        self,
+        gt_dir: str,
+        protocol: str = 'float',
+        iou_thr: float = 0.5,
+        part: str | Sequence[str] | None = None,
+        save_txt: str | None = None,
+        out_dir: str | None = None,
+        plot: bool = True,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        collect_dir: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        check_protocol(protocol, iou_thr)
+        self.gt = read_ground_truth(gt_dir)
+        if part is not None:
+            names = read_part(part) if isinstance(part, str | os.PathLike) else part
+            self.gt = self.gt.restrict(names)
+        self.protocol = protocol
+        self.iou_thr = iou_thr
+        self.save_txt = Path(save_txt) if save_txt is not None else None
+        self.out_dir = Path(out_dir) if out_dir is not None else None
+        self.plot = plot
+
+    def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
+        """Match the detections of a batch.
+
+        Args:
+            data_batch: Not used.
+            data_samples: Samples or dicts with ``pred_instances`` (``bboxes`` xyxy in
+                pixels of the original picture, ``scores``) and ``img_id`` event/name.jpg.
+        """
+        for sample in data_samples:
+            rows = detection_rows(sample.get('pred_instances'))
+            finite = np.isfinite(rows).all(axis=1)
+            dropped = int(len(rows) - finite.sum())
+            rows = rows[finite]
+            name = image_key(image_name(sample))
+            number = self.gt.find(name)
+            match = ImageMatch(np.empty(0), np.empty(0, np.int32))
+            if number is not None:
+                name = self.gt.names[number]
+                match = match_image(rows, self.gt.boxes_of(number), self.iou_thr, self.protocol)
+            self._save(name, rows)
+            self.results.append(_ImageRecord(name, match, dropped))
+
+    def compute_metrics(self, results: list[_ImageRecord]) -> dict[str, float]:
+        """Evaluate the collected images, log a table and write the files."""
+        records = {record.image: record for record in results}
+        result = evaluate(
+            self.gt,
+            {name: record.match for name, record in records.items()},
+            self.protocol,
+            self.iou_thr,
+        )
+        result.dropped_rows = sum(
+            record.dropped for name, record in records.items() if name in self.gt.index
+        )
+        self._report(result)
+        return {subset: result.ap[subset] for subset in SUBSETS}
+
+    def _report(self, result: WiderResult) -> None:
+        name = '' if self.prefix in (None, self.default_prefix) else self.prefix
+        print_log('\n' + format_table({name: result}), logger='current')
+        if result.warnings():
+            # One warning, however much there is to say.
+            print_log('; '.join(result.warnings()), logger='current', level=logging.WARNING)
+        folder = self.out_dir or _log_dir()
+        if folder is None:
+            return
+        try:
+            text = json.dumps(result.to_dict(), indent=2)
+            write_text(folder / 'metrics.json', text + '\n')
+            if self.plot:
+                plot_pr_curves({name: result}, folder / 'pr_curve.png')
+        except OSError as error:
+            message = f'metrics.json and pr_curve.png could not be written to {folder}: {error}'
+            print_log(message, logger='current', level=logging.ERROR)
+
+    def _save(self, name: str, rows: NDArray[np.float64]) -> None:
+        if self.save_txt is None:
+            return
+        try:
+            write_wider_txt(self.save_txt / f'{name}.txt', name.rsplit('/', 1)[-1], rows)
+        except OSError as error:
+            message = f'no more detections are written to {self.save_txt}: {error}'
+            print_log(message, logger='current', level=logging.ERROR)
+            self.save_txt = None
+
+
+def _log_dir() -> Path | None:
+    """Give the folder of the running experiment's log file, if there is one."""
+    for handler in MMLogger.get_current_instance().handlers:
+        if isinstance(handler, logging.FileHandler):
+            return Path(handler.baseFilename).parent
+    return None

@@ -1,0 +1,77 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Normalised mean error of landmarks on detected faces, in pure numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmface.evaluation.wider_match import match_image
+
+NORMALIZERS = ('interocular', 'box')
+
+# The first two of the five landmarks are the eyes.
+_EYES = (0, 1)
+
+
+def landmark_errors(
+    rows: NDArray[np.floating],
+    keypoints: NDArray[np.floating],
+    gt_boxes: NDArray[np.floating],
+    gt_keypoints: NDArray[np.floating],
+    iou_thr: float = 0.5,
+    normalizer: str = 'interocular',
+) -> NDArray[np.float64]:
+    """Give the normalised landmark error of each labelled face of one image.
+
+    A face is compared with the highest-scoring detection that hits it, by the matching
+    of the WIDER FACE metric. The error is the mean distance over the labelled points,
+    divided by the distance of the labelled eyes (``interocular``, the usual
+    definition) or by the square root of the area of the labelled box (``box``, which
+    profile faces leave meaningful).
+
+    Args:
+        rows: Shape (n, 5), finite: x, y, w, h in pixels and score.
+        keypoints: Shape (n, K, >= 2): x, y in pixels of the detections.
+        gt_boxes: Shape (g, 4): x, y, w, h in pixels of all faces.
+        gt_keypoints: Shape (g, K, 3): x, y in pixels and weight; weight 0 is unlabelled.
+        iou_thr: Least IoU of a hit.
+        normalizer: ``interocular`` or ``box``.
+
+    Returns:
+        An error for every face that can be measured: at least one labelled point and a
+        normaliser above 0 (with ``interocular`` both eyes labelled). NaN if no detection
+        hits the face. Faces that cannot be measured have no entry.
+
+    Raises:
+        ValueError: Unknown normaliser, or another number of landmarks than labelled.
+    """
+    if normalizer not in NORMALIZERS:
+        raise ValueError(f'expected normalizer interocular or box, found {normalizer!r}')
+    gt_keypoints = np.asarray(gt_keypoints, np.float64)
+    labelled = gt_keypoints[..., 2] > 0
+    if normalizer == 'interocular':
+        left, right = _EYES
+        size = np.linalg.norm(gt_keypoints[:, left, :2] - gt_keypoints[:, right, :2], axis=-1)
+        size[~labelled[:, _EYES].all(axis=1)] = 0
+    else:
+        size = np.sqrt(np.prod(np.maximum(np.asarray(gt_boxes, np.float64)[:, 2:], 0), axis=1))
+    measurable = labelled.any(axis=1) & (size > 0)
+
+    errors = np.full(len(gt_keypoints), np.nan)
+    if len(rows) and len(gt_keypoints):
+        if keypoints.shape[1] != gt_keypoints.shape[1]:
+            raise ValueError(
+                f'expected {gt_keypoints.shape[1]} landmarks as labelled, found '
+                f'{keypoints.shape[1]} predicted'
+            )
+        order = np.argsort(-rows[:, 4], kind='stable')
+        hits = match_image(rows[order], gt_boxes, iou_thr).gt_index
+        faces, first = np.unique(hits, return_index=True)
+        faces, first = faces[faces >= 0], first[faces >= 0]
+        found = np.asarray(keypoints, np.float64)[order[first], :, :2]
+        distance = np.linalg.norm(found - gt_keypoints[faces, :, :2], axis=-1)
+        with np.errstate(divide='ignore', invalid='ignore'):
+            mean = (distance * labelled[faces]).sum(axis=1) / labelled[faces].sum(axis=1)
+            errors[faces] = mean / size[faces]
+    return errors[measurable]

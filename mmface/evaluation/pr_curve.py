@@ -1,0 +1,96 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Draw the precision-recall curves of WIDER FACE results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmface.evaluation.wider_gt import SUBSETS
+from mmface.evaluation.wider_result import WiderResult
+from mmface.utils.files import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's palette (jfly.uni-koeln.de/color), told apart by most colour-blind people.
+_COLOURS = ('#0072B2', '#E69F00', '#009E73', '#D55E00', '#CC79A7', '#56B4E9', '#000000')
+_STYLES = ('-', '--', '-.')
+
+
+def plot_pr_curves(results: Mapping[str, WiderResult], path: str | os.PathLike[str]) -> None:
+    """Write a PNG: one panel with three curves for one result, else a panel a subset.
+
+    Args:
+        results: Results by the name that legend or title shows, best first.
+        path: The picture to write.
+
+    Raises:
+        ValueError: No result.
+    """
+    # Here, because it costs half a second; without pyplot the caller's backend stays as it is.
+    from matplotlib.figure import Figure
+
+    if not results:
+        raise ValueError('no result to draw')
+    some = next(iter(results.values()))
+    about = f'{some.protocol} protocol, IoU {some.iou_thr:g}, {some.images} images'
+    about += ' (partial)' if some.partial else ''
+    if len(results) == 1:
+        figure = Figure(figsize=(6.4, 5.2), dpi=120, layout='constrained')
+        axes = figure.add_subplot()
+        name = next(iter(results))
+        _set_up(axes, f'WIDER FACE: {name}\n{about}' if name else f'WIDER FACE\n{about}')
+        for subset, colour in zip(SUBSETS, _COLOURS, strict=False):
+            _draw(axes, some, subset, subset, color=colour)
+        _legend(axes)
+    else:
+        figure = Figure(figsize=(15, 5.2), dpi=110, layout='constrained')
+        figure.suptitle(f'WIDER FACE ({about})')
+        panels = figure.subplots(1, len(SUBSETS), sharey=True)
+        for axes, subset in zip(panels, SUBSETS, strict=True):
+            _set_up(axes, f'{subset} ({some.faces[subset]:,} faces)')
+            looks = cycle((colour, style) for style in _STYLES for colour in _COLOURS)
+            for (name, result), (colour, style) in zip(results.items(), looks, strict=False):
+                _draw(axes, result, subset, name, color=colour, linestyle=style)
+            _legend(axes)
+        for axes in panels[1:]:
+            axes.set_ylabel('')
+    with whole_file(path) as tmp:
+        figure.savefig(tmp, format='png')
+
+
+def _set_up(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel('recall')
+    axes.set_ylabel('precision')
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.01)
+    axes.set_xticks(np.arange(0, 1.01, 0.1))
+    axes.set_yticks(np.arange(0, 1.01, 0.1))
+    axes.grid(color='0.88', linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ('top', 'right'):
+        axes.spines[side].set_visible(False)
+
+
+def _draw(axes: Axes, result: WiderResult, subset: str, name: str, **look: Any) -> None:
+    precision, recall = result.precision[subset], result.recall[subset]
+    known = np.isfinite(precision) & np.isfinite(recall)
+    axes.plot(
+        recall[known],
+        precision[known],
+        linewidth=1.8,
+        label=f'{result.ap[subset]:.4f}  {name}',
+        clip_on=False,
+        **look,
+    )
+
+
+def _legend(axes: Axes) -> None:
+    # Curves of sensible detectors leave the lower left corner free.
+    axes.legend(title='AP', loc='lower left', alignment='left', framealpha=0.9, edgecolor='0.8')

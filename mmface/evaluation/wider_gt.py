@@ -1,0 +1,192 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""The ground truth of WIDER FACE: the four ``.mat`` files of the benchmark."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SUBSETS = ('easy', 'medium', 'hard')
+
+_IMAGE_SUFFIXES = {'jpg', 'jpeg', 'png', 'bmp', 'txt'}
+_REMEDY = 'take the four files of the official ground truth (wider_{face,easy,medium,hard}_val.mat)'
+
+
+@dataclass(frozen=True)
+class WiderGroundTruth:
+    """Faces of all images, one after the other, and the subsets they belong to."""
+
+    names: tuple[str, ...]
+    """``event/stem`` of every image, in the order of the ``.mat`` files."""
+    boxes: NDArray[np.float64]
+    """Shape (faces, 4): x, y, w, h in pixels. Degenerate boxes stay: they count as missed."""
+    splits: NDArray[np.int64]
+    """Shape (images + 1,): the faces of image i are ``boxes[splits[i]:splits[i + 1]]``."""
+    keep: dict[str, NDArray[np.bool_]]
+    """For easy, medium and hard: shape (faces,), true where the face counts."""
+    known: frozenset[str]
+    """The names of the whole ground truth, also after ``restrict``."""
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Number of each image by its name."""
+        return {name: number for number, name in enumerate(self.names)}
+
+    @property
+    def partial(self) -> bool:
+        """Whether ``restrict`` left images out."""
+        return len(self.names) < len(self.known)
+
+    def boxes_of(self, image: int) -> NDArray[np.float64]:
+        """Give all faces of an image, shape (g, 4) in x, y, w, h."""
+        return self.boxes[self.splits[image] : self.splits[image + 1]]
+
+    def find(self, name: str) -> int | None:
+        """Give the number of image ``event/name``, with or without extension; None if unknown."""
+        return self.index.get(name, self.index.get(image_key(name)))
+
+    def restrict(self, names: Iterable[str]) -> WiderGroundTruth:
+        """Leave only the named images, for an evaluation of a part.
+
+        Args:
+            names: ``event/name.jpg`` or ``event/name``, in any order; repeats are ignored.
+
+        Raises:
+            ValueError: An unknown image, or no image at all.
+        """
+        numbers: set[int] = set()
+        for name in names:
+            number = self.find(name)
+            if number is None:
+                raise ValueError(
+                    f'image {name!r} of the part is not in the ground truth; expected '
+                    f'event/name.jpg such as {self.names[0]}.jpg'
+                )
+            numbers.add(number)
+        if not numbers:
+            raise ValueError('the part to evaluate names no image')
+        chosen = sorted(numbers)
+        counts = np.diff(self.splits)
+        faces = np.repeat(np.isin(np.arange(len(self.names)), chosen), counts)
+        return WiderGroundTruth(
+            names=tuple(self.names[number] for number in chosen),
+            boxes=self.boxes[faces],
+            splits=np.concatenate([[0], np.cumsum(counts[chosen])]),
+            keep={subset: keep[faces] for subset, keep in self.keep.items()},
+            known=self.known,
+        )
+
+
+def image_key(name: str) -> str:
+    """Give ``event/stem`` for ``event/name.jpg``; other dots of a name stay."""
+    name = name.replace('\\', '/')
+    stem, _, suffix = name.rpartition('.')
+    return stem if suffix.lower() in _IMAGE_SUFFIXES else name
+
+
+def read_part(path: str | os.PathLike[str]) -> list[str]:
+    """Read a list of images: a line ``event/name.jpg`` (or without extension) each.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: A line that does not name event and image, or a list without a line.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'expected a list of images, a line event/name.jpg each: {path}')
+    names = []
+    for number, line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), 1):
+        name = line.strip()
+        if not name:
+            continue
+        if '/' not in name.replace('\\', '/'):
+            raise ValueError(f'{path}:{number}: expected event/name.jpg, found {name!r}')
+        names.append(name)
+    if not names:
+        raise ValueError(f'{path}: expected a line event/name.jpg for each image, found none')
+    return names
+
+
+def read_ground_truth(folder: str | os.PathLike[str]) -> WiderGroundTruth:
+    """Read ``wider_{face,easy,medium,hard}_val.mat`` (MATLAB 5).
+
+    Args:
+        folder: Folder of the four files.
+
+    Raises:
+        FileNotFoundError: The folder or one of the files is missing.
+        ValueError: A file is not what its name says; the message names it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f'ground truth folder {root} does not exist; {_REMEDY}')
+    face_file = root / 'wider_face_val.mat'
+    fields = _load(face_file, ('event_list', 'file_list', 'face_bbx_list'))
+    names: list[str] = []
+    boxes: list[NDArray[np.float64]] = []
+    try:
+        for event, files, faces in zip(
+            fields['event_list'].ravel(),
+            fields['file_list'].ravel(),
+            fields['face_bbx_list'].ravel(),
+            strict=True,
+        ):
+            for file, face in zip(files.ravel(), faces.ravel(), strict=True):
+                names.append(f'{event.item()}/{file.item()}')
+                boxes.append(np.asarray(face, np.float64).reshape(-1, 4))
+    except (AttributeError, ValueError, TypeError) as error:
+        raise ValueError(
+            f'{face_file}: expected cells of events, files and (n, 4) boxes, found another '
+            f'structure ({error}); {_REMEDY}'
+        ) from error
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f'{face_file}: expected distinct images, found {len(names)}; {_REMEDY}')
+    splits = np.concatenate([[0], np.cumsum([len(image) for image in boxes])]).astype(np.int64)
+    keep = {subset: _read_subset(root / f'wider_{subset}_val.mat', splits) for subset in SUBSETS}
+    return WiderGroundTruth(tuple(names), np.concatenate(boxes), splits, keep, frozenset(names))
+
+
+def _read_subset(path: Path, splits: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Read the faces of one subset as a mask of all faces, shape (faces,)."""
+    cells = _load(path, ('gt_list',))['gt_list'].ravel()
+    # 1-based numbers of the faces of an image; none at all is stored as (0, 0) or (0, 1).
+    numbers = [np.asarray(image).ravel() for event in cells for image in np.ravel(event)]
+    faces = np.diff(splits)
+    if len(numbers) != len(faces):
+        raise ValueError(
+            f'{path}: expected index lists of {len(faces)} images as in wider_face_val.mat, '
+            f'found {len(numbers)}; {_REMEDY}'
+        )
+    keep = np.zeros(int(splits[-1]), bool)
+    for image, chosen in enumerate(numbers):
+        if not len(chosen):
+            continue
+        if chosen.min() < 1 or chosen.max() > faces[image]:
+            raise ValueError(
+                f'{path}: image {image} has {faces[image]} faces, found number '
+                f'{chosen.max()} in gt_list; {_REMEDY}'
+            )
+        keep[splits[image] + chosen.astype(np.int64) - 1] = True
+    return keep
+
+
+def _load(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
+    # Here, because reading predictions and drawing curves do not need scipy.
+    from scipy.io import loadmat
+
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} is missing; {_REMEDY}')
+    try:
+        content = loadmat(path, variable_names=list(fields))
+    except Exception as error:  # scipy raises its own, struct's, zlib's and numpy's errors
+        raise ValueError(f'{path} is not a MATLAB 5 file ({error}); {_REMEDY}') from error
+    missing = [field for field in fields if field not in content]
+    if missing:
+        raise ValueError(f'{path}: expected the field {missing[0]}, which it lacks; {_REMEDY}')
+    return content

@@ -1,0 +1,104 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""The outcome of a WIDER FACE evaluation, for tables and JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmface.evaluation.wider_gt import SUBSETS
+
+
+@dataclass
+class WiderResult:
+    """Average precision on easy, medium and hard, with the curves behind it."""
+
+    ap: dict[str, float]
+    """By subset, from 0 to 1; NaN for a subset without a face."""
+    precision: dict[str, NDArray[np.float64]]
+    """By subset, shape (1000,), from the highest threshold to 0; NaN where nothing counts yet."""
+    recall: dict[str, NDArray[np.float64]]
+    """By subset, shape (1000,)."""
+    faces: dict[str, int]
+    """Faces of each subset."""
+    protocol: str
+    """``float`` or ``official``."""
+    iou_thr: float
+    """Least IoU of a hit."""
+    partial: bool
+    """Whether only a part of the images was to be evaluated."""
+    images: int
+    """Images of the ground truth that were evaluated, with or without detections."""
+    detections: int
+    """Detections on these images."""
+    missing: list[str] = field(default_factory=list)
+    """Images of the ground truth without any prediction entry; they count as no detections."""
+    extra: int = 0
+    """Predicted images that the ground truth does not have; they are ignored."""
+    dropped_rows: int = 0
+    """Detections left out for a NaN or infinite number."""
+    notes: list[str] = field(default_factory=list)
+    """Further warnings, a sentence each."""
+
+    def warnings(self) -> list[str]:
+        """Give what the reader of the numbers should know, a sentence each."""
+        texts = list(self.notes)
+        if self.missing:
+            events = len({name.split('/')[0] for name in self.missing})
+            texts.append(
+                f'{len(self.missing)} of {self.images} images ({events} events) have no '
+                f'predictions, their faces count as missed (first: {self.missing[0]})'
+            )
+        if self.extra:
+            texts.append(f'{self.extra} predicted images are not in the ground truth: ignored')
+        if self.dropped_rows:
+            texts.append(f'{self.dropped_rows} detections with NaN or infinite numbers: dropped')
+        return texts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything but the curves as JSON-ready values, NaN as None."""
+        return {
+            'ap': {name: None if math.isnan(ap) else ap for name, ap in self.ap.items()},
+            'protocol': self.protocol,
+            'iou_thr': self.iou_thr,
+            'partial': self.partial,
+            'images': self.images,
+            'faces': self.faces,
+            'detections': self.detections,
+            'missing_images': len(self.missing),
+            'extra_images': self.extra,
+            'dropped_rows': self.dropped_rows,
+            'warnings': self.warnings(),
+        }
+
+
+def format_table(results: Mapping[str, WiderResult]) -> str:
+    """Set several results as a text table, in the given order.
+
+    Args:
+        results: Results by the name shown in the first column.
+    """
+    header = ['', *SUBSETS, 'images', 'detections', 'protocol']
+    lines = [header]
+    for name, result in results.items():
+        protocol = result.protocol
+        if result.iou_thr != 0.5:
+            protocol += f' IoU {result.iou_thr:g}'
+        if result.partial:
+            protocol += ' (partial)'
+        aps = [f'{result.ap[subset]:.4f}' for subset in SUBSETS]
+        lines.append([name, *aps, str(result.images), str(result.detections), protocol])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return '\n'.join(
+        '  '.join(
+            # The name and the protocol are text, the columns between them numbers.
+            cell.ljust(width) if column in (0, len(header) - 1) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,91 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""What a face is, and how its landmarks move with the picture.
+
+Keypoints are arrays (N, K, 3) of x, y, weight in pixels, where weight 0 marks a missing
+point. A missing point moves with the others, so its x and y mean nothing after the first
+step; whoever uses points looks at the weight. Only numpy is needed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FLIP_INDICES_5 = (1, 0, 2, 4, 3)
+"""Where the points of a mirrored face come from: eyes and corners of the mouth change places."""
+
+
+@dataclass
+class Face:
+    """A detected face, in pixels of the picture that was given.
+
+    Attributes:
+        bbox: (4,) x1, y1, x2, y2, float32. May leave the picture.
+        score: Confidence, 0 to 1.
+        keypoints: (K, 2) x, y, float32, or ``None`` if the model has no landmarks. With five:
+            left eye, right eye, nose, left and right corner of the mouth, left and right as
+            seen in the picture.
+    """
+
+    bbox: NDArray[np.float32]
+    score: float
+    keypoints: NDArray[np.float32] | None = None
+
+
+def flip_bboxes(bboxes: NDArray[np.float32], width: float) -> NDArray[np.float32]:
+    """Mirror boxes (N, 4) x1, y1, x2, y2 in a picture of ``width``: x becomes width - x."""
+    flipped = bboxes.copy()
+    flipped[:, [2, 0]] = width - bboxes[:, [0, 2]]
+    return flipped
+
+
+def flip_keypoints(
+    keypoints: NDArray[np.float32], width: float, flip_indices: Sequence[int] = FLIP_INDICES_5
+) -> NDArray[np.float32]:
+    """Mirror keypoints (N, K, 3) in a picture of ``width`` and swap left and right.
+
+    The weight goes along with its point.
+
+    Args:
+        keypoints: x, y, weight.
+        width: Width of the picture; x becomes width - x.
+        flip_indices: For each of the K points, which one it is after mirroring.
+
+    Raises:
+        ValueError: If ``flip_indices`` is not an order of K points.
+    """
+    if sorted(flip_indices) != list(range(keypoints.shape[1])):
+        raise ValueError(
+            f'flip_indices {tuple(flip_indices)} do not fit {keypoints.shape[1]} keypoints: '
+            'expected each index from 0 once'
+        )
+    flipped = keypoints[:, list(flip_indices)]
+    flipped[..., 0] = width - flipped[..., 0]
+    return flipped
+
+
+def scale_keypoints(
+    keypoints: NDArray[np.float32], scale: tuple[float, float]
+) -> NDArray[np.float32]:
+    """Multiply x and y of keypoints (N, K, 3) by ``scale``, (w_scale, h_scale)."""
+    return keypoints * np.array([*scale, 1], dtype=np.float32)
+
+
+def translate_keypoints(
+    keypoints: NDArray[np.float32], offset: tuple[float, float]
+) -> NDArray[np.float32]:
+    """Add ``offset``, (x, y), to keypoints (N, K, 3)."""
+    return keypoints + np.array([*offset, 0], dtype=np.float32)
+
+
+def clip_points(
+    points: NDArray[np.float32], low: tuple[float, float], high: tuple[float, float]
+) -> NDArray[np.float32]:
+    """Move points (..., 2) outside of the rectangle from ``low`` to ``high``, (x, y), to its edge.
+
+    Boxes are clipped as ``clip_points(bboxes.reshape(-1, 2, 2), ...)``.
+    """
+    return np.clip(points, np.array(low, np.float32), np.array(high, np.float32))

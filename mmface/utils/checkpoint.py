@@ -1,0 +1,221 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Checkpoints from strangers: read without running code, checked against the model."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging.history_buffer import HistoryBuffer
+from torch import nn
+
+#: Keys shown of a list that may be long.
+SHOWN_KEYS = 4
+
+
+def load_checkpoint_file(
+    path: str | os.PathLike[str],
+    trust: bool = False,
+    map_location: str | torch.device | Callable | None = 'cpu',
+) -> dict[str, Any]:
+    """Read a checkpoint file without running code that may be in it.
+
+    Only tensors, plain Python values, numpy arrays and numbers, and mmengine's log history
+    are read. This holds on both mmengine distributions, one of which otherwise falls back
+    to full unpickling with a warning.
+
+    Args:
+        path: A file written by ``torch.save``.
+        trust: Read any Python object. A file then can run any code: only for own files.
+        map_location: As for ``torch.load``.
+
+    Returns:
+        The content, with the weights under ``state_dict`` even if the file is a bare
+        mapping of names to tensors.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Not a checkpoint, cut short, or with objects outside the list above.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f'checkpoint {file} does not exist or is not a file')
+    try:
+        if trust:
+            content = torch.load(file, map_location=map_location, weights_only=False)
+        else:
+            with torch.serialization.safe_globals(_safe_globals()):
+                content = torch.load(file, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(_refusal(file, str(error))) from error
+    except (RuntimeError, EOFError, KeyError, AttributeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f'{file} is not a checkpoint, or only a part of one (download or copy again): '
+            f'{str(error).splitlines()[0] if str(error) else type(error).__name__}'
+        ) from error
+    if isinstance(content, Mapping) and isinstance(content.get('state_dict'), Mapping):
+        weights = content['state_dict']
+    else:
+        weights = content
+        content = {'state_dict': weights}
+    if not isinstance(weights, Mapping) or not weights:
+        raise ValueError(
+            f'{file} is not a checkpoint: expected a mapping of parameter names to tensors, '
+            f'possibly under the key state_dict, found {type(weights).__name__}'
+        )
+    alien = [key for key, value in weights.items() if not isinstance(value, torch.Tensor)]
+    if alien:
+        raise ValueError(
+            f'{file} is not a checkpoint: {_some(alien)} of its {len(weights)} entries are not '
+            f'tensors ({type(weights[alien[0]]).__name__})'
+        )
+    return dict(content)
+
+
+def load_weights(
+    model: nn.Module, checkpoint: Mapping[str, Any], source: str, strict: bool = True
+) -> None:
+    """Load ``checkpoint['state_dict']`` into ``model``, which has to fit.
+
+    Args:
+        model: The bare model, not a data-parallel wrapper.
+        checkpoint: Content of a checkpoint, see ``load_checkpoint_file``.
+        source: Name of the checkpoint for messages.
+        strict: Every parameter and buffer must be there with its shape and nothing
+            besides. Otherwise one that fits is enough, and the rest stays as it is.
+
+    Raises:
+        ValueError: The weights do not fit; the message shows some keys and their number.
+    """
+    weights = checkpoint['state_dict']
+    metadata = getattr(weights, '_metadata', OrderedDict())
+    weights = OrderedDict((re.sub(r'^module\.', '', key), v) for key, v in weights.items())
+    weights._metadata = metadata  # type: ignore[attr-defined]
+    own = model.state_dict()
+    wrong_shape = {k for k, v in weights.items() if k in own and own[k].shape != v.shape}
+    shapes = [
+        f'{key} ({tuple(weights[key].shape)} in the file, {tuple(own[key].shape)} in the model)'
+        for key in sorted(wrong_shape)
+    ]
+    # A shape that differs stops torch at once; without those keys it lists all others, and
+    # hooks of the modules that rename old keys have their say.
+    for key in wrong_shape:
+        del weights[key]
+    result = model.load_state_dict(weights, strict=False)
+    missing = [
+        key
+        for key in result.missing_keys
+        if key not in wrong_shape and not key.endswith('num_batches_tracked')
+    ]
+    unexpected = list(result.unexpected_keys)
+    if not (missing or unexpected or shapes):
+        return
+    problems = [
+        f'{len(keys)} {what} ({_some(keys)})'
+        for what, keys in (
+            ('missing', missing),
+            ('not known to the model', unexpected),
+            ('of another shape', shapes),
+        )
+        if keys
+    ]
+    if strict or len(unexpected) == len(weights):
+        raise ValueError(
+            f'{source} does not fit the model of this config: of {len(own)} keys '
+            f'{"; ".join(problems)}; is it the checkpoint of another config?'
+        )
+
+
+def secure_mmengine_loading(trust: bool = False) -> None:
+    """Make everything that loads a checkpoint in this process do it safely.
+
+    mmengine's loader for local files is replaced by ``load_checkpoint_file`` (``load_from``,
+    ``resume``, ``init_cfg``), and torch is told to refuse code in all other files, such as
+    downloads.
+
+    Args:
+        trust: Allow any Python object everywhere instead.
+    """
+    from mmengine.runner import CheckpointLoader
+
+    # The name up to its 10th character is cut off and the rest logged by mmengine.
+    def load_from_local(
+        filename: str, map_location: str | torch.device | Callable | None = None
+    ) -> dict[str, Any]:
+        return load_checkpoint_file(filename, trust=trust, map_location=map_location)
+
+    CheckpointLoader.register_scheme('', load_from_local, force=True)
+    os.environ.pop('TORCH_FORCE_WEIGHTS_ONLY_LOAD', None)
+    if not trust:
+        os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+
+
+def find_resume_checkpoint(work_dir: str | os.PathLike[str]) -> Path | None:
+    """Give the checkpoint that ``last_checkpoint`` in ``work_dir`` names.
+
+    A work dir that was moved as a whole is followed: then the file of that name in it.
+
+    Returns:
+        The path, or None if nothing was saved there yet.
+
+    Raises:
+        FileNotFoundError: ``last_checkpoint`` names a file that is gone.
+    """
+    note = Path(work_dir) / 'last_checkpoint'
+    if not note.is_file():
+        return None
+    named = Path(note.read_text(encoding='utf-8').strip())
+    for path in (named, note.parent / named.name):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f'{note} names {named}, which is gone; give the checkpoint to go on from with '
+        '--resume PATH, or remove that file to start anew'
+    )
+
+
+def _history_method(owner: type, name: str) -> Callable:
+    """Stand in for ``getattr``: a log history refers to its own four methods by it."""
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(HistoryBuffer, name)
+    raise pickle.UnpicklingError(f'Unsupported global: GLOBAL {owner}.{name}')
+
+
+def _safe_globals() -> list[Any]:
+    """List what a checkpoint of mmengine holds besides tensors and plain values."""
+    multiarray = np.zeros(0).__reduce__()[0].__module__  # renamed by numpy 2
+    reconstruct, scalar = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+    names = {multiarray, 'numpy.core.multiarray', 'numpy._core.multiarray'}
+    return [
+        HistoryBuffer,
+        (_history_method, 'builtins.getattr'),
+        np.ndarray,
+        np.dtype,
+        *(getattr(np.dtypes, name) for name in np.dtypes.__all__),
+        *((reconstruct, f'{name}._reconstruct') for name in sorted(names)),
+        *((scalar, f'{name}.scalar') for name in sorted(names)),
+    ]
+
+
+def _refusal(file: Path, reason: str) -> str:
+    """Say why the unpickler stopped: foreign objects, or no pickle at all."""
+    found = re.search(r'(?:GLOBAL|class|instantiate|type) (\w+(?:\.\w+)+)', reason)
+    if found:
+        return (
+            f'{file} holds a Python object ({found.group(1)}) that could run code and was not '
+            'loaded; if you know where the file comes from, pass --trust-checkpoint'
+        )
+    return f'{file} is not a checkpoint written by torch.save'
+
+
+def _some(keys: Sequence[str]) -> str:
+    """Join the first few of ``keys``."""
+    more = f' and {len(keys) - SHOWN_KEYS} more' if len(keys) > SHOWN_KEYS else ''
+    return ', '.join(keys[:SHOWN_KEYS]) + more

@@ -1,0 +1,190 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Reading a config and the changes that command-line options make to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
+
+#: (width, height) pictures are resized to by the mode 1650, keeping their ratio: RetinaFace's
+#: and SCRFD's larger single-scale test size.
+SCALE_1650 = (1100, 1650)
+
+
+def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
+    """Read a config file, apply options and import what it registers.
+
+    Args:
+        path: A Python config file.
+        options: Dotted keys and values, as of ``--cfg-options``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file, one of its bases or an option cannot be read.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'config {path} does not exist; see configs/ for those there are')
+    try:
+        cfg = Config.fromfile(path, import_custom_modules=False)
+        if options:
+            cfg.merge_from_dict(dict(options))
+    except Exception as error:  # a config is Python: anything may be raised
+        raise ValueError(f'config {path}: {type(error).__name__}: {error}') from error
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg['custom_imports'])
+    return cfg
+
+
+def set_data_path(cfg: Config, path: str | None) -> None:
+    """Put ``path`` in the place of ``cfg.data_root`` in every string of the config.
+
+    Args:
+        cfg: Changed in place.
+        path: Folder of the data set, or None to only check that of the config.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
+        ValueError: The config has no ``data_root``.
+    """
+    root = cfg.get('data_root')
+    if root is None:
+        if path is not None:
+            raise ValueError('--data-path needs a config with data_root = ...; this one has none')
+        return
+    wanted = root if path is None else str(Path(path).expanduser())
+    if not Path(wanted).is_dir():
+        raise FileNotFoundError(
+            f'data path {wanted} does not exist; make it with tools/data/prepare_widerface.py or '
+            'tools/data/make_toy_widerface.py, or give another with --data-path'
+        )
+    if path is not None:
+        bare = root.rstrip('/')
+        new = wanted.rstrip('/')
+
+        def replace(text: str) -> str:
+            if text == bare or text.startswith(bare + '/'):
+                return new + text[len(bare) :]
+            return text
+
+        cfg._cfg_dict = _map_strings(cfg._cfg_dict, replace)
+
+
+def set_mode(cfg: Config, mode: str) -> None:
+    """Set the picture size of the test.
+
+    Args:
+        cfg: Changed in place: the ``FaceResize`` of the test pipeline and the padding of the
+            data preprocessor.
+        mode: 'vga' (ratio kept, within 640 x 640 and padded to that), a number (the same
+            with that side), '1650' (ratio kept, within 1100 x 1650, padded to multiples of
+            32) or 'origin' (no resizing, padded to multiples of 32).
+
+    Raises:
+        ValueError: Another mode, or a test pipeline without ``FaceResize``.
+    """
+    pad_size: tuple[int, int] | None = None
+    if mode == 'origin':
+        # mmdet's transform knows factors; it records the factor 1 that decoding divides by.
+        resize: dict[str, Any] = {'type': 'Resize', 'scale_factor': 1.0, 'keep_ratio': True}
+    elif mode == '1650':
+        resize = {'type': 'FaceResize', 'scale': SCALE_1650, 'keep_ratio': True}
+    elif mode == 'vga' or (mode.isdecimal() and int(mode) > 0 and int(mode) % 32 == 0):
+        side = 640 if mode == 'vga' else int(mode)
+        resize = {'type': 'FaceResize', 'scale': (side, side), 'keep_ratio': True}
+        pad_size = (side, side)
+    else:
+        raise ValueError(
+            f"--mode must be vga, 1650, origin or a multiple of 32 such as 960, not '{mode}'"
+        )
+    steps = [item for item in _dicts(cfg.test_dataloader) if item.get('type') == 'FaceResize']
+    if not steps:
+        raise ValueError('--mode needs a FaceResize in the test pipeline; this config has none')
+    for step in steps:
+        step.clear()
+        step.update(resize)
+    cfg.model.data_preprocessor.update(pad_size=pad_size, pad_size_divisor=32)
+
+
+def set_metric(cfg: Config, needed: bool = True, **values: Any) -> None:
+    """Set arguments of the ``WiderFaceMetric`` of the test; None leaves one as it is.
+
+    Args:
+        cfg: Changed in place.
+        needed: It is an error if the config tests with other metrics only.
+        values: Names and values.
+
+    Raises:
+        ValueError: The config has no such metric.
+    """
+    values = {key: value for key, value in values.items() if value is not None}
+    metrics = [m for m in _dicts(cfg.test_evaluator) if m.get('type') == 'WiderFaceMetric']
+    if needed and values and not metrics:
+        raise ValueError(
+            f'{", ".join(values)}: only for configs that test with WiderFaceMetric; this one '
+            'does not'
+        )
+    for metric in metrics:
+        metric.update(values)
+
+
+def set_part(cfg: Config, part: str | None) -> None:
+    """Restrict the test to the pictures that the file ``part`` lists.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if part is None:
+        return
+    if not Path(part).is_file():
+        raise FileNotFoundError(
+            f"part list {part} does not exist; expected a text file with 'event/name.jpg' lines"
+        )
+    for dataset in _dicts(cfg.test_dataloader):
+        if dataset.get('type') == 'WiderFaceDataset':
+            dataset['part'] = part
+    set_metric(cfg, part=part)
+
+
+def set_amp(cfg: Config) -> None:
+    """Train with automatic mixed precision (O1): see ``AutocastOptimWrapper``.
+
+    Raises:
+        ValueError: The config has an optimizer wrapper of its own kind.
+    """
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper'):
+        raise ValueError(f'--amp cannot replace the optimizer wrapper {kind} of this config')
+    cfg.optim_wrapper.type = 'AutocastOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def set_no_validation(cfg: Config) -> None:
+    """Train without validation."""
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+
+
+def _map_strings(value: Any, replace: Callable[[str], str]) -> Any:
+    """Apply ``replace`` to every string in nested dicts, lists and tuples."""
+    if isinstance(value, str):
+        return replace(value)
+    if isinstance(value, dict):
+        for key in value:
+            value[key] = _map_strings(value[key], replace)
+        return value
+    if isinstance(value, (list, tuple)):
+        return type(value)(_map_strings(item, replace) for item in value)
+    return value
+
+
+def _dicts(value: Any) -> Iterator[dict[str, Any]]:
+    """Iterate over all dicts in ``value``, itself included."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _dicts(item)

@@ -1,0 +1,23 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Import the framework without its chatter."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import warnings
+
+NOISY = ('mmdet.models', 'mmdet.datasets', 'mmdet.evaluation', 'mmdet.visualization')
+
+
+def import_mmdet_quietly() -> None:
+    """Import mmdet's packages without lines about optional packages that are not there.
+
+    mmdet prints and warns, at its first import, about packages face detection has no use
+    for. Errors are raised as ever.
+    """
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        for name in NOISY:
+            importlib.import_module(name)

@@ -1,0 +1,6 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Pictures of detections; importing registers the visualizer with mmdet."""
+
+from mmface.visualization.face_visualizer import FaceVisualizer
+
+__all__ = ['FaceVisualizer']

@@ -1,0 +1,87 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Draw predictions during validation and test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from mmdet.registry import VISUALIZERS
+from mmdet.visualization import DetLocalVisualizer
+
+from mmface.utils.files import whole_file
+from mmface.visualization.draw import TRUTH_COLOUR, draw_faces
+
+
+@VISUALIZERS.register_module()
+class FaceVisualizer(DetLocalVisualizer):
+    """``DetLocalVisualizer`` that draws faces: boxes, scores and landmarks.
+
+    mmdet's own draws no landmarks. Used by ``DetVisualizationHook``
+    (``tools/test.py --show-dir``).
+
+    Args: see ``DetLocalVisualizer``.
+    """
+
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: Any = None,
+        draw_gt: bool = False,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        pred_score_thr: float = 0.3,
+        step: int = 0,
+    ) -> None:
+        """Draw one sample and write, show or store the picture.
+
+        Args:
+            name: Title of the window and name in the storage backends.
+            image: (H, W, 3) uint8 RGB.
+            data_sample: A ``DetDataSample`` with boxes in pixels of ``image``.
+            draw_gt: Draw its ground truth in white.
+            draw_pred: Draw its predictions.
+            show: Open a window.
+            wait_time: Seconds the window stays; 0 is until a key is pressed.
+            out_file: Write the picture there, whole or not at all.
+            pred_score_thr: Predictions below are left out.
+            step: Step for the storage backends.
+
+        Raises:
+            OSError: ``out_file`` cannot be written.
+        """
+        drawn = image
+        if data_sample is not None:
+            sample = data_sample.cpu().numpy()
+            if draw_gt and 'gt_instances' in sample:
+                truth = sample.gt_instances
+                drawn = draw_faces(
+                    drawn, _boxes(truth), keypoints=truth.get('keypoints'), colour=TRUTH_COLOUR
+                )
+            if draw_pred and 'pred_instances' in sample:
+                found = sample.pred_instances
+                found = found[found.scores >= pred_score_thr]
+                drawn = draw_faces(drawn, _boxes(found), found.scores, found.get('keypoints'))
+        if show:
+            self.show(drawn, win_name=name, wait_time=wait_time)
+        if out_file is not None:
+            with whole_file(out_file) as tmp:
+                if not cv2.imwrite(str(tmp), drawn[..., ::-1]):
+                    raise OSError(f'{out_file} cannot be written as a picture')
+        elif not show:
+            self.add_image(name, drawn, step)
+        self._drawn = drawn
+
+    def get_image(self) -> np.ndarray:
+        """Give the last picture drawn, (H, W, 3) uint8 RGB."""
+        return self._drawn
+
+
+def _boxes(instances: Any) -> np.ndarray:
+    """Give the boxes as a plain array (mmdet may wrap them)."""
+    boxes = instances.bboxes
+    return np.asarray(boxes.numpy() if hasattr(boxes, 'numpy') else boxes).reshape(-1, 4)

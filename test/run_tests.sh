@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+#
+# Set up, then lint, check types and run all tests.
+#
+# Usage: bash test/run_tests.sh [arguments of pytest]
+# With arguments only pytest runs, on what they name.
+# Environment: MMFACE_REFERENCE, folder of the golden values and real pictures; tests that need it are
+# skipped without it.
+#
+# Example:
+#   bash test/run_tests.sh test/test_datasets -k crop
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+. "$here/../tools/setup/_common.sh"
+case "${1:-}" in -h | --help) usage; exit 0 ;; esac
+cd "$here/.."
+
+bash build_mmcv.sh
+python="$(environment_python)"
+# Tools and shell scripts under test call "python"; two test processes share two cores.
+PATH="$(dirname "$python"):$PATH"
+export PATH OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+if (($# == 0)); then
+  "$python" -m ruff check .
+  "$python" -m ruff format --check .
+  "$python" -m mypy
+fi
+exec "$python" -m pytest -n 2 "$@"

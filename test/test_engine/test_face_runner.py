@@ -1,0 +1,50 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""What the runner refuses and what it logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmface.utils.checkpoint import load_checkpoint_file
+
+
+@pytest.fixture
+def trained(small_run):
+    runner = small_run('first', epochs=1)
+    runner.train()
+    return Path(runner.work_dir) / 'epoch_1.pth'
+
+
+def test_load_from__takes_the_weights_that_fit_and_refuses_none_at_all(small_run, trained):
+    weights = load_checkpoint_file(trained)['state_dict']
+    partly = trained.with_name('partly.pth')
+    torch.save({'net.0.weight': weights['net.0.weight'] * 0, 'head.x': torch.ones(1)}, partly)
+    runner = small_run('second', load_from=str(partly))
+    runner.load_or_resume()
+    assert torch.equal(runner.model.net[0].weight, torch.zeros(8, 8))
+    none = trained.with_name('none.pth')
+    torch.save({'head.x': torch.ones(1)}, none)
+    with pytest.raises(ValueError, match='does not fit'):
+        small_run('third', load_from=str(none)).load_or_resume()
+
+
+def test_resume__refuses_weights_only_and_another_model(small_run, trained):
+    bare = trained.with_name('bare.pth')
+    torch.save(load_checkpoint_file(trained)['state_dict'], bare)
+    with pytest.raises(ValueError, match='holds weights only .* --load-from'):
+        small_run('second', resume=True, load_from=str(bare)).train()
+    with pytest.raises(ValueError, match=r'of another shape \(net.0.bias .*\(8,\).*\(9,\)'):
+        small_run('third', resume=True, load_from=str(trained), model={'width': 9}).train()
+
+
+def test_log__config_goes_to_the_file_only(small_run, capfd):
+    runner = small_run('run', epochs=1)
+    runner.train()
+    console = ''.join(capfd.readouterr())
+    text = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert "type='DoorsNet'" in text
+    assert "type='DoorsNet'" not in console
+    assert 'Saving checkpoint at 1 epochs' in console

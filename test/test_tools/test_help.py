@@ -1,0 +1,30 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Every tool explains itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+# Called or sourced by other scripts, never by a user.
+HELPERS = {'tools/dist_run.sh', 'tools/setup/_common.sh'}
+SCRIPTS = sorted(
+    str(path.relative_to(REPO))
+    for path in [
+        *REPO.glob('tools/**/*.py'),
+        *REPO.glob('tools/**/*.sh'),
+        REPO / 'build_mmcv.sh',
+        REPO / 'test' / 'run_tests.sh',
+    ]
+)
+
+
+@pytest.mark.parametrize('script', [s for s in SCRIPTS if s not in HELPERS])
+def test_help__ends_with_an_example(run_tool, script):
+    done = run_tool(script, '--help', timeout=60)
+    text = done.stdout
+    assert 'example' in text.lower(), text
+    example = text[text.lower().rindex('example') :]
+    assert Path(script).name in example

@@ -1,0 +1,419 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Every layout of WIDER FACE people have becomes the canonical one, or a clear message."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mmface.datasets.annotations import FaceAnnotation, read_bbx_gt, read_labelv2, read_part
+from mmface.datasets.prepare import Preparation
+from mmface.testing.toy_widerface import make_toy_widerface
+
+TOOL = 'tools/data/prepare_widerface.py'
+SPLITS = ('train', 'val')
+
+
+@pytest.fixture(scope='module')
+def toy(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp('toy') / 'set'
+    return make_toy_widerface(root, num_train=7, num_val=5, image_size=(160, 120))
+
+
+@pytest.fixture(scope='module')
+def faces(toy) -> dict[str, list[FaceAnnotation]]:
+    return {split: read_labelv2(toy / split / 'labelv2.txt') for split in SPLITS}
+
+
+def copy_files(source: Path, target: Path, *names: str) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        shutil.copy(source / name, target)
+
+
+def official_folders(toy: Path, root: Path) -> None:
+    """WIDER_train, WIDER_val, wider_face_split, eval_tools as unpacked from the archives."""
+    for split in SPLITS:
+        shutil.copytree(toy / split / 'images', root / f'WIDER_{split}/images')
+        copy_files(toy / split, root / 'wider_face_split', f'wider_face_{split}_bbx_gt.txt')
+    copy_files(toy / 'val/gt', root / 'wider_face_split', 'wider_face_val.mat')
+    shutil.copytree(toy / 'val/gt', root / 'eval_tools/ground_truth')
+
+
+def official_archives(toy: Path, root: Path) -> None:
+    official_folders(toy, root / 'unpacked')
+    for folder in list((root / 'unpacked').iterdir()):
+        with zipfile.ZipFile(root / f'{folder.name}.zip', 'w') as archive:
+            for file in sorted(folder.rglob('*')):
+                archive.write(file, file.relative_to(root / 'unpacked'))
+    shutil.rmtree(root / 'unpacked')
+
+
+def scrfd_layout(toy: Path, root: Path) -> None:
+    for split in SPLITS:
+        shutil.copytree(toy / split / 'images', root / 'retinaface' / split / 'images')
+        copy_files(toy / split, root / 'retinaface' / split, 'labelv2.txt')
+    shutil.copytree(toy / 'val/gt', root / 'retinaface/val/gt')
+
+
+def retinaface_layout(toy: Path, root: Path) -> None:
+    """``label.txt`` with x, y, w, h, five points and a blur score."""
+    scrfd_layout(toy, root)
+    for split in SPLITS:
+        lines = []
+        for item in read_labelv2(toy / split / 'labelv2.txt'):
+            lines.append(f'# {item.path}')
+            for box, points in zip(item.bboxes, item.keypoints, strict=True):
+                shown = np.where(points[:, 2:] > 0, points - (0, 0, 1), -1.0)
+                row = [*box[:2], *(box[2:] - box[:2]), *shown.ravel(), 0.5]
+                lines.append(' '.join(f'{v:.5f}' for v in row))
+        folder = root / 'retinaface' / split
+        (folder / 'label.txt').write_text('\n'.join(lines) + '\n')
+        (folder / 'labelv2.txt').unlink()
+
+
+def coco_file(items: list[FaceAnnotation], path: Path, prefix: str = '') -> None:
+    images, rows = [], []
+    for number, item in enumerate(items, 1):
+        # The files in circulation leave out pictures without faces.
+        if len(item.bboxes):
+            images.append({'id': number, 'file_name': prefix + item.path})
+        for box, points in zip(item.bboxes, item.keypoints, strict=True):
+            shown = np.where(points[:, 2:] > 0, points, 0)
+            rows.append(
+                {
+                    'id': len(rows),
+                    'image_id': number,
+                    'category_id': 1,
+                    'bbox': [*map(float, box[:2]), *map(float, box[2:] - box[:2])],
+                    'keypoints': [float(v) for v in shown.ravel()],
+                    'iscrowd': 0,
+                }
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({'images': images, 'annotations': rows}))
+
+
+def centerface_layout(toy: Path, root: Path) -> None:
+    """Training pictures in ``image/``, JSON labels, ``ground_truth`` beside."""
+    data = root / 'data/wider_face'
+    shutil.copytree(toy / 'train/images', data / 'image')
+    shutil.copytree(toy / 'val/images', data / 'WIDER_val/images')
+    shutil.copytree(toy / 'val/gt', data / 'ground_truth')
+    for split in SPLITS:
+        items = read_labelv2(toy / split / 'labelv2.txt')
+        coco_file(items, data / f'annotations/{split}_wider_face.json')
+
+
+def centerface_mindspore_layout(toy: Path, root: Path) -> None:
+    data = root / 'dataset/centerface'
+    for split in SPLITS:
+        shutil.copytree(toy / split / 'images', data / 'images' / split / 'images')
+        coco_file(read_labelv2(toy / split / 'labelv2.txt'), data / f'annotations/{split}.json')
+    shutil.copytree(toy / 'val/gt', data / 'ground_truth')
+    (data / 'ground_truth/wider_face_val.mat').rename(data / 'ground_truth/val.mat')
+
+
+LAYOUTS = (
+    official_folders,
+    official_archives,
+    scrfd_layout,
+    retinaface_layout,
+    centerface_layout,
+    centerface_mindspore_layout,
+)
+
+
+@pytest.fixture(params=LAYOUTS, ids=lambda layout: layout.__name__)
+def layout(request, toy, tmp_path) -> Path:
+    root = tmp_path / 'source'
+    request.param(toy, root)
+    return root
+
+
+def prepare(out: Path, *sources: Path, part: Path | None = None, copy: bool = False) -> None:
+    with Preparation(sources, out, part) as found:
+        found.write(copy)
+
+
+def test_layout__becomes_canonical(layout, toy, faces, tmp_path):
+    out = tmp_path / 'out'
+    prepare(out, layout)
+    coco = any(layout.rglob('*.json'))
+    official = (layout / 'wider_face_split').exists() or list(layout.glob('*.zip'))
+    for split in SPLITS:
+        got = {item.path: item for item in read_labelv2(out / split / 'labelv2.txt')}
+        want = [i for i in faces[split] if len(i.bboxes) or not (coco and split == 'train')]
+        assert got.keys() == {item.path for item in want}
+        for item in want:
+            mine = got[item.path]
+            assert (mine.width, mine.height) == (item.width, item.height)
+            picture = out / split / 'images' / item.path
+            assert picture.read_bytes() == (toy / split / 'images' / item.path).read_bytes()
+            boxes, points = item.bboxes, item.keypoints
+            if official and split == 'train':
+                whole = (boxes % 1 == 0).all(axis=1)  # the official text has no half pixels
+                boxes = boxes[whole]
+                assert (mine.keypoints[..., 2] == 0).all()
+            else:
+                np.testing.assert_allclose(mine.keypoints, points, atol=1e-4)
+            np.testing.assert_allclose(mine.bboxes, boxes, atol=1e-4)
+    for name in ('face', 'easy', 'medium', 'hard'):
+        file = f'wider_{name}_val.mat'
+        assert (out / 'val/gt' / file).read_bytes() == (toy / 'val/gt' / file).read_bytes()
+
+
+def test_second_run__changes_nothing(layout, tmp_path):
+    out = tmp_path / 'out'
+    prepare(out, layout)
+    before = {f: (f.lstat().st_mtime_ns, f.lstat().st_ino) for f in out.rglob('*')}
+    prepare(out, layout)
+    assert {f: (f.lstat().st_mtime_ns, f.lstat().st_ino) for f in out.rglob('*')} == before
+
+
+def test_pictures__are_linked_unless_copies_are_wanted(toy, tmp_path):
+    scrfd_layout(toy, tmp_path / 'source')
+    prepare(tmp_path / 'linked', tmp_path / 'source')
+    prepare(tmp_path / 'copied', tmp_path / 'source', copy=True)
+    assert all(f.is_symlink() for f in (tmp_path / 'linked').rglob('*.jpg'))
+    assert not any(f.is_symlink() for f in (tmp_path / 'copied').rglob('*'))
+    prepare(tmp_path / 'linked', tmp_path / 'source', copy=True)
+    assert not any(f.is_symlink() for f in (tmp_path / 'linked').rglob('*'))
+
+
+def test_canonical_folder__is_prepared_in_place(toy, faces, tmp_path):
+    root = tmp_path / 'data'
+    shutil.copytree(toy, root)
+    (root / 'val/labelv2.txt').unlink()
+    prepare(root, root)
+    got = read_labelv2(root / 'val/labelv2.txt')
+    assert [(g.path, g.width, g.bboxes.tolist()) for g in got] == [
+        (w.path, w.width, w.bboxes.tolist()) for w in faces['val']
+    ]
+
+
+def test_source_around_the_output__does_not_find_its_own_result(toy, tmp_path):
+    scrfd_layout(toy, tmp_path / 'data/source')
+    for _ in range(2):
+        prepare(tmp_path / 'data/out', tmp_path / 'data')
+    links = list((tmp_path / 'data/out').rglob('*.jpg'))
+    assert links
+    assert all('source' in str(link.resolve()) for link in links)
+
+
+def test_box_only_training_labels__get_rows_with_an_ignore_flag(toy, tmp_path):
+    official_folders(toy, tmp_path / 'source')
+    text = tmp_path / 'source/wider_face_split/wider_face_train_bbx_gt.txt'
+    lines = text.read_text().split('\n')
+    row = next(k for k, line in enumerate(lines) if len(line.split()) == 10 and line[0] != '0')
+    numbers = lines[row].split()
+    lines[row] = ' '.join([*numbers[:7], '1', *numbers[8:], ''])  # invalid
+    text.write_text('\n'.join(lines))
+    prepare(tmp_path / 'out', tmp_path / 'source')
+    rows = [r.split() for r in (tmp_path / 'out/train/labelv2.txt').read_text().split('\n')]
+    assert {len(r) for r in rows if r and r[0] != '#'} == {5}
+    x, y, w, h = map(int, numbers[:4])
+    assert [str(v) for v in (x, y, x + w, y + h, 1)] in rows
+
+
+def test_ground_truth_alone__gives_the_validation_labels(toy, faces, tmp_path):
+    shutil.copytree(toy / 'val/images', tmp_path / 'source/WIDER_val/images')
+    shutil.copytree(toy / 'val/gt', tmp_path / 'source/ground_truth')
+    prepare(tmp_path / 'out', tmp_path / 'source')
+    got = {
+        item.path: item.bboxes.tolist() for item in read_labelv2(tmp_path / 'out/val/labelv2.txt')
+    }
+    assert got == {item.path: item.bboxes.tolist() for item in faces['val']}
+
+
+def test_part__restricts_pictures_and_labels(layout, faces, tmp_path):
+    keys = {split: [i.path for i in faces[split] if len(i.bboxes)][1:3] for split in SPLITS}
+    part = tmp_path / 'part.txt'
+    part.write_text('\n'.join([*keys['train'], *keys['val'], '']))
+    out = tmp_path / 'out'
+    prepare(out, layout, part=part)
+    for split in SPLITS:
+        assert {i.path for i in read_labelv2(out / split / 'labelv2.txt')} == set(keys[split])
+        folder = out / split / 'images'
+        found = {f.relative_to(folder).as_posix() for f in folder.rglob('*.jpg')}
+        assert found == set(keys[split])
+        for text in (out / split).glob('*bbx_gt.txt'):
+            assert {i.path for i in read_bbx_gt(text)} == set(keys[split])
+
+
+def test_tool__prints_a_table_and_explains_missing_landmarks(run_tool, toy, tmp_path):
+    official_archives(toy, tmp_path / 'source')
+    archives = sorted((tmp_path / 'source').glob('*.zip'))
+    done = run_tool(TOOL, *archives, '--out', tmp_path / 'out')
+    table = {line.split()[0]: line.split()[1:5] for line in done.stdout.splitlines() if line}
+    assert table['train'] == ['7', '7', '0', '0']
+    assert table['val'] == ['5', '5', '0', '0']
+    assert 'no landmarks: train configs without _bnkps' in done.stdout
+    assert (tmp_path / 'out/val/gt/wider_hard_val.mat').is_file()
+
+
+def test_missing_picture__is_named_and_nothing_is_written(run_tool, toy, tmp_path):
+    scrfd_layout(toy, tmp_path / 'source')
+    gone = next((tmp_path / 'source').rglob('*/train/images/*/*.jpg'))
+    gone.unlink()
+    done = run_tool(TOOL, tmp_path / 'source', '--out', tmp_path / 'out', ok=False)
+    assert done.returncode == 2
+    assert f'{gone.name}: missing' in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith('error: 1 pictures are missing')
+    assert 'nothing was written' in last
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.fixture
+def source(toy, tmp_path) -> Path:
+    scrfd_layout(toy, tmp_path / 'source')
+    return tmp_path / 'source'
+
+
+def test_broken_and_foreign_pictures__are_problems(source, tmp_path):
+    broken, foreign = sorted(source.rglob('*/val/images/*/*.jpg'))[:2]
+    broken.write_bytes(b'<html>not found</html>')
+    cv2.imwrite(str(foreign), np.zeros((50, 60, 3), np.uint8))
+    with Preparation([source], tmp_path / 'out') as found:
+        problems = '\n'.join(found.problems)
+        assert f'{broken.name}: ' in problems
+        assert 'not a readable picture' in problems
+        assert 'is (60, 50), but its labels are for' in problems
+        with pytest.raises(ValueError, match='2 problems'):
+            found.write()
+    assert not (tmp_path / 'out').exists()
+
+
+def test_picture_that_the_ground_truth_does_not_know__is_a_problem(source, tmp_path):
+    labels = source / 'retinaface/val/labelv2.txt'
+    picture = next(source.rglob('*/val/images/*/*.jpg'))
+    shutil.copy(picture, picture.with_name('new.jpg'))
+    height, width = cv2.imread(str(picture)).shape[:2]
+    labels.write_text(labels.read_text() + f'# {picture.parent.name}/new.jpg {width} {height}\n')
+    with Preparation([source], tmp_path / 'out') as found:
+        assert len(found.problems) == 1
+        assert 'new.jpg: not in' in found.problems[0]
+
+
+def test_unlisted_pictures__are_counted_and_left_out(source, tmp_path):
+    picture = next(source.rglob('*/val/images/*/*.jpg'))
+    shutil.copy(picture, picture.with_name('extra.jpg'))
+    with Preparation([source], tmp_path / 'out') as found:
+        assert [split.unlisted for split in found.splits] == [0, 1]
+        found.write()
+    assert not list((tmp_path / 'out').rglob('extra.jpg'))
+
+
+def test_existing_files_with_other_content__are_kept(source, tmp_path):
+    labels = tmp_path / 'out/val/labelv2.txt'
+    labels.parent.mkdir(parents=True)
+    labels.write_text('mine')
+    with pytest.raises(ValueError, match='exists with other content'):
+        prepare(tmp_path / 'out', source)
+    assert labels.read_text() == 'mine'
+
+
+def test_existing_picture_with_other_content__is_kept(source, tmp_path):
+    key = next(source.rglob('*/train/images/*/*.jpg')).relative_to(source / 'retinaface')
+    picture = tmp_path / 'out' / key
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b'mine')
+    with pytest.raises(ValueError, match='not the same'):
+        prepare(tmp_path / 'out', source)
+    assert picture.read_bytes() == b'mine'
+
+
+@pytest.mark.parametrize(
+    'member', ['../../evil.jpg', '/evil.jpg', 'a\\..\\evil.jpg', 'C:/evil.jpg']
+)
+def test_archive_with_a_path_that_leads_out__is_refused(tmp_path, member):
+    with zipfile.ZipFile(tmp_path / 'WIDER_val.zip', 'w') as archive:
+        archive.writestr('WIDER_val/images/0--Parade/a.jpg', b'x')
+        archive.writestr(member, b'x')
+    with pytest.raises(ValueError, match='leads out of it'):
+        prepare(tmp_path / 'out', tmp_path / 'WIDER_val.zip')
+    assert sorted(f.name for f in tmp_path.rglob('*')) == ['WIDER_val.zip']
+
+
+def test_label_with_a_path_that_leads_out__is_refused(source, tmp_path):
+    labels = source / 'retinaface/val/labelv2.txt'
+    labels.write_text('# ../../evil/a.jpg 10 10\n')
+    with pytest.raises(ValueError, match=r'expected event/name\.jpg'):
+        prepare(tmp_path / 'out', source)
+
+
+def test_wrong_input__is_refused_with_the_remedy(source, tmp_path):
+    out = tmp_path / 'out'
+    with pytest.raises(FileNotFoundError, match='does not exist: give folders or zip archives'):
+        prepare(out, tmp_path / 'nowhere')
+    part = tmp_path / 'part.txt'
+    part.write_text('0--Parade/never_seen.jpg\n')
+    with pytest.raises(ValueError, match=r"no label file lists .*'0--Parade/never_seen"):
+        prepare(out, source, part=part)
+    (source / 'WIDER_val.zip').write_bytes(b'PK\x03\x04 cut off')
+    with pytest.raises(ValueError, match=r'not a complete zip archive .* get it again'):
+        prepare(out, source)
+    (tmp_path / 'WIDER_val.tar').write_bytes(b'')
+    with pytest.raises(ValueError, match='unpack it'):
+        prepare(out, tmp_path / 'WIDER_val.tar')
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    'content', ['{}', '[1]', '{"images": [{"id": 1}], "annotations": []}', 'x']
+)
+def test_json_of_another_kind__is_refused(toy, tmp_path, content):
+    centerface_layout(toy, tmp_path / 'source')
+    (tmp_path / 'source/data/wider_face/annotations/train_wider_face.json').write_text(content)
+    with pytest.raises(ValueError, match='expected COCO-style JSON'):
+        prepare(tmp_path / 'out', tmp_path / 'source')
+
+
+def test_pictures_without_labels__say_which_archive_is_missing(toy, tmp_path):
+    shutil.copytree(toy / 'train/images', tmp_path / 'WIDER_train/images')
+    with pytest.raises(ValueError, match=r'wider_face_split\.zip'):
+        prepare(tmp_path / 'out', tmp_path / 'WIDER_train')
+
+
+def test_different_label_files_of_one_kind__are_refused(source, tmp_path):
+    other = source / 'old/val/labelv2.txt'
+    other.parent.mkdir(parents=True)
+    other.write_text('# a/b.jpg 1 1\n')
+    with pytest.raises(ValueError, match='several different label files'):
+        prepare(tmp_path / 'out', source)
+
+
+@pytest.mark.reference
+def test_real_pictures__give_the_published_labels(reference_dir, tmp_path):
+    wider = reference_dir / 'data/wider'
+    source = tmp_path / 'source'
+    source.mkdir()
+    (source / 'WIDER_val').symlink_to(wider / 'WIDER_val')
+    (source / 'ground_truth').symlink_to(wider / 'ground_truth')
+    copy_files(wider / 'annotations', source, 'wider_face_val_bbx_gt.txt')
+    part = wider / 'val_part.txt'
+    prepare(tmp_path / 'out', source, part=part)
+    ours = read_labelv2(tmp_path / 'out/val/labelv2.txt')
+    keys = set(read_part(part))
+    published = read_labelv2(wider / 'annotations/labelv2_val.txt')
+    published = [item for item in published if item.path in keys]
+    assert len(published) == len(ours) == 610
+    for a, b in zip(ours, published, strict=True):
+        assert a[:3] == b[:3]
+        np.testing.assert_array_equal(a.bboxes, b.bboxes)
+
+
+@pytest.mark.reference
+def test_real_training_pictures__keep_their_landmarks(reference_dir, tmp_path):
+    wider = reference_dir / 'data/wider'
+    prepare(tmp_path / 'out', wider, part=wider / 'train_part.txt')
+    ours = read_labelv2(tmp_path / 'out/train/labelv2.txt')
+    assert len(ours) == 600
+    assert sum(int((i.keypoints[..., 2] > 0).any(axis=1).sum()) for i in ours) == 4144

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+set -euo pipefail
+
+if [[ $# -lt 2 || $1 == -h || $1 == --help ]]; then
+  cat <<'EOF'
+usage: dist_train.sh CONFIG RANKS [options of train.py]
+
+Train on RANKS devices of this host (or CPU processes where there is no accelerator).
+Several hosts: the same command on each, with
+  NNODES       number of hosts
+  NODE_RANK    number of this host, from 0
+  MASTER_ADDR  address of host 0
+  PORT         a free port of host 0 (one host: any free port is found)
+
+example:
+  bash tools/dist_train.sh configs/scrfd/scrfd_10g.py 8 --data-path data/WIDERFace
+EOF
+  [[ ${1:-} == -h || ${1:-} == --help ]] && exit 0 || exit 2
+fi
+config=$1 ranks=$2
+shift 2
+exec bash "$(dirname "${BASH_SOURCE[0]}")/dist_run.sh" train.py "$ranks" "$config" "$@"

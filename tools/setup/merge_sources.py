@@ -1,0 +1,123 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Merge the C++ sources of mmcv's operators into a few files, so that they compile faster.
+
+Nearly all the time of compiling mmcv goes into reading the same PyTorch headers once for each of
+its 78 small source files. Merged into a few files the headers are read a few times. Files that
+define the same name stay apart; macros of one file are hidden from the next. The sources move to
+a sub-folder, where mmcv's setup.py does not look for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+# The widest file by far: it alone reads pybind11 and costs as much as all others together.
+ALONE = {'pybind.cpp'}
+FOLDERS = ('pytorch', 'pytorch/cpu')
+
+COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/', re.S)
+MACRO = re.compile(r'^[ \t]*#[ \t]*define[ \t]+(\w+)', re.M)
+TYPE = re.compile(r'^(?:struct|class|union|enum(?:\s+class)?)\s+(\w+)[^;{]*\{', re.M)
+# A function's head starts in the first column and is followed by a brace, not a semicolon.
+FUNCTION = re.compile(r'^\w[\w:<>,*&\s]*[\s*&](\w+)\s*\([^;{}]*\)\s*\{', re.M)
+
+
+class Source(NamedTuple):
+    """One source file with the names that may clash with those of another."""
+
+    path: Path
+    macros: frozenset[str]
+    names: frozenset[str]
+
+
+def read_source(path: Path) -> Source:
+    """Collect the macros, types and functions that a file defines outside any namespace."""
+    text = COMMENT.sub('', path.read_text())
+    return Source(
+        path, frozenset(MACRO.findall(text)), frozenset(FUNCTION.findall(text) + TYPE.findall(text))
+    )
+
+
+def group_sources(sources: list[Source], groups: int) -> list[list[Source]]:
+    """Spread the sources over groups of about equal size without clashing names.
+
+    Args:
+        sources: All files to merge.
+        groups: How many groups to make; more are made when the clashes ask for it.
+    """
+    found: list[list[Source]] = [[] for _ in range(groups)]
+    for source in sorted(sources, key=lambda s: (-s.path.stat().st_size, str(s.path))):
+        fitting = [g for g in found if not any(source.names & other.names for other in g)]
+        if not fitting:
+            found.append([])
+            fitting = [found[-1]]
+        min(fitting, key=lambda g: sum(s.path.stat().st_size for s in g)).append(source)
+    return [group for group in found if group]
+
+
+def merged_text(group: list[Source], csrc: Path) -> str:
+    """Include each file of a group, with the macros it defines hidden from the others."""
+    lines = []
+    for source in group:
+        macros = sorted(source.macros)
+        lines += [f'#pragma push_macro("{name}")' for name in macros]
+        lines.append(f'#include "../{source.path.relative_to(csrc)}"')
+        lines += [f'#pragma pop_macro("{name}")' for name in macros]
+    return '\n'.join(lines) + '\n'
+
+
+def merge(root: Path, groups: int) -> int:
+    """Merge the sources below an unpacked mmcv source distribution, in place.
+
+    Args:
+        root: Folder that holds mmcv's ``setup.py``.
+        groups: How many merged files to make at least.
+
+    Returns:
+        The number of files the compiler reads afterwards.
+
+    Raises:
+        FileNotFoundError: ``root`` holds no sources of mmcv's operators.
+    """
+    csrc = root / 'mmcv' / 'ops' / 'csrc'
+    sources = []
+    for folder in FOLDERS:
+        for path in sorted((csrc / folder).glob('*.cpp')):
+            if path.name in ALONE:
+                continue
+            moved = path.parent / 'merged' / path.name
+            moved.parent.mkdir(exist_ok=True)
+            sources.append(read_source(path.rename(moved)))
+    if not sources:
+        raise FileNotFoundError(
+            f'no .cpp files below {csrc}: expected an unpacked source distribution of mmcv'
+        )
+    merged = group_sources(sources, groups)
+    for index, group in enumerate(merged):
+        (csrc / 'pytorch' / f'merged_{index}.cpp').write_text(merged_text(group, csrc))
+    return len(merged) + len(ALONE)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='Example:\n  python tools/setup/merge_sources.py /tmp/onedl_mmcv-2.3.6',
+    )
+    parser.add_argument('root', type=Path, help="folder that holds mmcv's setup.py")
+    parser.add_argument('--groups', type=int, default=3, help='merged files to make (default: 3)')
+    args = parser.parse_args()
+    try:
+        print(f'{merge(args.root, args.groups)} files to compile')
+    except FileNotFoundError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,97 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Evaluate a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmface.utils.cli import main_guard, make_parser
+from mmface.utils.quiet import import_mmdet_quietly
+
+
+def parse_args() -> argparse.Namespace:
+    from mmengine.config import DictAction
+
+    parser = make_parser(
+        'Evaluate a checkpoint: average precision on the easy, medium and hard faces.',
+        'python tools/test.py configs/scrfd/scrfd_2.5g_bnkps.py scrfd_2.5g_bnkps.pth \\\n'
+        '      --data-path data/WIDERFace --mode vga --save-txt out/txt',
+    )
+    add = parser.add_argument
+    add('config', help='config file')
+    add('checkpoint', help='checkpoint file')
+    add('--work-dir', help='folder for log and metrics.json (default work_dirs/<config name>)')
+    add('--data-path', help='folder of the data set (default: data_root of the config)')
+    add(
+        '--mode',
+        metavar='vga|1650|origin|SIZE',
+        help='picture size: vga (within 640, padded to 640x640), 1650 (within 1100x1650), origin '
+        '(as is), or a side in place of 640; default: as the config says',
+    )
+    add('--protocol', choices=('float', 'official'), help='WIDER FACE evaluation (default float)')
+    add('--save-txt', metavar='DIR', help='write the detections as WIDER FACE txt files')
+    add('--part', metavar='LIST', help="only the pictures in LIST ('event/name.jpg' lines)")
+    add('--show-dir', metavar='DIR', help='write pictures with boxes, scores and landmarks')
+    add('--show-thr', type=float, default=0.3, help='lowest score drawn (default 0.3)')
+    add('--device', default='auto', help='auto (default), cpu, cuda or npu')
+    add(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints that hold any Python object: they can run code',
+    )
+    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config values')
+    add('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
+    add('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def build_config(args: argparse.Namespace):
+    from mmface.utils import config as edit
+
+    cfg = edit.load_config(args.config, args.cfg_options)
+    edit.set_data_path(cfg, args.data_path)
+    if args.mode is not None:
+        edit.set_mode(cfg, args.mode)
+    edit.set_part(cfg, args.part)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    edit.set_metric(cfg, protocol=args.protocol, save_txt=args.save_txt)
+    edit.set_metric(cfg, needed=False, out_dir=cfg.work_dir)
+    cfg.launcher = args.launcher
+    cfg.load_from = args.checkpoint
+    cfg.resume = False
+    if args.show_dir is not None:
+        # mmdet's hook joins a relative name to the folder of the log.
+        cfg.default_hooks.visualization = {
+            'type': 'DetVisualizationHook',
+            'draw': True,
+            'score_thr': args.show_thr,
+            'test_out_dir': str(Path(args.show_dir).resolve()),
+        }
+    # Nothing of the training is needed, least of all its data.
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
+        cfg[key] = None
+    edit.set_no_validation(cfg)
+    return cfg
+
+
+def main() -> None:
+    args = parse_args()
+    if not Path(args.checkpoint).is_file():
+        raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist or is not a file')
+    import_mmdet_quietly()
+    from mmface.engine.face_runner import FaceRunner
+    from mmface.utils.checkpoint import secure_mmengine_loading
+    from mmface.utils.device import use_device
+
+    use_device(args.device)
+    secure_mmengine_loading(trust=args.trust_checkpoint)
+    cfg = build_config(args)
+    runner = FaceRunner.from_cfg(cfg)
+    runner.test()
+    if runner.rank == 0:
+        print(f'written to {cfg.work_dir}: metrics.json, pr_curve.png')
+
+
+if __name__ == '__main__':
+    main_guard(main)

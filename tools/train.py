@@ -1,0 +1,104 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Train a detector."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmface.utils.cli import main_guard, make_parser
+from mmface.utils.quiet import import_mmdet_quietly
+
+PERF_EPOCHS = 3  # length of a performance run in the Ascend model zoo
+
+
+def parse_args() -> argparse.Namespace:
+    from mmengine.config import DictAction
+
+    parser = make_parser(
+        'Train a detector.',
+        'python tools/train.py configs/scrfd/scrfd_500m_bnkps.py --data-path data/WIDERFace',
+    )
+    add = parser.add_argument
+    add('config', help='config file')
+    add('--work-dir', help='folder for logs and checkpoints (default work_dirs/<config name>)')
+    add('--data-path', help='folder of the data set (default: data_root of the config)')
+    add(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on with a run: from CHECKPOINT, or from the last one in the work dir',
+    )
+    add('--load-from', metavar='CHECKPOINT', help='weights to start from')
+    add('--amp', action='store_true', help='automatic mixed precision (bfloat16 on the CPU)')
+    add('--seed', type=int, help='seed of all random numbers (default: drawn and logged)')
+    add('--no-validate', action='store_true', help='no validation during training')
+    add('--perf', action='store_true', help=f'{PERF_EPOCHS} epochs without validation')
+    add('--auto-scale-lr', action='store_true', help='scale lr with the total batch size')
+    add('--device', default='auto', help='auto (default), cpu, cuda or npu')
+    add(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints that hold any Python object: they can run code',
+    )
+    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config values')
+    add('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
+    add('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.seed is not None and args.seed < 0:
+        parser.error(f'--seed must be 0 or more, not {args.seed}')
+    if args.resume not in (None, 'auto') and args.load_from:
+        parser.error('--resume CHECKPOINT and --load-from exclude each other')
+    return args
+
+
+def build_config(args: argparse.Namespace):
+    from mmface.utils import config as edit
+    from mmface.utils.checkpoint import find_resume_checkpoint
+
+    cfg = edit.load_config(args.config, args.cfg_options)
+    edit.set_data_path(cfg, args.data_path)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    cfg.launcher = args.launcher
+    if args.seed is not None:
+        cfg.randomness = {**cfg.get('randomness', {}), 'seed': args.seed}
+    if args.amp:
+        edit.set_amp(cfg)
+    if args.perf:
+        cfg.train_cfg.max_epochs = PERF_EPOCHS
+    if args.no_validate or args.perf:
+        edit.set_no_validation(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
+        cfg.auto_scale_lr.enable = True
+    cfg.load_from = args.load_from or cfg.get('load_from')
+    if args.resume is not None:
+        # A first start under --resume takes the weights of --load-from, later ones go on.
+        place = find_resume_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
+        cfg.resume = place is not None
+        cfg.load_from = str(place) if cfg.resume else cfg.load_from
+    return cfg
+
+
+def main() -> None:
+    args = parse_args()
+    import_mmdet_quietly()
+    from mmface.engine.face_runner import FaceRunner
+    from mmface.utils.checkpoint import secure_mmengine_loading
+    from mmface.utils.device import use_device
+
+    device = use_device(args.device)
+    secure_mmengine_loading(trust=args.trust_checkpoint)
+    cfg = build_config(args)
+    runner = FaceRunner.from_cfg(cfg)
+    runner.logger.info(
+        f'{args.config}: device {device} x {runner.world_size}, seed {runner.seed}; work dir '
+        f'{cfg.work_dir}, there the full config and environment in {runner.timestamp}/'
+    )
+    runner.train()
+
+
+if __name__ == '__main__':
+    main_guard(main)
