@@ -56,7 +56,9 @@ def run_tool():
             env={**os.environ, **env},
         )
         if ok and done.returncode != 0:
-            pytest.fail(f'{script} exited {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-6000:]}')
+            pytest.fail(
+                f'{script} exited {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-6000:]}'
+            )
         return done
 
     return run

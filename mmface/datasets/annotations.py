@@ -136,16 +136,6 @@ def read_retinaface_txt(path: str | os.PathLike[str]) -> list[FaceAnnotation]:
     return read_annotations(path, 'retinaface')
 
 
-def read_part(path: str | os.PathLike[str]) -> list[str]:
-    """Read a list of pictures, ``event/name.jpg`` on each line.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the list is empty.
-    """
-    return [line for _, line in _read_lines(path)]
-
-
 def _read_lines(path: str | os.PathLike[str]) -> Lines:
     if not Path(path).is_file():
         raise FileNotFoundError(

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from mmface.datasets.annotations import FaceAnnotation, read_part
+from mmface.datasets.annotations import FaceAnnotation
 from mmface.datasets.prepare_labels import (
     KINDS,
     MAT_NAMES,
@@ -31,6 +31,7 @@ from mmface.datasets.prepare_labels import (
 )
 from mmface.datasets.prepare_sources import PICTURE_SUFFIXES, SourceFile, is_safe, scan
 from mmface.utils.files import write_text
+from mmface.utils.image_names import read_part
 
 SPLITS = ('train', 'val')
 """Names of the splits; the official test split has no labels."""

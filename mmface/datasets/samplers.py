@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sized
 import numpy as np
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dist import get_dist_info, sync_random_seed
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from mmface.utils.epoch_index import EpochIndex
@@ -60,7 +61,7 @@ class EpochIndexSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """Iterate over the rest of the epoch; the next call starts at the beginning."""
-        order = np.arange(self.length)
+        order: NDArray[np.signedinteger] = np.arange(self.length)
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
         if self.round_up:

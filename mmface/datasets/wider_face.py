@@ -11,7 +11,8 @@ from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
-from mmface.datasets.annotations import FaceAnnotation, read_annotations, read_part
+from mmface.datasets.annotations import FaceAnnotation, read_annotations
+from mmface.utils.image_names import image_key, read_part
 
 HELP = (
     'Check the data path, or make the data with tools/data/prepare_widerface.py '
@@ -136,13 +137,13 @@ class WiderFaceDataset(BaseDetDataset):
         return [0] * len(self.get_data_info(idx)['bboxes'])
 
     def _restrict(self, pictures: list[FaceAnnotation]) -> list[FaceAnnotation]:
-        wanted = set(read_part(str(self.part)))
-        chosen = [picture for picture in pictures if picture.path in wanted]
-        unknown = sorted(wanted - {picture.path for picture in chosen})
+        wanted = {image_key(name): name for name in read_part(str(self.part))}
+        chosen = [picture for picture in pictures if image_key(picture.path) in wanted]
+        unknown = sorted(wanted.keys() - {image_key(picture.path) for picture in chosen})
         if unknown:
             raise ValueError(
                 f'{self.part}: {len(unknown)} of its pictures are not in {self.ann_file}, the '
-                f'first is {unknown[0]!r}. Expected event/name.jpg on each line'
+                f'first is {wanted[unknown[0]]!r}. Expected event/name.jpg on each line'
             )
         return chosen
 

@@ -21,7 +21,6 @@ from mmface.engine.dist import init_distributed
 from mmface.utils.checkpoint import find_resume_checkpoint, load_weights
 from mmface.utils.files import whole_file
 
-
 #: What a checkpoint has to hold besides weights for a run to go on.
 TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmface.utils.image_names import image_key
+
 SUBSETS = ('easy', 'medium', 'hard')
 
-_IMAGE_SUFFIXES = {'jpg', 'jpeg', 'png', 'bmp', 'txt'}
 _REMEDY = 'take the four files of the official ground truth (wider_{face,easy,medium,hard}_val.mat)'
 
 
@@ -82,35 +83,6 @@ class WiderGroundTruth:
             keep={subset: keep[faces] for subset, keep in self.keep.items()},
             known=self.known,
         )
-
-
-def image_key(name: str) -> str:
-    """Give ``event/stem`` for ``event/name.jpg``; other dots of a name stay."""
-    name = name.replace('\\', '/')
-    stem, _, suffix = name.rpartition('.')
-    return stem if suffix.lower() in _IMAGE_SUFFIXES else name
-
-
-def read_part(path: str | os.PathLike[str]) -> list[str]:
-    """Read a list of images: a line ``event/name.jpg`` (or without extension) each.
-
-    Raises:
-        FileNotFoundError: No such file.
-        ValueError: A line that does not name event and image, or a list without a line.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'expected a list of images, a line event/name.jpg each: {path}')
-    names = []
-    for number, line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), 1):
-        name = line.strip()
-        if not name:
-            continue
-        if '/' not in name.replace('\\', '/'):
-            raise ValueError(f'{path}:{number}: expected event/name.jpg, found {name!r}')
-        names.append(name)
-    if not names:
-        raise ValueError(f'{path}: expected a line event/name.jpg for each image, found none')
-    return names
 
 
 def read_ground_truth(folder: str | os.PathLike[str]) -> WiderGroundTruth:

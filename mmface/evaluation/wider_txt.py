@@ -45,7 +45,7 @@ def write_wider_txt(path: str | os.PathLike[str], stem: str, rows: NDArray[np.fl
     """
     # Nine digits give a float32 score back exactly, so that ranks survive.
     lines = [f'{x:.5f} {y:.5f} {w:.5f} {h:.5f} {score:.9g}' for x, y, w, h, score in rows.tolist()]
-    write_text(path, '\n'.join([stem, str(len(lines)), *lines, '']))
+    write_text(path, '\n'.join([stem, str(len(lines)), *lines, '']), sync=False)
 
 
 def read_predictions(

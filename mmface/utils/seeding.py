@@ -20,4 +20,4 @@ def seed_host_generators(seed: int) -> None:
     """Seed the global generators of ``random`` and ``numpy.random``."""
     random.seed(seed)
     # The transforms draw from the module-level functions, which is this generator.
-    np.random.seed(seed)  # noqa: NPY002
+    np.random.seed(seed)

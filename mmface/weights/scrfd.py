@@ -71,7 +71,9 @@ def from_onnx(network: OnnxNetwork, model: nn.Module) -> dict[str, Tensor]:
         ValueError: If number or shapes of the layers differ; the message lists them.
     """
     layers = _execution_order(model)
-    norms = [norm for _, norm in layers if norm and not isinstance(_get(model, norm), nn.BatchNorm2d)]
+    norms = [
+        norm for _, norm in layers if norm and not isinstance(_get(model, norm), nn.BatchNorm2d)
+    ]
     if norms:
         raise ValueError(
             f'{len(norms)} norms of the model cannot be folded into convolutions (GroupNorm): only '
@@ -98,7 +100,9 @@ def from_onnx(network: OnnxNetwork, model: nn.Module) -> dict[str, Tensor]:
     for (conv, norm), weights in zip(layers, network.convs, strict=True):
         state[f'{conv}.weight'] = torch.from_numpy(weights.weight.copy())
         channels = len(weights.weight)
-        bias = torch.zeros(channels) if weights.bias is None else torch.from_numpy(weights.bias.copy())
+        bias = (
+            torch.zeros(channels) if weights.bias is None else torch.from_numpy(weights.bias.copy())
+        )
         if norm is None:
             state[f'{conv}.bias'] = bias
             continue

@@ -12,7 +12,6 @@ from mmface.datasets.annotations import (
     read_annotations,
     read_bbx_gt,
     read_labelv2,
-    read_part,
     read_retinaface_txt,
 )
 
@@ -174,10 +173,6 @@ def test_missing_file_and_unknown_format(tmp_path, write):
         read_annotations(tmp_path / 'no.txt')
     with pytest.raises(ValueError, match=r"'voc'.*auto, labelv2, bbx_gt, retinaface"):
         read_annotations(write(HEAD), 'voc')
-
-
-def test_part__one_picture_on_each_line(write):
-    assert read_part(write('a/1.jpg\r\n\n b/2.jpg \n')) == ['a/1.jpg', 'b/2.jpg']
 
 
 def test_labelv2__12880_pictures_in_two_seconds(tmp_path):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 
 import pytest
@@ -55,7 +56,7 @@ def test_start_at__gives_the_rest_of_the_epoch_once_and_keeps_the_length():
 def test_iter__ranks_share_one_order(monkeypatch):
     parts = [_epoch(_on_rank(monkeypatch, rank, 4), 1) for rank in range(4)]
     assert [len(part) for part in parts] == [3, 3, 3, 3]
-    assert set(sum(parts, [])) == set(range(10))
+    assert set(itertools.chain(*parts)) == set(range(10))
     whole = _epoch(_on_rank(monkeypatch, 0, 1), 1)
     assert [parts[i % 4][i // 4] for i in range(10)] == whole
 
@@ -63,7 +64,7 @@ def test_iter__ranks_share_one_order(monkeypatch):
 def test_iter__without_round_up_nothing_is_repeated(monkeypatch):
     samplers = [_on_rank(monkeypatch, rank, 4, round_up=False) for rank in range(4)]
     parts = [_epoch(sampler, 1) for sampler in samplers]
-    assert sorted(sum(parts, [])) == list(range(10))
+    assert sorted(itertools.chain(*parts)) == list(range(10))
     assert [len(sampler) for sampler in samplers] == [len(part) for part in parts] == [3, 3, 2, 2]
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from torch import nn
 
-import mmface.datasets
-import mmface.visualization
 from mmface.engine import FaceRunner
 from mmface.utils.checkpoint import secure_mmengine_loading
+
+# Registered as the config's custom_imports would.
+for name in ('mmface.datasets', 'mmface.visualization'):
+    importlib.import_module(name)
 
 SAMPLES, BATCH = 22, 4  # 6 batches, the last one smaller
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from mmface.evaluation.wider_ap import THRESHOLDS, average_precision, evaluate_rows
-from mmface.evaluation.wider_gt import SUBSETS, read_ground_truth, read_part
+from mmface.evaluation.wider_gt import SUBSETS, read_ground_truth
 from mmface.evaluation.wider_txt import read_predictions
+from mmface.utils.image_names import read_part
 
 SETS = ('yolov7-face', 'bsj_retinaface')
 PROTOCOLS = ('float', 'official')

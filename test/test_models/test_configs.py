@@ -15,7 +15,9 @@ from mmengine.structures import InstanceData
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 ALL = sorted(
-    str(path.relative_to(CONFIGS)) for path in CONFIGS.glob('*/*.py') if path.parent.name != '_base_'
+    str(path.relative_to(CONFIGS))
+    for path in CONFIGS.glob('*/*.py')
+    if path.parent.name != '_base_'
 )
 
 

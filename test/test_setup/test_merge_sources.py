@@ -13,7 +13,8 @@ SOURCES = {
     # Two functions of one name, a type of one name, and a macro that would spoil other files.
     'pytorch/one.cpp': 'static int help() {\n  return 1;\n}\nint one() { return help(); }\n',
     'pytorch/two.cpp': 'static int help() {\n  return 2;\n}\nint two() { return help(); }\n',
-    'pytorch/cpu/one.cpp': '#define four 3\nstruct Box {\n  int x;\n};\nint three() { return four; }\n',
+    'pytorch/cpu/one.cpp': '#define four 3\nstruct Box {\n  int x;\n};\n'
+    'int three() { return four; }\n',
     'pytorch/cpu/four.cpp': 'struct Box {\n  int y;\n};\nint four() { return 4; }\n',
 }
 

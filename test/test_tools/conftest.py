@@ -10,8 +10,10 @@ import os
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
 from mmface.testing.toy_widerface import make_toy_widerface
 
 CONFIG = 'configs/scrfd/scrfd_500m_bnkps.py'
@@ -59,9 +61,10 @@ def door(repo):
         args = [str(arg) for arg in args]
         if '--cfg-options' in args:
             # Runs of the same second share a log otherwise.
-            args.append(f'experiment_name=door_{next(numbers)}')
+            place = args.index('--cfg-options') + 1
+            args.insert(place, f'experiment_name=door_{next(numbers)}')
         out, err = io.StringIO(), io.StringIO()
-        before, argv, cwd = dict(os.environ), sys.argv, os.getcwd()
+        before, argv, cwd = dict(os.environ), sys.argv, Path.cwd()
         try:
             os.chdir(repo)
             sys.argv = [script, *args]

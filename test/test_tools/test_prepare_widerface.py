@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from mmface.datasets.annotations import FaceAnnotation, read_bbx_gt, read_labelv2, read_part
+from mmface.datasets.annotations import FaceAnnotation, read_bbx_gt, read_labelv2
 from mmface.datasets.prepare import Preparation
 from mmface.testing.toy_widerface import make_toy_widerface
+from mmface.utils.image_names import read_part
 
 TOOL = 'tools/data/prepare_widerface.py'
 SPLITS = ('train', 'val')

@@ -44,7 +44,7 @@ def test_perf__three_epochs_without_validation(door, toy, small, tmp_path):
     text = next(tmp_path.glob('*/*.log')).read_text()
     assert 'Epoch(train) [3][1/1]' in text
     assert 'Epoch(val)' not in text
-    assert 'LR is set based on batch size of 12' in text
+    assert 'based on batch size of 32 and the current batch size is 12' in text
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,10 @@ def test_perf__three_epochs_without_validation(door, toy, small, tmp_path):
         ([CONFIG, '--device', 'npu', '--data-path', '.'], "device 'npu' was asked for"),
         ([CONFIG, '--data-path', '.'], 'train/labelv2.txt'),
         ([CONFIG, '--launcher', 'pytorch', '--data-path', '.'], 'RANK, LOCAL_RANK, WORLD_SIZE'),
-        (['configs/_base_/default_runtime.py', '--data-path', '.'], 'needs a config with data_root'),
+        (
+            ['configs/_base_/default_runtime.py', '--data-path', '.'],
+            'needs a config with data_root',
+        ),
         ([CONFIG, '--data-path', '.', '--cfg-options', 'model=3', 'model.x=1'], 'TypeError'),
     ],
     ids=['config', 'no_config', 'data', 'device', 'labels', 'launcher', 'data_root', 'option'],

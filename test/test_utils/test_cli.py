@@ -23,9 +23,15 @@ def _run(error):
 @pytest.mark.parametrize(
     ('error', 'line'),
     [
-        (ValueError('labels.txt:3: expected 4 numbers,\n found 7'), 'labels.txt:3: expected 4 numbers, found 7'),
+        (
+            ValueError('labels.txt:3: expected 4 numbers,\n found 7'),
+            'labels.txt:3: expected 4 numbers, found 7',
+        ),
         (FileNotFoundError('no such thing'), 'no such thing'),
-        (OSError(errno.ENOSPC, 'No space left on device', 'a.pth'), 'No space left on device: a.pth'),
+        (
+            OSError(errno.ENOSPC, 'No space left on device', 'a.pth'),
+            'No space left on device: a.pth',
+        ),
     ],
 )
 def test_main_guard__user_errors_are_one_line_and_exit_2(error, line, capsys):

@@ -72,7 +72,9 @@ def test_onnx__converted_maps_equal_onnxruntime_on_real_pictures(
         ]
         ours = [*(level.sigmoid() for level in ours[:3]), *ours[3:]]
         theirs = session.run(None, {session.get_inputs()[0].name: blob})
-        for left, right in zip(ours, sorted(theirs, key=lambda m: (m.shape[-1], -m.size)), strict=True):
+        for left, right in zip(
+            ours, sorted(theirs, key=lambda m: (m.shape[-1], -m.size)), strict=True
+        ):
             right = right.reshape(-1, right.shape[-1])
             np.testing.assert_allclose(left.numpy(), right, atol=1e-5, rtol=1e-5)
 

@@ -13,12 +13,13 @@ from tqdm import tqdm
 
 from mmface.evaluation.pr_curve import plot_pr_curves
 from mmface.evaluation.wider_ap import evaluate_rows
-from mmface.evaluation.wider_gt import WiderGroundTruth, read_ground_truth, read_part
+from mmface.evaluation.wider_gt import WiderGroundTruth, read_ground_truth
 from mmface.evaluation.wider_match import PROTOCOLS, check_protocol
 from mmface.evaluation.wider_result import WiderResult, format_table
 from mmface.evaluation.wider_txt import read_predictions
 from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.files import write_text
+from mmface.utils.image_names import read_part
 
 
 def display_names(sources: Sequence[Path]) -> list[str]:

@@ -13,7 +13,7 @@
 # Example:
 #   bash tools/setup/build_wheel.sh --python .venv/bin/python onedl_mmcv-2.3.6.tar.gz wheels
 set -euo pipefail
-here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+here="$(cd "$(dirname "$0")" && pwd)"
 . "$here/_common.sh"
 
 plain=0 python='' places=()

@@ -10,19 +10,20 @@
 # Example:
 #   bash tools/setup/measure_build.sh
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-. tools/setup/_common.sh
+here="$(cd "$(dirname "$0")" && pwd)"
+. "$here/_common.sh"
 case "${1:-}" in
   -h | --help) usage; exit 0 ;;
   -*) die "unknown option $1: see $0 --help" ;;
 esac
 
+sdist="${1:+$(realpath "$1")}"
+cd "$here/../.."
 python="$(environment_python)"
 [[ -x "$python" ]] || die "no environment at $python: run bash build_mmcv.sh first"
 export MAX_JOBS="${MAX_JOBS:-$(nproc)}"
 work="$(mktemp -d "${TMPDIR:-/tmp}/mmface-measure.XXXXXX")"
 trap 'rm -rf "$work"' EXIT
-sdist="${1:-}"
 if [[ -z "$sdist" ]]; then
   "$python" -m pip download -q --no-deps --no-binary :all: --no-build-isolation -d "$work" \
     onedl-mmcv==2.3.6 2> "$work/log" || die "download failed: $(tail -n 1 "$work/log")"

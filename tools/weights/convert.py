@@ -22,7 +22,9 @@ def main() -> None:
     )
     parser.add_argument('source', type=Path, metavar='SRC', help='.pth or .onnx file')
     parser.add_argument('target', type=Path, metavar='DST', help='checkpoint to write')
-    parser.add_argument('--config', type=Path, help='config the weights must fit (default: find it)')
+    parser.add_argument(
+        '--config', type=Path, help='config the weights must fit (default: find it)'
+    )
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',

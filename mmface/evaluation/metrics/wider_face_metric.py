@@ -20,11 +20,12 @@ from mmface.evaluation.metrics.image_metric import ImageMetric
 from mmface.evaluation.metrics.predictions import detection_rows, image_name
 from mmface.evaluation.pr_curve import plot_pr_curves
 from mmface.evaluation.wider_ap import evaluate
-from mmface.evaluation.wider_gt import SUBSETS, image_key, read_ground_truth, read_part
+from mmface.evaluation.wider_gt import SUBSETS, read_ground_truth
 from mmface.evaluation.wider_match import ImageMatch, check_protocol, match_image
 from mmface.evaluation.wider_result import WiderResult, format_table
 from mmface.evaluation.wider_txt import write_wider_txt
 from mmface.utils.files import write_text
+from mmface.utils.image_names import image_key, read_part
 
 
 @dataclass(frozen=True)

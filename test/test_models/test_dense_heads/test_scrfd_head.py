@@ -161,9 +161,7 @@ def test_loss__order_of_pictures_and_padding_do_not_matter():
 def test_loss__classes_are_trained_apart():
     maps = raw_maps(batch=1, keypoints=0)
     maps[0] = [level.detach().repeat(1, 3, 1, 1).requires_grad_() for level in maps[0]]
-    gt = InstanceData(
-        bboxes=torch.tensor([[100.0, 100.0, 160.0, 170.0]]), labels=torch.tensor([2])
-    )
+    gt = InstanceData(bboxes=torch.tensor([[100.0, 100.0, 160.0, 170.0]]), labels=torch.tensor([2]))
     head = build_head(num_keypoints=0, num_classes=3)
     head.loss_by_feat(*maps, [gt])['loss_cls'][1].backward()
     gradient = maps[0][1].grad.unflatten(1, (2, 3))

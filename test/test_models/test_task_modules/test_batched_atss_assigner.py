@@ -45,9 +45,7 @@ def random_faces(generator: torch.Generator, count: int) -> Tensor:
     return torch.cat([corner, corner + side], dim=1)
 
 
-def assign_one(
-    priors: Tensor, candidates: Tensor, gts: Tensor, inside_mode: int
-) -> list[int]:
+def assign_one(priors: Tensor, candidates: Tensor, gts: Tensor, inside_mode: int) -> list[int]:
     """Assign one picture face by face, literally as the paper and reference describe."""
     owner = [0] * len(priors)
     owner_iou = [-1.0] * len(priors)

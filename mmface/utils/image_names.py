@@ -1,0 +1,38 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Names of WIDER FACE pictures, and lists of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_IMAGE_SUFFIXES = {'jpg', 'jpeg', 'png', 'bmp', 'txt'}
+
+
+def image_key(name: str) -> str:
+    """Give ``event/stem`` for ``event/name.jpg``; other dots of a name stay."""
+    name = name.replace('\\', '/')
+    stem, _, suffix = name.rpartition('.')
+    return stem if suffix.lower() in _IMAGE_SUFFIXES else name
+
+
+def read_part(path: str | os.PathLike[str]) -> list[str]:
+    """Read a list of images: a line ``event/name.jpg`` (or without extension) each.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: A line that does not name event and image, or a list without a line.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'expected a list of images, a line event/name.jpg each: {path}')
+    names = []
+    for number, line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), 1):
+        name = line.strip()
+        if not name:
+            continue
+        if '/' not in name.replace('\\', '/'):
+            raise ValueError(f'{path}:{number}: expected event/name.jpg, found {name!r}')
+        names.append(name)
+    if not names:
+        raise ValueError(f'{path}: expected a line event/name.jpg for each image, found none')
+    return names

@@ -1,0 +1,140 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Reading checkpoints without trust."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import MessageHub
+from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.runner.checkpoint import _load_checkpoint
+from torch import nn
+
+from mmface.utils.checkpoint import (
+    find_resume_checkpoint,
+    load_checkpoint_file,
+    load_weights,
+    secure_mmengine_loading,
+)
+
+WEIGHTS = OrderedDict(weight=torch.ones(2, 3), bias=torch.zeros(2))
+
+
+def _save(path, content):
+    torch.save(content, path)
+    return path
+
+
+def test_load__reads_what_a_run_saves(tmp_path):
+    hub = MessageHub(name='test_checkpoint')
+    hub.update_scalar('train/loss', 0.5)
+    infos = {
+        'best': np.float64(0.9),
+        'small': np.float32(2),
+        'count': np.int64(3),
+        'flag': np.bool_(True),
+        'boxes': np.arange(4, dtype=np.uint8),
+        'kinds': ('face', {1, 2}),
+    }
+    hub.update_info_dict(infos)
+    path = _save(tmp_path / 'a.pth', {'state_dict': WEIGHTS, 'message_hub': hub.state_dict()})
+    loaded = load_checkpoint_file(path)['message_hub']
+    assert loaded['log_scalars']['train/loss'].mean() == 0.5
+    for key, value in infos.items():
+        np.testing.assert_equal(loaded['runtime_info'][key], value)
+
+
+def test_load__bare_weights_get_their_key(tmp_path):
+    loaded = load_checkpoint_file(_save(tmp_path / 'a.pth', WEIGHTS))
+    assert list(loaded) == ['state_dict']
+    assert torch.equal(loaded['state_dict']['weight'], WEIGHTS['weight'])
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (torch.ones(3), 'found Tensor'),
+        ({}, 'found dict'),
+        ({'state_dict': {}, 'epoch': 3}, 'found dict'),
+        ({'weight': torch.ones(1), 'epoch': 3}, 'epoch of its 2 entries are not tensors'),
+    ],
+)
+def test_load__refuses_other_content(tmp_path, content, message):
+    with pytest.raises(ValueError, match=message):
+        load_checkpoint_file(_save(tmp_path / 'a.pth', content))
+
+
+class _Call:
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    'attack',
+    [
+        _Call(os.system, 'touch {mark}'),
+        _Call(eval, "open('{mark}', 'w')"),
+        _Call(getattr, os, 'system'),
+        _Call(getattr, HistoryBuffer, '__init__'),
+        _Call(getattr, HistoryBuffer.mean, '__globals__'),
+    ],
+    ids=['system', 'eval', 'getattr', 'getattr_of_safe_class', 'globals'],
+)
+def test_load__refuses_code(tmp_path, attack):
+    mark = tmp_path / 'executed'
+    function, args = attack.call
+    attack.call = function, tuple(a.format(mark=mark) if isinstance(a, str) else a for a in args)
+    path = _save(tmp_path / 'a.pth', {'state_dict': WEIGHTS, 'x': attack})
+    with pytest.raises(ValueError, match=r'could run code .* --trust-checkpoint'):
+        load_checkpoint_file(path)
+    assert not mark.exists()
+
+
+def test_secure_mmengine_loading__covers_mmengines_own_loader(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')  # so that it is restored
+    mark = tmp_path / 'executed'
+    path = _save(
+        tmp_path / 'a.pth', {'state_dict': WEIGHTS, 'x': _Call(os.system, f'touch {mark}')}
+    )
+    secure_mmengine_loading()
+    with pytest.raises(ValueError, match='trust-checkpoint'):
+        _load_checkpoint(str(path))
+    with pytest.raises(Exception, match='weights_only'):  # what downloads are loaded with
+        torch.load(path, weights_only=False)
+    assert not mark.exists()
+    secure_mmengine_loading(trust=True)
+    _load_checkpoint(str(path))
+    assert mark.exists()
+    secure_mmengine_loading()
+
+
+def test_load_weights__fits_wrapped_names_and_module_versions():
+    model = nn.Sequential(nn.BatchNorm2d(2))
+    weights = OrderedDict((f'module.{k}', v + 1) for k, v in model.state_dict().items())
+    del weights['module.0.num_batches_tracked']
+    load_weights(model, {'state_dict': weights}, 'a.pth')
+    assert torch.equal(model[0].weight, torch.full((2,), 2.0))
+
+
+def test_load_weights__shows_a_few_keys_of_many():
+    model = nn.Sequential(*(nn.Linear(1, 1) for _ in range(9)))
+    state = {k: v for k, v in model.state_dict().items() if k.startswith('8')}
+    with pytest.raises(ValueError, match=r'16 missing \(0.weight.*and 12 more\)'):
+        load_weights(model, {'state_dict': state}, 'a.pth')
+    load_weights(model, {'state_dict': state}, 'a.pth', strict=False)
+
+
+def test_find_resume_checkpoint__follows_a_moved_work_dir(tmp_path):
+    assert find_resume_checkpoint(tmp_path) is None
+    (tmp_path / 'last_checkpoint').write_text('/elsewhere/epoch_3.pth')
+    with pytest.raises(FileNotFoundError, match='which is gone'):
+        find_resume_checkpoint(tmp_path)
+    (tmp_path / 'epoch_3.pth').touch()
+    assert find_resume_checkpoint(tmp_path) == tmp_path / 'epoch_3.pth'

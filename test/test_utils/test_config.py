@@ -1,0 +1,82 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""What the options of the doors make of a config."""
+
+from __future__ import annotations
+
+import pytest
+from mmengine.config import Config
+
+from mmface.utils import config as edit
+
+
+@pytest.fixture
+def cfg(repo):
+    path = repo / 'configs/scrfd/scrfd_500m_bnkps.py'
+    return Config.fromfile(str(path), import_custom_modules=False)
+
+
+def _strings(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [text for item in value for text in _strings(item)]
+    return [value] if isinstance(value, str) else []
+
+
+@pytest.mark.parametrize('slash', ['', '/'])
+def test_set_data_path__replaces_the_root_everywhere(cfg, tmp_path, slash):
+    old = cfg.data_root
+    before = sum(text.startswith(old) for text in _strings(cfg._cfg_dict))
+    assert before >= 5
+    edit.set_data_path(cfg, f'{tmp_path}{slash}')
+    texts = _strings(cfg._cfg_dict)
+    assert not any(text.startswith(old.rstrip('/')) for text in texts)
+    assert sum(text.startswith(f'{tmp_path}/') for text in texts) == before
+    assert cfg.val_evaluator.gt_dir == f'{tmp_path}/val/gt'
+
+
+@pytest.mark.parametrize(
+    ('mode', 'step', 'pad_size'),
+    [
+        ('vga', {'type': 'FaceResize', 'scale': (640, 640), 'keep_ratio': True}, (640, 640)),
+        ('320', {'type': 'FaceResize', 'scale': (320, 320), 'keep_ratio': True}, (320, 320)),
+        ('1650', {'type': 'FaceResize', 'scale': (1100, 1650), 'keep_ratio': True}, None),
+        ('origin', {'type': 'Resize', 'scale_factor': 1.0, 'keep_ratio': True}, None),
+    ],
+)
+def test_set_mode(cfg, mode, step, pad_size):
+    train = cfg.train_dataloader.to_dict()
+    edit.set_mode(cfg, mode)
+    assert step in [dict(item) for item in cfg.test_dataloader.dataset.pipeline]
+    assert cfg.model.data_preprocessor.pad_size == pad_size
+    assert cfg.model.data_preprocessor.pad_size_divisor == 32
+    assert cfg.train_dataloader.to_dict() == train
+
+
+@pytest.mark.parametrize('mode', ['0', '100', '-32', 'VGA', ''])
+def test_set_mode__refuses_others(cfg, mode):
+    with pytest.raises(ValueError, match='--mode must be'):
+        edit.set_mode(cfg, mode)
+
+
+def test_set_part__restricts_pictures_and_ground_truth(cfg, tmp_path):
+    part = tmp_path / 'part.txt'
+    part.write_text('a/b.jpg\n')
+    edit.set_part(cfg, str(part))
+    assert cfg.test_dataloader.dataset.part == str(part)
+    assert cfg.test_evaluator.part == str(part)
+
+
+def test_set_metric__refuses_other_metrics(cfg):
+    cfg.test_evaluator = [{'type': 'CocoMetric'}]
+    edit.set_metric(cfg, protocol=None)
+    with pytest.raises(ValueError, match='protocol: only for configs'):
+        edit.set_metric(cfg, protocol='official')
+
+
+def test_set_amp__refuses_a_wrapper_it_does_not_know(cfg):
+    edit.set_amp(cfg)
+    assert cfg.optim_wrapper.type == 'AutocastOptimWrapper'
+    cfg.optim_wrapper.type = 'ApexOptimWrapper'
+    with pytest.raises(ValueError, match='ApexOptimWrapper'):
+        edit.set_amp(cfg)
