@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -185,7 +186,7 @@ def _history_method(owner: type, name: str) -> Callable:
     """Stand in for ``getattr``: a log history refers to its own four methods by it."""
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(HistoryBuffer, name)
-    raise pickle.UnpicklingError(f'Unsupported global: GLOBAL {owner}.{name}')
+    raise pickle.UnpicklingError('Unsupported global: GLOBAL builtins.getattr')
 
 
 def _safe_globals() -> list[Any]:
@@ -206,11 +207,12 @@ def _safe_globals() -> list[Any]:
 
 def _refusal(file: Path, reason: str) -> str:
     """Say why the unpickler stopped: foreign objects, or no pickle at all."""
-    found = re.search(r'(?:GLOBAL|class|instantiate|type) (\w+(?:\.\w+)+)', reason)
-    if found:
+    found = re.search(r'GLOBAL (\S+)', reason)
+    if found or zipfile.is_zipfile(file):
+        name = f' ({found.group(1)})' if found else ''
         return (
-            f'{file} holds a Python object ({found.group(1)}) that could run code and was not '
-            'loaded; if you know where the file comes from, pass --trust-checkpoint'
+            f'{file} holds a Python object{name} that could run code and was not loaded; if you '
+            'know where the file comes from, pass --trust-checkpoint'
         )
     return f'{file} is not a checkpoint written by torch.save'
 

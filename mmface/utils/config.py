@@ -70,7 +70,7 @@ def set_data_path(cfg: Config, path: str | None) -> None:
                 return new + text[len(bare) :]
             return text
 
-        cfg._cfg_dict = _map_strings(cfg._cfg_dict, replace)
+        _map_strings(cfg._cfg_dict, replace)  # in place: dicts stay the same objects
 
 
 def set_mode(cfg: Config, mode: str) -> None:

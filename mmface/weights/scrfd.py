@@ -71,16 +71,16 @@ def from_onnx(network: OnnxNetwork, model: nn.Module) -> dict[str, Tensor]:
         ValueError: If number or shapes of the layers differ; the message lists them.
     """
     layers = _execution_order(model)
-    norms = [
-        norm for _, norm in layers if norm and not isinstance(_get(model, norm), nn.BatchNorm2d)
-    ]
-    if norms:
+    norms = {norm: model.get_submodule(norm) for _, norm in layers if norm}
+    foldable = {n: module for n, module in norms.items() if isinstance(module, nn.BatchNorm2d)}
+    if len(foldable) < len(norms):
         raise ValueError(
-            f'{len(norms)} norms of the model cannot be folded into convolutions (GroupNorm): only '
+            f'{len(norms) - len(foldable)} norms of the model cannot be folded into convolutions (GroupNorm): only '
             'exports of BatchNorm models ("_bnkps", "1gbn") can be converted, use the .pth file'
         )
     found = [tuple(conv.weight.shape) for conv in network.convs]
-    expected = [tuple(_get(model, conv).weight.shape) for conv, _ in layers]
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    expected = [tuple(state[f'{conv}.weight'].shape) for conv, _ in layers]
     wrong = [
         f'{layers[i][0]}: expected {expected[i]}, found {found[i]}'
         for i in range(min(len(found), len(expected)))
@@ -96,27 +96,22 @@ def from_onnx(network: OnnxNetwork, model: nn.Module) -> dict[str, Tensor]:
         raise ValueError(
             f'the file has {len(network.factors)} scale factors, the model {len(scales)}'
         )
-    state = {key: value.clone() for key, value in model.state_dict().items()}
     for (conv, norm), weights in zip(layers, network.convs, strict=True):
         state[f'{conv}.weight'] = torch.from_numpy(weights.weight.copy())
         channels = len(weights.weight)
-        bias = (
-            torch.zeros(channels) if weights.bias is None else torch.from_numpy(weights.bias.copy())
-        )
+        bias = torch.zeros(channels)
+        if weights.bias is not None:
+            bias = torch.from_numpy(weights.bias.copy())
         if norm is None:
             state[f'{conv}.bias'] = bias
             continue
         state[f'{norm}.bias'] = bias
         state[f'{norm}.weight'] = torch.ones(channels)
         state[f'{norm}.running_mean'] = torch.zeros(channels)
-        state[f'{norm}.running_var'] = torch.full((channels,), 1 - _get(model, norm).eps)
+        state[f'{norm}.running_var'] = torch.full((channels,), 1 - foldable[norm].eps)
     for name, factor in zip(scales, network.factors, strict=True):
         state[f'{name}.scale'] = torch.tensor(factor)
     return state
-
-
-def _get(model: nn.Module, name: str) -> nn.Module:
-    return model.get_submodule(name)
 
 
 @torch.no_grad()

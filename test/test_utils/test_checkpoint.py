@@ -81,7 +81,7 @@ class _Call:
     [
         _Call(os.system, 'touch {mark}'),
         _Call(eval, "open('{mark}', 'w')"),
-        _Call(getattr, os, 'system'),
+        _Call(getattr, os.system, '__self__'),
         _Call(getattr, HistoryBuffer, '__init__'),
         _Call(getattr, HistoryBuffer.mean, '__globals__'),
     ],

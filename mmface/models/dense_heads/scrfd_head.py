@@ -107,7 +107,8 @@ class SCRFDHead(BaseDenseHead):
             ``loss_cls``, ``loss_bbox`` and, with landmarks, ``loss_kps``: one scalar per stride.
         """
         gt_instances = unpack_gt_instances(batch_data_samples)[0]
-        return self.loss_by_feat(*self(feats), gt_instances)
+        cls_scores, bbox_preds, kps_preds = self(feats)
+        return self.loss_by_feat(cls_scores, bbox_preds, kps_preds, gt_instances)
 
     def loss_by_feat(
         self,
