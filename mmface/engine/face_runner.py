@@ -7,11 +7,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from mmdet.registry import RUNNERS
 from mmengine.device import get_device
 from mmengine.dist import is_distributed, master_only
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
@@ -40,6 +40,7 @@ def _for_console(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(FILE_ONLY)
 
 
+# In mmengine's registry, not mmdet's: mmdet's own tools look for a runner before any scope is set.
 @RUNNERS.register_module()
 class FaceRunner(Runner):
     """mmengine's ``Runner`` with four differences.

@@ -22,11 +22,11 @@ _OCCLUDER = -1
 
 # number of people, face height range in a picture 360 px high, chance of a clear face
 SCENES: tuple[tuple[tuple[int, int], tuple[float, float], float], ...] = (
-    ((4, 12), (16, 70), 0.6),  # a parade
-    ((6, 16), (28, 62), 0.8),  # a group
-    ((1, 2), (110, 300), 0.85),  # an interview
-    ((2, 5), (24, 150), 0.85),  # a couple, others behind
-    ((30, 75), (8, 30), 0.6),  # a demonstration
+    ((4, 10), (18, 90), 0.75),  # a parade
+    ((6, 14), (32, 80), 0.85),  # a group
+    ((1, 2), (110, 300), 0.9),  # an interview
+    ((2, 5), (26, 160), 0.9),  # a couple, others behind
+    ((18, 45), (8, 36), 0.75),  # a demonstration
 )
 
 

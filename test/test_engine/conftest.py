@@ -99,6 +99,7 @@ def _loader(workers, **sampler):
         'sampler': sampler,
         'dataset': {
             'type': 'DoorsNumbers',
+            'serialize_data': False,  # its garbage collection is what would take most time
             'pipeline': [{'type': 'SeedSample'}, {'type': 'DoorsNoise'}],
         },
     }
