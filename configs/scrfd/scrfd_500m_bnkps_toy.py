@@ -1,22 +1,28 @@
 # SCRFD-0.5GF with landmarks for the drawn toy set of tools/quickstart.sh: minutes on a CPU.
+# A recipe of ours for 240 pictures: AdamW learns in some thousand iterations what the published
+# schedule takes hundreds of epochs for.
 _base_ = './scrfd_500m_bnkps.py'
 
 # ---- Often modified ----------------------------------------------------------------------
 image_size = (320, 320)  # width, height
-max_epochs = 60
-base_lr = 0.02
+max_epochs = 36
+base_lr = 0.005
 # ---- Normally not modified ---------------------------------------------------------------
 train_pipeline = _base_.train_pipeline
+train_pipeline[3].update(crop_choice=[0.6, 0.8, 1.0, 1.2, 1.4])
 train_pipeline[4].update(scale=image_size)
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(scale=image_size)
 model = dict(data_preprocessor=dict(pad_size=image_size))
-train_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline), num_workers=1)
+train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-optim_wrapper = dict(optimizer=dict(lr=base_lr), clip_grad=dict(max_norm=35, norm_type=2))
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='AdamW', lr=base_lr, weight_decay=0.01),
+    clip_grad=dict(max_norm=10, norm_type=2),
+)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=30),
     dict(
         type='CosineAnnealingLR',
         by_epoch=True,
@@ -27,4 +33,4 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
-default_hooks = dict(checkpoint=dict(interval=max_epochs), logger=dict(interval=15))
+default_hooks = dict(checkpoint=dict(interval=6), logger=dict(interval=30))

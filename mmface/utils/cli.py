@@ -34,6 +34,9 @@ TRACEBACK_ENV = 'MMFACE_TRACEBACK'
 # OSError (disk full, no permission, not a directory) is not a fault of the code either.
 USER_ERRORS: tuple[type[BaseException], ...] = (ValueError, OSError)
 
+# What the set-up script installs; mmcv._ext are its compiled operators.
+SET_UP = ('torch', 'mmcv', 'mmengine', 'mmdet')
+
 
 def one_line(error: BaseException) -> str:
     """Give the message of ``error`` as one line.
@@ -58,15 +61,20 @@ def main_guard(main: Callable[[], object]) -> NoReturn:
     """Run ``main`` and end the program.
 
     ``ValueError`` and ``OSError`` end as one line ``error: <message>`` on standard error
-    with exit status 2; Ctrl-C ends with 130; every other exception is a bug and keeps
-    its traceback. With the environment variable ``MMFACE_TRACEBACK`` set, errors of the
-    first kind keep theirs too.
+    with exit status 2, and so does a missing torch, mmcv, mmengine or mmdet; Ctrl-C ends
+    with 130; every other exception is a bug and keeps its traceback. With the environment
+    variable ``MMFACE_TRACEBACK`` set, ``ValueError`` and ``OSError`` keep theirs too.
     """
     try:
         main()
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        if (error.name or '').partition('.')[0] not in SET_UP:
+            raise
+        print(f'error: {error}; run `bash build_mmcv.sh`, which installs it', file=sys.stderr)
+        sys.exit(2)
     except USER_ERRORS as error:
         if os.environ.get(TRACEBACK_ENV):
             traceback.print_exc()

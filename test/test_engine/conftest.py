@@ -95,7 +95,7 @@ def _loader(workers, **sampler):
     return {
         'batch_size': BATCH,
         'num_workers': workers,
-        'persistent_workers': workers > 0,
+        'persistent_workers': False,
         'sampler': sampler,
         'dataset': {
             'type': 'DoorsNumbers',

@@ -44,6 +44,13 @@ def test_main_guard__bugs_keep_their_traceback():
         main_guard(lambda: 1 / 0)
 
 
+def test_main_guard__missing_framework_names_the_set_up_script(capsys):
+    assert _run(ModuleNotFoundError("No module named 'mmcv._ext'", name='mmcv._ext')) == 2
+    assert 'bash build_mmcv.sh' in capsys.readouterr().err
+    with pytest.raises(ModuleNotFoundError):
+        main_guard(lambda: __import__('no_such_module_here'))
+
+
 def test_main_guard__ends():
     assert _run(None) == 0
     assert _run(KeyboardInterrupt()) == 130

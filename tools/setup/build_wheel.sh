@@ -38,9 +38,10 @@ source_dir=("$work"/*/)
 export MMCV_WITH_OPS=1
 if ((!plain)); then
   "$python" "$here/merge_sources.py" "${source_dir[0]}"
-  # Last on the command line, so they win over the flags Python itself was compiled with: debug
-  # information makes the library 25 times as big and half of the compiler's work.
-  export CFLAGS="${CFLAGS:-} -O2 -g0 -w" CXXFLAGS="${CXXFLAGS:-} -O2 -g0 -w"
+  # Last on the command line, so they win over the flags Python itself was compiled with. Debug
+  # information makes the library 20 times as big. More than -O1 makes no operator we use faster, and
+  # NMS 3.6 times slower (gcc 12 then turns the min and max of its inner loop into branches).
+  export CFLAGS="${CFLAGS:-} -O1 -g0 -w" CXXFLAGS="${CXXFLAGS:-} -O1 -g0 -w"
 fi
 "$python" -m pip wheel --no-build-isolation --no-deps --no-cache-dir -w "$work/wheels" "${source_dir[0]}"
 mkdir -p "${places[1]}"
