@@ -246,7 +246,7 @@ class Preparation:
         return [f'{split.name}: {text}' for split in self.splits for text in split.problems]
 
     def write(self, copy: bool = False) -> None:
-        """Write the canonical layout.
+        """Write the canonical layout; of a part also the list of it, ``<split>/part.txt``.
 
         Args:
             copy: Copy pictures also where a link would do.
@@ -264,6 +264,9 @@ class Preparation:
                     file.place(folder / 'images' / key, copy)
                     bar.update()
                 self._write_labels(split, folder)
+                if self.part is not None:
+                    # The ground truth lists all pictures; evaluation is told which are here.
+                    _write_new(folder / 'part.txt', ''.join(f'{key}\n' for key in split.pictures))
         if any(split.name == 'val' for split in self.splits):
             for name, file in self.ground_truth.items():
                 file.place(self.out / 'val' / 'gt' / name, copy=True)

@@ -246,6 +246,7 @@ def test_part__restricts_pictures_and_labels(layout, faces, tmp_path):
         assert found == set(keys[split])
         for text in (out / split).glob('*bbx_gt.txt'):
             assert {i.path for i in read_bbx_gt(text)} == set(keys[split])
+        assert read_part(out / split / 'part.txt') == keys[split]
 
 
 def test_tool__prints_a_table_and_explains_missing_landmarks(run_tool, toy, tmp_path):

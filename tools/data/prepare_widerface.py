@@ -98,7 +98,8 @@ def main() -> None:
             raise ValueError('no split has both pictures and labels: add the missing archive')
         found.write(args.copy)
         if args.part is not None and found.ground_truth:
-            print(f'note: val/gt still lists all pictures: evaluate with --part {args.part}')
+            part = args.out / 'val' / 'part.txt'
+            print(f'note: val/gt still lists all pictures: evaluate with --part {part}')
     print(f'{args.out} is ready: use --data-path {args.out}')
 
 
