@@ -80,6 +80,7 @@ def main() -> None:
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist or is not a file')
     import_mmdet_quietly()
+    from mmface.engine.dist import leave_distributed
     from mmface.engine.face_runner import FaceRunner
     from mmface.utils.checkpoint import secure_mmengine_loading
     from mmface.utils.device import use_device
@@ -89,6 +90,7 @@ def main() -> None:
     cfg = build_config(args)
     runner = FaceRunner.from_cfg(cfg)
     runner.test()
+    leave_distributed()
     if runner.rank == 0:
         print(f'written to {cfg.work_dir}: metrics.json, pr_curve.png')
 

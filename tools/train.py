@@ -85,6 +85,7 @@ def build_config(args: argparse.Namespace):
 def main() -> None:
     args = parse_args()
     import_mmdet_quietly()
+    from mmface.engine.dist import leave_distributed
     from mmface.engine.face_runner import FaceRunner
     from mmface.utils.checkpoint import secure_mmengine_loading
     from mmface.utils.device import use_device
@@ -98,6 +99,7 @@ def main() -> None:
         f'{cfg.work_dir}, there the full config and environment in {runner.timestamp}/'
     )
     runner.train()
+    leave_distributed()
 
 
 if __name__ == '__main__':

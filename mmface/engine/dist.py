@@ -59,6 +59,15 @@ def init_distributed(launcher: str, backend: str | None = None, timeout: float =
     )
 
 
+def leave_distributed() -> None:
+    """Leave the process group, if there is one, at the end of a program.
+
+    gloo's threads sometimes abort a process that ends without this.
+    """
+    if torch_dist.is_available() and torch_dist.is_initialized():
+        torch_dist.destroy_process_group()
+
+
 def _read_slurm_environment() -> None:
     """Translate the variables of ``srun`` into those of torchrun."""
     if 'SLURM_PROCID' not in os.environ:

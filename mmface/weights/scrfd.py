@@ -75,8 +75,9 @@ def from_onnx(network: OnnxNetwork, model: nn.Module) -> dict[str, Tensor]:
     foldable = {n: module for n, module in norms.items() if isinstance(module, nn.BatchNorm2d)}
     if len(foldable) < len(norms):
         raise ValueError(
-            f'{len(norms) - len(foldable)} norms of the model cannot be folded into convolutions (GroupNorm): only '
-            'exports of BatchNorm models ("_bnkps", "1gbn") can be converted, use the .pth file'
+            f'{len(norms) - len(foldable)} norms of the model cannot be folded into convolutions '
+            '(GroupNorm): only exports of BatchNorm models ("_bnkps", "1gbn") can be converted, '
+            'use the .pth file'
         )
     found = [tuple(conv.weight.shape) for conv in network.convs]
     state = {key: value.clone() for key, value in model.state_dict().items()}

@@ -130,14 +130,14 @@ def test_wider_face_metric__part_leaves_other_images_out_quietly(
 
 
 def test_wider_face_metric__writes_beside_the_log_file(small_rows, gt_dir, tmp_path):
-    logger = MMLogger.get_current_instance()
-    handler = logging.FileHandler(tmp_path / 'run.log')
-    logger.addHandler(handler)
+    # A logger of its own: another test's run may have left its log file on the current one.
+    logger = MMLogger.get_instance(tmp_path.name, log_file=str(tmp_path / 'run.log'))
     try:
         evaluate([sample('2--C/2_C_1.jpg', small_rows['2--C/2_C_1'])], gt_dir=gt_dir)
     finally:
-        logger.removeHandler(handler)
-        handler.close()
+        del MMLogger._instance_dict[tmp_path.name]
+        for handler in logger.handlers:
+            handler.close()
     assert (tmp_path / 'metrics.json').is_file()
     assert (tmp_path / 'pr_curve.png').is_file()
 
