@@ -11,7 +11,7 @@ from mmface.utils.quiet import import_mmdet_quietly
 
 
 def parse_args() -> argparse.Namespace:
-    from mmengine.config import DictAction
+    from mmface.utils.config import add_run_options
 
     parser = make_parser(
         'Evaluate a checkpoint: average precision on the easy, medium and hard faces.',
@@ -22,7 +22,6 @@ def parse_args() -> argparse.Namespace:
     add('config', help='config file')
     add('checkpoint', help='checkpoint file')
     add('--work-dir', help='folder for log and metrics.json (default work_dirs/<config name>)')
-    add('--data-path', help='folder of the data set (default: data_root of the config)')
     add(
         '--mode',
         metavar='vga|1650|origin|SIZE',
@@ -34,15 +33,7 @@ def parse_args() -> argparse.Namespace:
     add('--part', metavar='LIST', help="only the pictures in LIST ('event/name.jpg' lines)")
     add('--show-dir', metavar='DIR', help='write pictures with boxes, scores and landmarks')
     add('--show-thr', type=float, default=0.3, help='lowest score drawn (default 0.3)')
-    add('--device', default='auto', help='auto (default), cpu, cuda or npu')
-    add(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load checkpoints that hold any Python object: they can run code',
-    )
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config values')
-    add('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
-    add('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+    add_run_options(parser)
     return parser.parse_args()
 
 

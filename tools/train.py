@@ -13,7 +13,7 @@ PERF_EPOCHS = 3  # length of a performance run in the Ascend model zoo
 
 
 def parse_args() -> argparse.Namespace:
-    from mmengine.config import DictAction
+    from mmface.utils.config import add_run_options
 
     parser = make_parser(
         'Train a detector.',
@@ -22,7 +22,6 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add('config', help='config file')
     add('--work-dir', help='folder for logs and checkpoints (default work_dirs/<config name>)')
-    add('--data-path', help='folder of the data set (default: data_root of the config)')
     add(
         '--resume',
         nargs='?',
@@ -36,15 +35,7 @@ def parse_args() -> argparse.Namespace:
     add('--no-validate', action='store_true', help='no validation during training')
     add('--perf', action='store_true', help=f'{PERF_EPOCHS} epochs without validation')
     add('--auto-scale-lr', action='store_true', help='scale lr with the total batch size')
-    add('--device', default='auto', help='auto (default), cpu, cuda or npu')
-    add(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load checkpoints that hold any Python object: they can run code',
-    )
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config values')
-    add('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
-    add('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+    add_run_options(parser)
     args = parser.parse_args()
     if args.seed is not None and args.seed < 0:
         parser.error(f'--seed must be 0 or more, not {args.seed}')

@@ -3,16 +3,32 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.utils import import_modules_from_strings
 
 #: (width, height) pictures are resized to by the mode 1650, keeping their ratio: RetinaFace's
 #: and SCRFD's larger single-scale test size.
 SCALE_1650 = (1100, 1650)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that training and testing share."""
+    add = parser.add_argument
+    add('--data-path', help='folder of the data set (default: data_root of the config)')
+    add('--device', default='auto', help='auto (default), cpu, cuda or npu')
+    add(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints that hold any Python object: they can run code',
+    )
+    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config values')
+    add('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
+    add('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
 
 
 def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:

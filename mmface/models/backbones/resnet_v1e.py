@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from mmdet.models.backbones.resnet import BasicBlock, Bottleneck
 from mmdet.models.layers import ResLayer
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import nn
+
+from mmface.models.backbones.staged_backbone import StagedBackbone, conv_norm_relu
 
 _BLOCKS = {'basic': (BasicBlock, 'norm2'), 'bottleneck': (Bottleneck, 'norm3')}
 
 
 @MODELS.register_module()
-class ResNetV1e(BaseModule):
+class ResNetV1e(StagedBackbone):
     """ResNet with a deep stem, average-pool shortcuts and a free shape per stage.
 
     It differs from ResNet-V1d in two things: the pool after the stem is 2x2 with stride 2
@@ -30,8 +31,8 @@ class ResNetV1e(BaseModule):
             half of them.
         block: ``'basic'`` (two 3x3) or ``'bottleneck'`` (1x1, 3x3, 1x1).
         out_indices: Stages whose output is returned (0 is stage 1, stride 4).
-        init_cfg: mmengine initialisation; Kaiming-normal (fan out) convolutions, unit
-            norms by default. The last norm of each block starts at zero.
+        init_cfg: mmengine initialisation, see ``StagedBackbone``. The last norm of each block
+            starts at zero.
 
     Raises:
         ValueError: If the block is unknown or the stages are not four.
@@ -53,21 +54,14 @@ class ResNetV1e(BaseModule):
                 'ResNetV1e needs 4 stage_blocks and 4 stage_planes, '
                 f'got {list(stage_blocks)} and {list(stage_planes)}'
             )
-        super().__init__(
-            init_cfg=init_cfg
-            or [
-                dict(type='Kaiming', layer='Conv2d'),
-                dict(type='Constant', val=1, layer='_BatchNorm'),
-            ]
-        )
-        self.out_indices = tuple(out_indices)
+        super().__init__(out_indices, init_cfg)
         half = base_channels // 2
         self.stem = nn.Sequential(
-            *self._stem_unit(3, half, stride=2),
-            *self._stem_unit(half, half),
-            *self._stem_unit(half, base_channels),
+            *conv_norm_relu(3, half, stride=2),
+            *conv_norm_relu(half, half),
+            *conv_norm_relu(half, base_channels),
+            nn.MaxPool2d(kernel_size=2, stride=2),
         )
-        self.maxpool = nn.MaxPool2d(kernel_size=2, stride=2)
         block_class, last_norm = _BLOCKS[block]
         in_channels = base_channels
         for stage, (blocks, planes) in enumerate(zip(stage_blocks, stage_planes, strict=True)):
@@ -82,28 +76,3 @@ class ResNetV1e(BaseModule):
             )
             in_channels = planes * block_class.expansion
             self.add_module(f'layer{stage + 1}', layer)
-
-    @staticmethod
-    def _stem_unit(in_channels: int, out_channels: int, stride: int = 1) -> list[nn.Module]:
-        return [
-            nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(inplace=True),
-        ]
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Compute the stage outputs.
-
-        Args:
-            x: Normalised pictures, (B, 3, H, W).
-
-        Returns:
-            One map (B, C, H / 2^(i+2), W / 2^(i+2)) for each ``i`` of ``out_indices``.
-        """
-        x = self.maxpool(self.stem(x))
-        outs = []
-        for stage in range(4):
-            x = getattr(self, f'layer{stage + 1}')(x)
-            if stage in self.out_indices:
-                outs.append(x)
-        return tuple(outs)

@@ -1,0 +1,67 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""What the backbones share: a stem, four stages, and a choice of outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+
+def conv_norm_relu(
+    in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, groups: int = 1
+) -> list[nn.Module]:
+    """Make a convolution that keeps the size (but for the stride), batch norm and ReLU."""
+    return [
+        nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding=kernel_size // 2,
+            groups=groups,
+            bias=False,
+        ),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    ]
+
+
+class StagedBackbone(BaseModule):
+    """Run ``stem`` and ``layer1`` to ``layer4``, which a subclass adds.
+
+    Args:
+        out_indices: Stages whose output is returned (0 is stage 1, stride 4).
+        init_cfg: mmengine initialisation; Kaiming-normal (fan out) convolutions and unit
+            norms by default.
+    """
+
+    stem: nn.Module
+
+    def __init__(
+        self, out_indices: Sequence[int] = (0, 1, 2, 3), init_cfg: dict | list[dict] | None = None
+    ) -> None:
+        default = [
+            dict(type='Kaiming', layer='Conv2d'),
+            dict(type='Constant', val=1, layer='_BatchNorm'),
+        ]
+        super().__init__(init_cfg=init_cfg or default)
+        self.out_indices = tuple(out_indices)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute the stage outputs.
+
+        Args:
+            x: Normalised pictures, (B, 3, H, W).
+
+        Returns:
+            One map (B, C, H / 2^(i+2), W / 2^(i+2)) for each ``i`` of ``out_indices``.
+        """
+        x = self.stem(x)
+        outs = []
+        for stage in range(4):
+            x = getattr(self, f'layer{stage + 1}')(x)
+            if stage in self.out_indices:
+                outs.append(x)
+        return tuple(outs)
