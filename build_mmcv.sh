@@ -18,7 +18,7 @@
 # The environment is the active one or that of --python; when neither is a virtual environment it is
 # .venv (.venv-openmmlab for that stack).
 #
-# torch 2.13.0 is installed when torch is missing; one that is there (2.4 or later) stays. pip's own
+# torch 2.13.0 is installed when torch is missing; one that is there (2.6 or later) stays. pip's own
 # settings choose its kind; for the small CPU build, for example:
 #   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu bash build_mmcv.sh --device cpu
 #
@@ -127,9 +127,9 @@ torch="$(check --installed torch)"
 torch="${torch#torch }"
 if [[ -z "$torch" ]]; then
   ((with_torch)) ||
-    die "torch is missing in $prefix and --no-torch was given: install torch 2.13.0 (2.4 or later) there, or leave out --no-torch"
-elif ! "$python" -c 'import sys; sys.exit([int(n) for n in sys.argv[1].split(".")[:2]] < [2, 4])' "$torch"; then
-  die "torch $torch in $prefix is older than 2.4: uninstall it and run this again, or use another environment"
+    die "torch is missing in $prefix and --no-torch was given: install torch 2.13.0 (2.6 or later) there, or leave out --no-torch"
+elif ! "$python" -c 'import sys; sys.exit([int(n) for n in sys.argv[1].split(".")[:2]] < [2, 6])' "$torch"; then
+  die "torch $torch in $prefix is older than 2.6, the first that can read checkpoints without unpickling: uninstall it and run this again, or use another environment"
 elif [[ "$torch" != 2.13.0* ]]; then
   echo "note: torch $torch stays; mmface is tested with 2.13.0"
 fi

@@ -63,7 +63,7 @@ class _Canvas:
 
     def __init__(self, picture: NDArray[np.float32]) -> None:
         self.picture = picture
-        self.owner = np.zeros(picture.shape[:2], np.int32)
+        self.owner: NDArray[np.int32] = np.zeros(picture.shape[:2], np.int32)
 
     def paste(
         self,

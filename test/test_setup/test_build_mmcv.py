@@ -88,7 +88,7 @@ def test_torch__older_than_supported_is_refused(build_mmcv, empty_venv, installe
     place = installed('torch', '2.1.0')
     message = error_of(build_mmcv('--python', empty_venv, '--device', 'cpu', PYTHONPATH=place))
     assert 'torch 2.1.0' in message
-    assert 'older than 2.4' in message
+    assert 'older than 2.6' in message
 
 
 def test_stack__other_one_is_not_overwritten(build_mmcv, empty_venv, installed):
