@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,7 @@ def test_run__seeds_give_different_weights(small_run):
 def test_run__log_of_a_resumed_epoch_counts_on(small_run, train_and_kill):
     hooks = {'checkpoint': {'by_epoch': False, 'interval': 1}, 'logger': {'interval': 1}}
     train_and_kill('broken', 8, default_hooks=hooks)
+    time.sleep(1)  # log folders are named by the second
     resumed = _train(small_run('broken', resume=True, default_hooks=hooks))
     scalars = Path(resumed.log_dir) / 'vis_data' / 'scalars.json'
     rows = [json.loads(line) for line in scalars.read_text().splitlines()]
