@@ -8,6 +8,11 @@ import importlib
 import io
 import warnings
 
+# What the configs do for accelerators and DDP, harmless elsewhere.
+HARMLESS = (
+    r".*'pin_memory' argument is set as true but no accelerator is found",
+    r'`broadcast_buffers` is deprecated',
+)
 NOISY = ('mmdet.models', 'mmdet.datasets', 'mmdet.evaluation', 'mmdet.visualization')
 
 
@@ -15,8 +20,10 @@ def import_mmdet_quietly() -> None:
     """Import mmdet's packages without lines about optional packages that are not there.
 
     mmdet prints and warns, at its first import, about packages face detection has no use
-    for. Errors are raised as ever.
+    for. Two warnings about harmless settings are ignored from then on. Errors are raised as ever.
     """
+    for message in HARMLESS:
+        warnings.filterwarnings('ignore', message)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         for name in NOISY:
