@@ -81,9 +81,9 @@ def main() -> None:
     cfg = build_config(args)
     runner = FaceRunner.from_cfg(cfg)
     runner.test()
-    leave_distributed()
     if runner.rank == 0:
         print(f'written to {cfg.work_dir}: metrics.json, pr_curve.png')
+    leave_distributed()
 
 
 if __name__ == '__main__':
