@@ -68,18 +68,18 @@ def main_guard(main: Callable[[], object]) -> NoReturn:
     try:
         main()
     except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
+        sys.stderr.write('interrupted\n')
         sys.exit(130)
     except ModuleNotFoundError as error:
         if (error.name or '').partition('.')[0] not in SET_UP:
             raise
-        print(f'error: {error}; run `bash build_mmcv.sh`, which installs it', file=sys.stderr)
+        sys.stderr.write(f'error: {error}; run `bash build_mmcv.sh`, which installs it\n')
         sys.exit(2)
     except USER_ERRORS as error:
         if os.environ.get(TRACEBACK_ENV):
             traceback.print_exc()
         sys.stdout.flush()
-        print(f'error: {one_line(error)}', file=sys.stderr)
+        sys.stderr.write(f'error: {one_line(error)}\n')
         sys.exit(2)
     sys.exit(0)
 

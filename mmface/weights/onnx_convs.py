@@ -46,8 +46,8 @@ def read_onnx(path: str | Path) -> OnnxNetwork:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no ONNX model, or a convolution's weight is no constant.
-        ImportError: If the package ``onnx`` is missing.
+        ValueError: If the file is no ONNX model, a convolution's weight is no constant, or the
+            package ``onnx`` is missing.
     """
     path = Path(path)
     if not path.is_file():
@@ -56,7 +56,7 @@ def read_onnx(path: str | Path) -> OnnxNetwork:
         import onnx
         from onnx import numpy_helper
     except ImportError as error:
-        raise ImportError(
+        raise ValueError(
             f'reading {path} needs the package "onnx": pip install "mmface[onnx]", or run '
             'bash build_mmcv.sh'
         ) from error

@@ -163,3 +163,18 @@ def test_from_onnx__group_norm_models_are_refused():
     assert any(isinstance(module, nn.GroupNorm) for module in model.modules())
     with pytest.raises(ValueError, match='GroupNorm'):
         from_onnx(OnnxNetwork([], []), model)
+
+
+def test_convert__missing_onnx_package_is_one_line(run_tool, tmp_path):
+    (tmp_path / 'onnx.py').write_text('raise ModuleNotFoundError("onnx")\n')
+    (tmp_path / 'in.onnx').write_bytes(b'anything')
+    done = run_tool(
+        'tools/weights/convert.py',
+        tmp_path / 'in.onnx',
+        tmp_path / 'o.pth',
+        ok=False,
+        PYTHONPATH=f'{tmp_path}:{CONFIGS.parents[1]}',
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith('error: reading')
+    assert 'build_mmcv.sh' in done.stderr
