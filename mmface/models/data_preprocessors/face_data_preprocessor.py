@@ -66,12 +66,16 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
         Raises:
             ValueError: If a picture is larger than ``pad_size``.
         """
-        pictures = list(data['inputs'])
+        # Moved before they are stacked: the loader pinned each picture, a stack would not be.
+        pictures = [
+            picture.to(self.mean.device, non_blocking=self._non_blocking)
+            for picture in data['inputs']
+        ]
         data_samples = data.get('data_samples')
         sizes = {tuple(picture.shape[-2:]) for picture in pictures}
         height, width = self._canvas_size(sizes)
         if sizes == {(height, width)}:
-            # One copy for the whole batch; the usual case in training.
+            # The usual case in training: the whole batch at once.
             batch = self._normalise(torch.stack(pictures))
         else:
             batch = self.mean.new_zeros((len(pictures), 3, height, width))
@@ -94,7 +98,6 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
         return -(-height // divisor) * divisor, -(-width // divisor) * divisor
 
     def _normalise(self, pictures: Tensor) -> Tensor:
-        pictures = pictures.to(self.mean.device, non_blocking=self._non_blocking)
         if self.bgr_to_rgb:
             pictures = pictures.flip(-3)
         return (pictures.float() - self.mean) / self.std

@@ -148,7 +148,8 @@ class SCRFDHead(BaseDenseHead):
 
         # Slots that are no positives get a unit box on both sides: no loss, no gradient,
         # and no infinities that a multiplication by zero would turn into NaN.
-        unit = logits.new_tensor([0.0, 0.0, 1.0, 1.0])
+        # Made on the device: a copy from the host would wait for it.
+        unit = torch.arange(4, device=device).ge(2).to(logits.dtype)
         distances = _take(_flatten(bbox_preds, 4), index).float()
         boxes = torch.cat([centres - distances[..., :2], centres + distances[..., 2:]], dim=-1)
         boxes = torch.where(positive[..., None], boxes, unit)
