@@ -10,6 +10,12 @@ from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.quiet import import_mmdet_quietly
 
 PERF_EPOCHS = 3  # length of a performance run in the Ascend model zoo
+_FOLDER = Path(__file__).resolve().parents[1] / 'configs' / '_base_' / 'precision'
+PRECISIONS = {
+    'fp32': _FOLDER / 'fp32.py',
+    'o1': _FOLDER / 'amp_o1.py',
+    'o2': _FOLDER / 'amp_o2.py',
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,7 +36,13 @@ def parse_args() -> argparse.Namespace:
         help='go on with a run: from CHECKPOINT, or from the last one in the work dir',
     )
     add('--load-from', metavar='CHECKPOINT', help='weights to start from')
-    add('--amp', action='store_true', help='automatic mixed precision (bfloat16 on the CPU)')
+    add(
+        '--precision',
+        choices=tuple(PRECISIONS),
+        help='fp32, o1 (autocast; bfloat16 on the CPU) or o2 (half-precision weights with float32 '
+        'masters); default: as the config says',
+    )
+    add('--amp', dest='precision', action='store_const', const='o1', help='the same as o1')
     add('--seed', type=int, help='seed of all random numbers (default: drawn and logged)')
     add('--no-validate', action='store_true', help='no validation during training')
     add('--perf', action='store_true', help=f'{PERF_EPOCHS} epochs without validation')
@@ -54,8 +66,9 @@ def build_config(args: argparse.Namespace):
     cfg.launcher = args.launcher
     if args.seed is not None:
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': args.seed}
-    if args.amp:
-        edit.set_amp(cfg)
+    if args.precision is not None:
+        edit.set_precision(cfg, PRECISIONS[args.precision])
+        cfg.merge_from_dict(args.cfg_options or {})  # these have the last word
     if args.perf:
         cfg.train_cfg.max_epochs = PERF_EPOCHS
     if args.no_validate or args.perf:

@@ -15,6 +15,8 @@ default_hooks = dict(
     checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     buffers=dict(type='BroadcastBuffersHook'),
+    throughput=dict(type='ThroughputHook'),
+    loss_scale=dict(type='LossScaleHook', interval=50),
     visualization=dict(type='DetVisualizationHook'),
 )
 log_level = 'INFO'

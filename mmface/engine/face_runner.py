@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import logging
 from pathlib import Path
 from typing import Any
 
+import torch
+from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from mmengine.device import get_device
-from mmengine.dist import is_distributed, master_only
+from mmengine.dist import broadcast, is_distributed, master_only
+from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import RUNNERS
@@ -18,11 +23,16 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmface.engine.dist import init_distributed
+from mmface.engine.hooks.master_ema_hook import MasterEMAHook
+from mmface.engine.master_weights import cast_to_half, round_masters, weights_and_masters
+from mmface.engine.o2_optim_wrapper import O2OptimWrapper
 from mmface.utils.checkpoint import find_resume_checkpoint, load_weights
 from mmface.utils.files import whole_file
 
 #: What a checkpoint has to hold besides weights for a run to go on.
 TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
+#: Arguments of ``O2OptimWrapper`` that say how the model is cast.
+CAST_OPTIONS = ('dtype', 'half_norms')
 
 
 #: Messages for the log file only: the dumps of a run's start, and advice that is not for users.
@@ -43,13 +53,15 @@ def _for_console(record: logging.LogRecord) -> bool:
 # In mmengine's registry, not mmdet's: mmdet's own tools look for a runner before any scope is set.
 @RUNNERS.register_module()
 class FaceRunner(Runner):
-    """mmengine's ``Runner`` with four differences.
+    """mmengine's ``Runner`` with these differences.
 
     * Several ranks work on the CPU too (gloo).
     * Weights must fit the model: entirely in a test or a resumed run, at least one
       parameter for ``load_from``.
     * Checkpoints are written whole or not at all.
     * The config and the environment go to the log file only, not to the console.
+    * With ``O2OptimWrapper`` the model is cast before it is wrapped; mmengine cannot replace
+      mmface's optimizer wrappers on early NPUs; NPUs use their fused optimizers.
     """
 
     # Weights have to fit entirely; what is loaded has to hold the state of a training.
@@ -71,7 +83,7 @@ class FaceRunner(Runner):
         return logger
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
-        """Put the model on its device and wrap it for several ranks."""
+        """Put the model on its device, cast it for O2, and wrap it for several ranks."""
         if self.distributed and get_device() == 'cpu' and not is_model_wrapper(model):
             # Synchronised batch norm knows accelerators only, and DDP wants no device ids
             # for a model on the CPU, where mmengine always gives one.
@@ -83,7 +95,70 @@ class FaceRunner(Runner):
                 **(model_wrapper_cfg or {}),
                 'device_ids': None,
             }
+        wrapper = self._optim_wrapper_class()
+        if wrapper is not None and issubclass(wrapper, O2OptimWrapper):
+            # Masters are made from initialised weights, and DDP has to see the final types.
+            model.init_weights()  # type: ignore[operator]
+            options = {k: self.optim_wrapper[k] for k in CAST_OPTIONS if k in self.optim_wrapper}
+            cast_to_half(model.to(get_device()), **options)
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """Build the optimizer wrapper of the config, on early NPUs too.
+
+        mmengine puts ``AmpOptimWrapper`` in the place of every other wrapper where the chip
+        has no full float32 support; mmface's own stay. On an NPU, ``SGD``, ``Adam`` and
+        ``AdamW`` become ``NpuFusedSGD`` and so on where those are registered.
+        """
+        wrapper = self._optim_wrapper_class()
+        if wrapper is None or get_device() != 'npu':
+            return super().build_optim_wrapper(optim_wrapper)
+        optim_wrapper = copy.deepcopy(optim_wrapper)
+        fused = self._fuse(optim_wrapper['optimizer'])
+        if wrapper.__module__.startswith('mmface.'):
+            constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
+                {
+                    'type': optim_wrapper.pop('constructor', 'DefaultOptimWrapperConstructor'),
+                    'paramwise_cfg': optim_wrapper.pop('paramwise_cfg', None),
+                    'optim_wrapper_cfg': optim_wrapper,
+                }
+            )
+            built = constructor(self.model)
+        else:
+            built = super().build_optim_wrapper(optim_wrapper)
+        for group in built.optimizer.param_groups if fused else ():
+            for param in group['params']:
+                # Those without a gradient in the first step would never be updated.
+                if param.requires_grad:
+                    param.grad = torch.zeros_like(param)
+        return built
+
+    def _fuse(self, optimizer: dict[str, Any]) -> bool:
+        """Take the NPU's fused optimizer, if there is one with these arguments."""
+        kind = OPTIMIZERS.get(f'NpuFused{optimizer["type"]}')
+        if kind is None or not set(optimizer) <= {'type', *inspect.signature(kind).parameters}:
+            return False
+        optimizer['type'] = kind.__name__
+        self.logger.info(f'Optimizer: {kind.__name__}')
+        return True
+
+    def _optim_wrapper_class(self) -> type | None:
+        """Give the class of the optimizer wrapper to be built; None if there is none."""
+        cfg = self.optim_wrapper
+        if not isinstance(cfg, dict) or not isinstance(cfg.get('optimizer'), dict):
+            return None
+        kind = cfg.get('type', 'OptimWrapper')
+        return OPTIM_WRAPPERS.get(kind) if isinstance(kind, str) else kind
+
+    def _init_model_weights(self) -> None:
+        """Initialise the weights and give all ranks those of rank 0."""
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        if next(weights_and_masters(model), None) is None:
+            super()._init_model_weights()
+            return
+        for value in model.state_dict().values():
+            broadcast(value)
+        round_masters(model)
 
     @staticmethod
     def build_dataloader(
@@ -100,6 +175,24 @@ class FaceRunner(Runner):
             if get_device() == 'cpu':
                 dataloader.pop('pin_memory', None)
         return Runner.build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
+
+    def register_hook(self, hook: Any, priority: Any = None) -> None:
+        """Register a hook; arguments as in ``Runner``.
+
+        Raises:
+            ValueError: mmengine's ``EMAHook`` with O2, where it would average rounded weights.
+        """
+        super().register_hook(hook, priority)
+        wrapper = self._optim_wrapper_class()
+        if (
+            wrapper is not None
+            and issubclass(wrapper, O2OptimWrapper)
+            and any(isinstance(h, EMAHook) and not isinstance(h, MasterEMAHook) for h in self.hooks)
+        ):
+            raise ValueError(
+                "with O2OptimWrapper use type='MasterEMAHook' in place of EMAHook: it averages the "
+                'float32 masters'
+            )
 
     def load_or_resume(self) -> None:
         """Load or resume a checkpoint, if the config names one."""

@@ -14,6 +14,9 @@ from mmengine.utils import import_modules_from_strings
 #: (width, height) pictures are resized to by the mode 1650, keeping their ratio: RetinaFace's
 #: and SCRFD's larger single-scale test size.
 SCALE_1650 = (1100, 1650)
+#: Optimizer wrappers that one option can replace by each other, and what they share.
+PRECISION_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper', 'O2OptimWrapper')
+WRAPPER_OPTIONS = ('optimizer', 'paramwise_cfg', 'constructor', 'clip_grad', 'accumulative_counts')
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -165,17 +168,26 @@ def set_part(cfg: Config, part: str | None) -> None:
     set_metric(cfg, part=part)
 
 
-def set_amp(cfg: Config) -> None:
-    """Train with automatic mixed precision (O1): see ``AutocastOptimWrapper``.
+def set_precision(cfg: Config, path: str | Path) -> None:
+    """Train in the precision of a file of ``configs/_base_/precision``.
+
+    Everything of the optimizer wrapper that has nothing to do with precision stays. A config that
+    has this precision already keeps its own options, such as its loss scale.
+
+    Args:
+        cfg: Changed in place.
+        path: Config file with ``precision``, the options of the optimizer wrapper.
 
     Raises:
-        ValueError: The config has an optimizer wrapper of its own kind.
+        ValueError: The config has an optimizer wrapper of another kind.
     """
+    precision = Config.fromfile(path)['precision']
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper'):
-        raise ValueError(f'--amp cannot replace the optimizer wrapper {kind} of this config')
-    cfg.optim_wrapper.type = 'AutocastOptimWrapper'
-    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if kind not in PRECISION_WRAPPERS:
+        raise ValueError(f'the optimizer wrapper {kind} of this config has no other precision')
+    if kind != precision['type']:
+        kept = {key: cfg.optim_wrapper[key] for key in WRAPPER_OPTIONS if key in cfg.optim_wrapper}
+        cfg.optim_wrapper = {**kept, **precision}
 
 
 def set_no_validation(cfg: Config) -> None:

@@ -74,9 +74,25 @@ def test_set_metric__refuses_other_metrics(cfg):
         edit.set_metric(cfg, protocol='official')
 
 
-def test_set_amp__refuses_a_wrapper_it_does_not_know(cfg):
-    edit.set_amp(cfg)
-    assert cfg.optim_wrapper.type == 'AutocastOptimWrapper'
+@pytest.mark.parametrize('name', ['fp32', 'amp_o1', 'amp_o2'])
+def test_set_precision__keeps_what_is_not_precision(cfg, repo, name):
+    path = repo / f'configs/_base_/precision/{name}.py'
+    cfg.optim_wrapper.update(clip_grad=dict(max_norm=1), accumulative_counts=2)
+    optimizer = dict(cfg.optim_wrapper.optimizer)
+    for step in ('amp_o2', 'amp_o1', 'fp32', name):
+        edit.set_precision(cfg, path.with_stem(step))
+    wanted = {'optimizer': optimizer, 'clip_grad': {'max_norm': 1}, 'accumulative_counts': 2}
+    assert cfg.optim_wrapper == {**wanted, **Config.fromfile(path)['precision']}
+
+
+def test_set_precision__own_options_stay(repo):
+    cfg = Config.fromfile(repo / 'configs/scrfd/scrfd_10g_1p_o2.py', import_custom_modules=False)
+    cfg.optim_wrapper.loss_scale = 19.0
+    edit.set_precision(cfg, repo / 'configs/_base_/precision/amp_o2.py')
+    assert cfg.optim_wrapper.loss_scale == 19.0
+
+
+def test_set_precision__refuses_a_wrapper_it_does_not_know(cfg, repo):
     cfg.optim_wrapper.type = 'ApexOptimWrapper'
     with pytest.raises(ValueError, match='ApexOptimWrapper'):
-        edit.set_amp(cfg)
+        edit.set_precision(cfg, repo / 'configs/_base_/precision/amp_o1.py')
