@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmdet.registry import MODELS
+from mmdet.registry import MODELS, OPTIM_WRAPPERS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
+
+from mmface.engine.master_weights import cast_to_half
+from mmface.engine.o2_optim_wrapper import O2OptimWrapper
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 ALL = sorted(
@@ -19,6 +23,9 @@ ALL = sorted(
     for path in CONFIGS.glob('*/*.py')
     if path.parent.name != '_base_'
 )
+
+
+O2 = [name for name in ALL if name.endswith('_o2.py')]
 
 
 def build(name: str) -> tuple[Config, torch.nn.Module]:
@@ -83,3 +90,21 @@ def test_config__trains_predicts_and_keeps_its_weights(name):
     for maps, same in zip(raw, again, strict=True):
         for left, right in zip(maps, same, strict=True):
             assert torch.equal(left, right)
+
+
+@pytest.mark.parametrize('name', O2)
+def test_config__steps_in_o2(name):
+    """In bfloat16: float16 convolutions take twenty times longer on a CPU."""
+    cfg, model = build(name)
+    assert OPTIM_WRAPPERS.get(cfg.optim_wrapper.type) is O2OptimWrapper
+    cfg.optim_wrapper.dtype = 'bfloat16'
+    cast_to_half(model, 'bfloat16', cfg.optim_wrapper.half_norms)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model.train_step(batch(), wrapper)
+    assert wrapper.skipped_steps == 0
+    assert wrapper.loss_scaler.get_scale() == cfg.optim_wrapper.loss_scale
+    after = model.state_dict()
+    moved = [key for key, value in before.items() if not torch.equal(value, after[key])]
+    assert len(moved) > len(before) * 0.9
+    assert all(torch.isfinite(value).all() for value in after.values())

@@ -47,6 +47,29 @@ def test_perf__three_epochs_without_validation(door, toy, small, tmp_path):
     assert 'based on batch size of 32 and the current batch size is 12' in text
 
 
+def test_precision__o2_weights_are_plain_float32_for_the_test(door, toy, small, tmp_path):
+    args = [CONFIG, '--data-path', toy, '--work-dir', tmp_path]
+    o2 = ['--precision', 'o2', *small, 'optim_wrapper.dtype=bfloat16']
+    door('tools/train.py', *args, '--no-validate', *o2, 'train_cfg.max_epochs=1')
+    weights = load_checkpoint_file(tmp_path / 'epoch_1.pth')
+    weights, state = weights['state_dict'], weights['optimizer']
+    assert all(v.dtype in (torch.float32, torch.int64) for v in weights.values())
+    # Masters hold what bfloat16 cannot.
+    kernel = next(value for value in weights.values() if value.dim() == 4)
+    assert not torch.equal(kernel, kernel.bfloat16().float())
+    assert state['loss_scaler']['scale'] == 128.0
+    assert state['skipped_steps'] == 0
+    door('tools/train.py', *args, '--resume', '--no-validate', *o2)
+    config = next(tmp_path.glob('*/vis_data/config.py')).read_text()
+    assert "type='O2OptimWrapper'" in config
+    result = tmp_path / 'test'
+    door(
+        'tools/test.py', CONFIG, tmp_path / 'epoch_2.pth', '--data-path', toy, '--work-dir', result,
+        *small,
+    )  # fmt: skip
+    assert (result / 'metrics.json').is_file()
+
+
 @pytest.mark.parametrize(
     ('args', 'message'),
     [
