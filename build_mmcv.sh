@@ -14,6 +14,8 @@
 #   --no-torch                  never install torch; fail when it is missing
 #   --python X                  Python to use when it lies in a virtual environment, or to make the
 #                               environment with (default: the active environment, else python3)
+#   --check-npu-sources         only see whether the mmcv of --stack (default: onedl) compiles for NPU
+#                               with the headers of torch_npu 2.13.0; needs torch and g++, no CANN
 #   --help
 # The environment is the active one or that of --python; when neither is a virtual environment it is
 # .venv (.venv-openmmlab for that stack).
@@ -21,6 +23,7 @@
 # torch 2.13.0 is installed when torch is missing; one that is there (2.6 or later) stays. pip's own
 # settings choose its kind; for the small CPU build, for example:
 #   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu bash build_mmcv.sh --device cpu
+# An NPU needs CANN 9.2 (8.5 at least) installed, its set_env.sh sourced, and that CPU build on x86.
 #
 # Environment:
 #   MMFACE_CACHE        folder for built wheels (default: ${XDG_CACHE_HOME:-~/.cache}/mmface)
@@ -34,7 +37,7 @@ invoked="$PWD"
 here="$(cd "$(dirname "$0")" && pwd)"
 . "$here/tools/setup/_common.sh"
 
-device=auto stack='' with_torch=1 python=''
+device=auto stack='' with_torch=1 python='' only_npu_sources=0
 while (($#)); do
   case "$1" in
     -h | --help) usage; exit 0 ;;
@@ -42,6 +45,7 @@ while (($#)); do
     --stack) stack="${2-}"; shift ;;
     --python) python="${2-}"; shift; [[ -n "$python" ]] || die '--python needs a value' ;;
     --no-torch) with_torch=0 ;;
+    --check-npu-sources) only_npu_sources=1 ;;
     *) die "unknown option $1: see bash build_mmcv.sh --help" ;;
   esac
   shift || die 'the last option needs a value: see bash build_mmcv.sh --help'
@@ -63,8 +67,9 @@ esac
 in_venv='import sys; sys.exit(sys.prefix == sys.base_prefix)'
 if ! "$python" -c "$in_venv" && [[ "$python" != "${CONDA_PREFIX:-/none}/"* || "${CONDA_DEFAULT_ENV:-base}" == base ]]; then
   venv=.venv
-  [[ "$stack" != openmmlab ]] || venv=.venv-openmmlab
+  [[ "$stack" != openmmlab || "$only_npu_sources" == 1 ]] || venv=.venv-openmmlab
   if [[ ! -x "$venv/bin/python" ]]; then
+    ((!only_npu_sources)) || die "--check-npu-sources needs torch: run bash build_mmcv.sh first"
     "$python" -c 'import venv, ensurepip' 2> /dev/null ||
       die "Python $found has no venv module: install it, on Debian and Ubuntu with: sudo apt-get install python$found-venv"
     echo "making the virtual environment $venv"
@@ -84,7 +89,7 @@ case "$present" in
   ?*) there=openmmlab ;;
 esac
 stack="${stack:-${there:-onedl}}"
-[[ -z "$there" || "$stack" == "$there" ]] ||
+[[ -z "$there" || "$stack" == "$there" || "$only_npu_sources" == 1 ]] ||
   die "$prefix holds $present, which --stack $stack would overwrite: use another environment (python3 -m venv DIR; --python DIR/bin/python)"
 if [[ "$stack" == onedl ]]; then
   mmcv=onedl-mmcv==2.3.6
@@ -92,6 +97,14 @@ if [[ "$stack" == onedl ]]; then
 else
   mmcv=mmcv==2.1.0  # mmdet 3.3.0 refuses 2.2.0
   packages=(mmengine==0.10.7 mmdet==3.3.0)
+fi
+cache="${MMFACE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mmface}"
+mkdir -p "$cache" 2> /dev/null || die "cannot write to $cache: set MMFACE_CACHE to a folder you may write to"
+
+if ((only_npu_sources)); then
+  [[ -n "$(check --installed torch)" ]] ||
+    die "--check-npu-sources needs torch, which is missing in $prefix: run bash build_mmcv.sh first"
+  exec "$python" -B tools/setup/check_npu_sources.py --mmcv "$mmcv" --cache "$cache/npu-sources"
 fi
 
 have_cann() { [[ -n "${ASCEND_HOME_PATH:-}${ASCEND_TOOLKIT_HOME:-}" ]]; }
@@ -110,9 +123,12 @@ if [[ "$device" == auto ]]; then
 fi
 if [[ "$device" == npu ]]; then
   [[ "$stack" == onedl ]] ||
-    die 'mmcv 2.1.0 does not compile for NPU against torch_npu 2.13: use --stack onedl'
-  have_cann ||
-    die 'CANN was not found (ASCEND_HOME_PATH is not set): install the Ascend CANN toolkit and run: source /usr/local/Ascend/ascend-toolkit/set_env.sh'
+    die 'mmcv 2.1.0 does not compile for NPU against torch_npu 2.13 (see --check-npu-sources): use --stack onedl'
+  if ! have_cann; then
+    set_env="$(cann_set_env)"
+    [[ -z "$set_env" ]] || die "CANN is installed but not active (ASCEND_HOME_PATH is not set): run: source $set_env"
+    die 'CANN was not found (ASCEND_HOME_PATH is not set), and without it torch_npu makes every "import torch" fail: install the Ascend CANN toolkit 9.2 (8.5 at least) with the kernels for your chip, source its set_env.sh and run this again, or use --device cpu; to see only whether mmcv compiles for NPU: bash build_mmcv.sh --check-npu-sources'
+  fi
 elif [[ "$device" == cuda ]]; then
   have_nvcc ||
     die 'nvcc was not found: install the CUDA toolkit of the version torch was built for and set CUDA_HOME, or use --device cpu'
@@ -130,12 +146,12 @@ if [[ -z "$torch" ]]; then
     die "torch is missing in $prefix and --no-torch was given: install torch 2.13.0 (2.6 or later) there, or leave out --no-torch"
 elif ! "$python" -c 'import sys; sys.exit([int(n) for n in sys.argv[1].split(".")[:2]] < [2, 6])' "$torch"; then
   die "torch $torch in $prefix is older than 2.6, the first that can read checkpoints without unpickling: uninstall it and run this again, or use another environment"
+elif [[ "$device" == npu && "$torch" != 2.13.* ]]; then
+  die "torch $torch is in $prefix but torch_npu 2.13 works only with torch 2.13: uninstall it and run this again, or use another environment"
 elif [[ "$torch" != 2.13.0* ]]; then
   echo "note: torch $torch stays; mmface is tested with 2.13.0"
 fi
 
-cache="${MMFACE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mmface}"
-mkdir -p "$cache" 2> /dev/null || die "cannot write to $cache: set MMFACE_CACHE to a folder you may write to"
 cached_wheel() {  # the wheel for exactly this mmcv, torch, Python and device, or nothing
   compgen -G "$wheels/*.whl" | head -n 1 || true
 }
@@ -195,6 +211,7 @@ extras=onnx,dev
 # First, so that missing system libraries of OpenCV show before the compile.
 run 'installing mmface' "$python" -m pip install -c "$constraints" --no-build-isolation -e ".[$extras]"
 check --only-opencv || exit 2
+[[ "$device" != npu ]] || check --only-torch --device npu || exit 2  # mmcv's setup.py would not say why
 
 case "$device" in  # mmcv's own switches; a GPU that is not wanted must be hidden from its setup.py
   cpu) export FORCE_CUDA=0 CUDA_VISIBLE_DEVICES='' ;;

@@ -183,8 +183,9 @@ train() {  # KIND
   [[ -z $batch_size ]] || options+=("train_dataloader.batch_size=$batch_size")
   [[ -z $lr ]] || options+=("optim_wrapper.optimizer.lr=$lr")
   if [[ -n $num_epochs ]]; then
-    options+=("train_cfg.max_epochs=$num_epochs")
-  elif [[ $1 == perf ]]; then
+    args+=(--num-epochs "$num_epochs")
+  fi
+  if [[ $1 == perf ]]; then
     args+=(--perf)
   fi
   ((${#options[@]} == 0)) || args+=(--cfg-options "${options[@]}")

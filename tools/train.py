@@ -9,7 +9,8 @@ from pathlib import Path
 from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.quiet import import_mmdet_quietly
 
-PERF_EPOCHS = 3  # length of a performance run in the Ascend model zoo
+# Lengths of performance runs in the Ascend model zoo: SCRFD, CenterNet2.
+PERF_EPOCHS, PERF_ITERS = 3, 401
 _FOLDER = Path(__file__).resolve().parents[1] / 'configs' / '_base_' / 'precision'
 PRECISIONS = {
     'fp32': _FOLDER / 'fp32.py',
@@ -45,12 +46,20 @@ def parse_args() -> argparse.Namespace:
     add('--amp', dest='precision', action='store_const', const='o1', help='the same as o1')
     add('--seed', type=int, help='seed of all random numbers (default: drawn and logged)')
     add('--no-validate', action='store_true', help='no validation during training')
-    add('--perf', action='store_true', help=f'{PERF_EPOCHS} epochs without validation')
+    add('--num-epochs', type=int, metavar='N', help='length (default: as the config says)')
+    add(
+        '--perf',
+        action='store_true',
+        help=f'no validation and {PERF_EPOCHS} epochs, or {PERF_ITERS} iterations of a schedule in '
+        'iterations, if --num-epochs is not given',
+    )
     add('--auto-scale-lr', action='store_true', help='scale lr with the total batch size')
     add_run_options(parser)
     args = parser.parse_args()
     if args.seed is not None and args.seed < 0:
         parser.error(f'--seed must be 0 or more, not {args.seed}')
+    if args.num_epochs is not None and args.num_epochs < 1:
+        parser.error(f'--num-epochs must be 1 or more, not {args.num_epochs}')
     if args.resume not in (None, 'auto') and args.load_from:
         parser.error('--resume CHECKPOINT and --load-from exclude each other')
     return args
@@ -69,8 +78,10 @@ def build_config(args: argparse.Namespace):
     if args.precision is not None:
         edit.set_precision(cfg, PRECISIONS[args.precision])
         cfg.merge_from_dict(args.cfg_options or {})  # these have the last word
-    if args.perf:
-        cfg.train_cfg.max_epochs = PERF_EPOCHS
+    if args.num_epochs is not None:
+        edit.set_length(cfg, epochs=args.num_epochs)
+    elif args.perf:
+        edit.set_length(cfg, PERF_EPOCHS, PERF_ITERS)
     if args.no_validate or args.perf:
         edit.set_no_validation(cfg)
     if args.auto_scale_lr:

@@ -190,6 +190,28 @@ def set_precision(cfg: Config, path: str | Path) -> None:
         cfg.optim_wrapper = {**kept, **precision}
 
 
+def set_length(cfg: Config, epochs: int, iters: int | None = None) -> None:
+    """Set the length of the training; the schedule of the learning rate stays.
+
+    Args:
+        cfg: Changed in place.
+        epochs: Length if the config counts in epochs.
+        iters: Length if it counts in iterations.
+
+    Raises:
+        ValueError: The config counts in iterations and there is no number of them.
+    """
+    if 'max_iters' not in cfg.train_cfg:
+        cfg.train_cfg.max_epochs = epochs
+    elif iters is not None:
+        cfg.train_cfg.max_iters = iters
+    else:
+        raise ValueError(
+            'this config counts in iterations, not epochs: set its length with '
+            '--cfg-options train_cfg.max_iters=N'
+        )
+
+
 def set_no_validation(cfg: Config) -> None:
     """Train without validation."""
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None

@@ -7,6 +7,10 @@ import mmengine.device.utils
 from mmengine.device import get_device
 
 DEVICES = ('auto', 'cpu', 'cuda', 'npu')
+_REMEDIES = {
+    'cuda': 'see that the driver works (nvidia-smi) and that torch was built for CUDA',
+    'npu': 'source the set_env.sh of CANN and run bash build_mmcv.sh --device npu',
+}
 
 
 def use_device(name: str) -> str:
@@ -25,5 +29,8 @@ def use_device(name: str) -> str:
     if name == 'cpu':
         mmengine.device.utils.DEVICE = 'cpu'
     elif name not in ('auto', found):
-        raise ValueError(f"device '{name}' was asked for, but only '{found}' was found here")
+        remedy = _REMEDIES.get(name, f'choose one of {", ".join(DEVICES)}')
+        raise ValueError(
+            f"device '{name}' was asked for, but only '{found}' was found here: {remedy}"
+        )
     return get_device()

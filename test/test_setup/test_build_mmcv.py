@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 BASE_PYTHON = getattr(sys, '_base_executable', sys.executable)
+without_cann = pytest.mark.skipif(
+    Path('/usr/local/Ascend').exists(), reason='CANN is installed here and would be found'
+)
 
 
 def error_of(done: subprocess.CompletedProcess[str]) -> str:
@@ -161,10 +164,34 @@ def test_cache__not_writable_names_the_variable(build_mmcv, empty_venv, tmp_path
     assert 'set MMFACE_CACHE' in message
 
 
-def test_npu__without_cann_is_refused(build_mmcv, empty_venv):
-    message = error_of(build_mmcv('--python', empty_venv, '--device', 'npu'))
+@without_cann
+def test_npu__without_cann_is_refused(build_mmcv, empty_venv, tmp_path):
+    message = error_of(build_mmcv('--python', empty_venv, '--device', 'npu', HOME=tmp_path))
     assert 'CANN was not found' in message
     assert 'set_env.sh' in message
+    assert '--check-npu-sources' in message
+
+
+@without_cann
+def test_npu__cann_that_is_not_active_names_its_script(build_mmcv, empty_venv, tmp_path):
+    script = tmp_path / 'Ascend' / 'cann' / 'set_env.sh'
+    script.parent.mkdir(parents=True)
+    script.write_text('')
+    message = error_of(build_mmcv('--python', empty_venv, '--device', 'npu', HOME=tmp_path))
+    assert f'run: source {script}' in message
+
+
+def test_npu__torch_of_another_version_is_refused(build_mmcv, empty_venv, installed, tmp_path):
+    place = installed('torch', '2.12.0')
+    options = ['--python', empty_venv, '--device', 'npu']
+    message = error_of(build_mmcv(*options, PYTHONPATH=place, ASCEND_HOME_PATH=tmp_path))
+    assert 'torch 2.12.0' in message
+    assert 'works only with torch 2.13' in message
+
+
+def test_npu_sources__without_torch_are_not_checked(build_mmcv, empty_venv):
+    message = error_of(build_mmcv('--python', empty_venv, '--check-npu-sources'))
+    assert '--check-npu-sources needs torch' in message
 
 
 def test_npu__original_stack_is_refused(build_mmcv, empty_venv):

@@ -96,3 +96,14 @@ def test_set_precision__refuses_a_wrapper_it_does_not_know(cfg, repo):
     cfg.optim_wrapper.type = 'ApexOptimWrapper'
     with pytest.raises(ValueError, match='ApexOptimWrapper'):
         edit.set_precision(cfg, repo / 'configs/_base_/precision/amp_o1.py')
+
+
+def test_set_length__in_epochs_or_iterations(cfg):
+    edit.set_length(cfg, 3, 401)
+    assert cfg.train_cfg.max_epochs == 3
+    assert 'max_iters' not in cfg.train_cfg
+    cfg.train_cfg = {'type': 'IterBasedTrainLoop', 'max_iters': 90000}
+    edit.set_length(cfg, 3, 401)
+    assert cfg.train_cfg.max_iters == 401
+    with pytest.raises(ValueError, match=r'train_cfg\.max_iters=N'):
+        edit.set_length(cfg, 3)

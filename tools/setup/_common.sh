@@ -23,3 +23,16 @@ environment_python() {  # Python that build_mmcv.sh set up: of the active enviro
   python="$(active_python)"
   echo "${python:-$PWD/.venv/bin/python}"
 }
+
+cann_set_env() {  # path of the set_env.sh of an installed CANN; nothing when there is none
+  local root part
+  for root in "$(sed -n 's/.*Install_Path[^=]*=//p' /etc/Ascend/ascend_cann_install.info 2> /dev/null | head -n 1)" \
+    /usr/local/Ascend "$HOME/Ascend"; do
+    for part in cann ascend-toolkit nnae; do  # cann is the name since 8.5
+      if [[ -f "$root/$part/set_env.sh" ]]; then
+        echo "$root/$part/set_env.sh"
+        return
+      fi
+    done
+  done
+}

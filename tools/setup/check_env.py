@@ -83,7 +83,7 @@ def check_torch(device: str) -> None:
             if device == 'npu'
             else 'install torch 2.13.0 again, or uninstall torch_npu on a machine without NPU'
         )
-        raise RuntimeError(f'torch does not load ({error}): {remedy}') from None
+        raise RuntimeError(f'torch does not load ({error.__cause__ or error}): {remedy}') from None
     if device != 'cpu' and not getattr(torch, device).is_available():
         raise RuntimeError(
             f'torch {torch.__version__} sees no {device} device: install the driver and a torch '
@@ -134,6 +134,7 @@ def main() -> int:
     )
     parser.add_argument('--device', default='cpu', choices=['cpu', 'cuda', 'npu'])
     parser.add_argument('--only-opencv', action='store_true', help='check nothing but OpenCV')
+    parser.add_argument('--only-torch', action='store_true', help='check torch and the device')
     parser.add_argument('--only-ops', action='store_true', help='check no mmdet')
     parser.add_argument('--key', action='store_true', help='print the key of this set-up and end')
     parser.add_argument('--installed', metavar='NAME', help='print "distribution version" and end')
@@ -146,10 +147,13 @@ def main() -> int:
         return 0
     warnings.simplefilter('ignore')
     try:
-        check_opencv()
+        if not args.only_torch:
+            check_opencv()
         if args.only_opencv:
             return 0
         check_torch(args.device)
+        if args.only_torch:
+            return 0
         check_ops(args.device)
         if args.only_ops:
             return 0

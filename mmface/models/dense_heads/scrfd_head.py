@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from mmcv.ops import batched_nms
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS, TASK_UTILS
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from mmface.models.dense_heads.scrfd_module import RawMaps
 from mmface.models.task_modules.batched_atss_assigner import SlotAssignment
+from mmface.models.task_modules.device_nms import batched_nms
 from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth, pack_ground_truth
 
 # Keeps 0 / 0 of a batch without positives at 0 and is far below any sum of scores: the

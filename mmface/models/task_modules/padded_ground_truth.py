@@ -55,10 +55,13 @@ def pack_ground_truth(
         ValueError: If landmarks are wanted and the ground truth has none, or another number.
     """
     size = bucket_size(max(len(instances) for instances in gt_instances))
-    # Columns: box, label, mask, landmarks. One tensor means one copy; pinned, because CUDA makes
-    # the host wait for the device before it copies from other memory.
+    # Columns: box, label, mask, landmarks. One tensor means one copy; pinned, because accelerators
+    # make the host wait for the device before they copy from other memory.
     packed = torch.zeros(
-        len(gt_instances), size, 6 + 3 * num_keypoints, pin_memory=device.type == 'cuda'
+        len(gt_instances),
+        size,
+        6 + 3 * num_keypoints,
+        pin_memory=device.type not in ('cpu', 'meta'),
     )
     for row, instances in zip(packed, gt_instances, strict=True):
         count = len(instances)

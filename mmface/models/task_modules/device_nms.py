@@ -1,0 +1,64 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Non-maximum suppression that also works where mmcv has no kernel for the device."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from mmcv.ops import batched_nms as mmcv_batched_nms
+from mmengine.logging import print_log
+from torch import Tensor
+
+# What mmcv's dispatcher says of an operator that was not compiled for a device.
+_MISSING = re.compile(r'(\w+): implementation for device (\w+)\S* not found')
+# Types of devices whose boxes go to the host, so that each is tried and told of once.
+_WITHOUT_KERNEL: set[str] = set()
+
+
+def batched_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    idxs: Tensor,
+    nms_cfg: dict | None,
+    class_agnostic: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Suppress overlapping boxes of the same class, as ``mmcv.ops.batched_nms`` does.
+
+    Where mmcv was built without the operator for the boxes' device, as it often is on NPUs, the
+    work is done on the CPU and the result brought back, after one warning. Any other error is
+    passed on.
+
+    Args:
+        boxes: (N, 4) xyxy, any unit.
+        scores: (N,).
+        idxs: (N,) class of each box; boxes of different classes do not suppress each other.
+        nms_cfg: ``type`` and arguments of mmcv's NMS, e.g. ``dict(type='nms',
+            iou_threshold=0.45)``, or ``None`` to only sort.
+        class_agnostic: Whether classes are not told apart.
+
+    Returns:
+        The kept boxes with their scores (n, 5) and their indices (n,), best first, on the
+        device of ``boxes``.
+    """
+    if boxes.device.type not in _WITHOUT_KERNEL:
+        try:
+            return mmcv_batched_nms(boxes, scores, idxs, nms_cfg, class_agnostic)
+        except RuntimeError as error:
+            missing = _MISSING.search(str(error))
+            if missing is None or missing[2] == 'cpu':
+                raise
+            _WITHOUT_KERNEL.add(boxes.device.type)
+            print_log(
+                _warning(missing[1].removesuffix('_impl'), missing[2]), 'current', logging.WARNING
+            )
+    dets, keep = mmcv_batched_nms(boxes.cpu(), scores.cpu(), idxs.cpu(), nms_cfg, class_agnostic)
+    return dets.to(boxes.device), keep.to(boxes.device)
+
+
+def _warning(operator: str, device: str) -> str:
+    return (
+        f"mmcv was built without its operator '{operator}' for {device}: it runs on the CPU from "
+        'now on. Results are the same, only slower. To have it on the device: '
+        f'bash build_mmcv.sh --device {device}'
+    )

@@ -1,0 +1,108 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""NMS where mmcv has no kernel; the simulated NPU has tests of whole detectors with it.
+
+The "meta" device is one for which mmcv never has a kernel: its real complaint is what is
+recognised here. Its tensors hold no values, so nothing can be computed for it on the CPU either.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from mmcv.ops import batched_nms as mmcv_batched_nms
+from mmengine.logging import MMLogger
+
+from mmface.models.dense_heads import scrfd_head
+from mmface.models.task_modules import device_nms
+from mmface.models.task_modules.device_nms import batched_nms
+
+NMS = dict(type='nms', iou_threshold=0.45)
+
+
+@pytest.fixture
+def boxes():
+    """Many overlapping boxes of two classes: boxes, scores, classes."""
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(200, 2, generator=generator) * 50
+    size = 10 + torch.rand(200, 2, generator=generator) * 20
+    scores = torch.rand(200, generator=generator)
+    return torch.cat([corner, corner + size], dim=1), scores, torch.arange(200) % 2
+
+
+@pytest.fixture(autouse=True)
+def without_kernel(monkeypatch):
+    """Types of devices found to have no kernel, as at the start of a process."""
+    types: set[str] = set()
+    monkeypatch.setattr(device_nms, '_WITHOUT_KERNEL', types)
+    return types
+
+
+@pytest.fixture
+def warnings():
+    """Collect the warnings of mmengine's log."""
+    logger = MMLogger.get_current_instance()
+    found = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: found.append(record.getMessage())
+    logger.addHandler(handler)
+    yield found
+    logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize('cfg', [NMS, dict(type='soft_nms', iou_threshold=0.3), None])
+@pytest.mark.parametrize('fallback', [False, True])
+def test_nms__on_the_cpu_is_that_of_mmcv(boxes, without_kernel, warnings, cfg, fallback):
+    if fallback:
+        without_kernel.add('cpu')
+    dets, keep = batched_nms(*boxes, cfg)
+    expected = mmcv_batched_nms(*boxes, cfg)
+    assert torch.equal(dets, expected[0])
+    assert torch.equal(keep, expected[1])
+    assert not warnings
+    if cfg is NMS:
+        assert 0 < len(keep) < 200
+
+
+def test_nms__arguments_reach_mmcv(boxes):
+    agnostic = batched_nms(*boxes, NMS, class_agnostic=True)[1]
+    assert torch.equal(agnostic, mmcv_batched_nms(*boxes, NMS, class_agnostic=True)[1])
+    assert len(agnostic) < len(batched_nms(*boxes, NMS)[1])
+
+
+def test_missing_kernel__goes_to_the_cpu_with_one_warning(boxes, without_kernel, warnings):
+    meta = [tensor.to('meta') for tensor in boxes]
+    for _ in range(2):
+        # Moving them to the CPU is what is refused, so that is where they were going.
+        with pytest.raises(NotImplementedError, match='Cannot copy out of meta tensor'):
+            batched_nms(*meta, NMS)
+    assert without_kernel == {'meta'}
+    assert len(warnings) == 1
+    assert "without its operator 'nms' for meta" in warnings[0]
+    assert 'Results are the same' in warnings[0]
+    assert 'bash build_mmcv.sh --device meta' in warnings[0]
+
+
+def test_missing_kernel__does_not_concern_other_devices(boxes, without_kernel):
+    without_kernel.add('meta')
+    assert torch.equal(batched_nms(*boxes, NMS)[1], mmcv_batched_nms(*boxes, NMS)[1])
+
+
+@pytest.mark.parametrize(
+    ('change', 'error'),
+    [
+        (lambda b, s, c: (b[:, :3], s, c), AssertionError),
+        (lambda b, s, c: (b, s[:5], c), AssertionError),
+        (lambda b, s, c: (b, s, c[:5]), RuntimeError),
+    ],
+)
+def test_other_errors__are_passed_on(boxes, without_kernel, warnings, change, error):
+    with pytest.raises(error):
+        batched_nms(*change(*boxes), NMS)
+    assert not without_kernel
+    assert not warnings
+
+
+def test_head__uses_it():
+    assert scrfd_head.batched_nms is batched_nms
