@@ -28,6 +28,7 @@ from mmface.engine.master_weights import cast_to_half, round_masters, weights_an
 from mmface.engine.o2_optim_wrapper import O2OptimWrapper
 from mmface.utils.checkpoint import find_resume_checkpoint, load_weights
 from mmface.utils.files import whole_file
+from mmface.weights.centerface import guess_centerface_variant
 
 #: What a checkpoint has to hold besides weights for a run to go on.
 TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
@@ -248,7 +249,11 @@ class FaceRunner(Runner):
             )
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        load_weights(model, checkpoint, str(filename), strict=strict or self._strict)
+        try:
+            load_weights(model, checkpoint, str(filename), strict=strict or self._strict)
+        except ValueError as error:
+            variant = guess_centerface_variant(checkpoint['state_dict'])
+            raise ValueError(f'{error}{f"; {variant.hint}" if variant else ""}') from error
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint

@@ -7,38 +7,73 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from mmface.utils.checkpoint import load_checkpoint_file, load_weights
-from mmface.weights import scrfd
-from mmface.weights.onnx_convs import read_onnx
+from mmface.weights import centerface, scrfd
+from mmface.weights.mindspore_ckpt import read_mindspore_ckpt
+from mmface.weights.mobilenet_v2 import Layout
+from mmface.weights.onnx_convs import OnnxNetwork, read_onnx
+
+SUPPORTED = (
+    'insightface SCRFD (.pth, .onnx), CenterFace of chenjun2hao and Ascend (.pth), Star-Clouds '
+    '(.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision (.pth) and MindSpore (.ckpt), and '
+    'checkpoints of mmface'
+)
 
 
 class Converted(NamedTuple):
     """Weights that fit a config.
 
     Attributes:
-        state_dict: Every key of the config's model, nothing else.
+        state_dict: Every key of the config's model, or of its backbone, nothing else.
         config: The config they fit.
         source: What kind of file they came from.
         dropped: Keys of the source that no model uses.
+        note: What to mind when using them; may be empty.
     """
 
     state_dict: dict[str, Tensor]
     config: Path
     source: str
     dropped: list[str]
+    note: str = ''
+
+
+class _Source(NamedTuple):
+    """A file that was recognised.
+
+    Attributes:
+        kind: Its kind, for messages.
+        rename: Gives the weights the names of a model, which may be needed for that.
+        accepts: Whether a config is of the kind of model that the weights belong to.
+        check: Raises ``ValueError`` if a model differs in what shapes do not tell.
+        dropped: Keys that no model uses.
+        config: Name of the config that fits best, if it is known.
+        part: The only part of the model that the weights are for; empty for all.
+        note: What to mind when using them.
+    """
+
+    kind: str
+    rename: Callable[[nn.Module], dict[str, Tensor]]
+    accepts: Callable[[Config], bool] = lambda _: True
+    check: Callable[[nn.Module], None] = lambda _: None
+    dropped: list[str] = []
+    config: str | None = None
+    part: str = ''
+    note: str = ''
 
 
 def convert(source: Path, configs: Iterable[Path], trust: bool = False) -> Converted:
     """Convert a weight file to the first config it fits.
 
     Args:
-        source: An insightface SCRFD ``.pth`` or ``.onnx`` file, or an mmface checkpoint.
-        configs: Configs to try, in this order.
+        source: A file of one of the kinds in ``SUPPORTED``.
+        configs: Configs to try, in this order, but the one known to fit the kind first.
         trust: Whether to unpickle a ``.pth`` that holds more than tensors and plain values.
             This runs whatever code the file contains.
 
@@ -50,48 +85,164 @@ def convert(source: Path, configs: Iterable[Path], trust: bool = False) -> Conve
         ValueError: If the file is of no known kind or fits none of the configs; the message
             lists what does not fit the nearest of them.
     """
-    kind, rename, dropped = _recognise(source, trust)
+    found = _recognise(source, trust)
     problems: list[tuple[int, str]] = []
-    for config in configs:
-        model = build_model(config)
+    for config in sorted(configs, key=lambda path: path.stem != found.config):
+        cfg = Config.fromfile(config)
+        if not found.accepts(cfg):
+            problems.append((-1, f'{config}: it is for another kind of model'))
+            continue
+        model = _build(cfg)
         shared = 0
         try:
-            state = rename(model)
+            state = found.rename(model)
             own = model.state_dict()
             shared = sum(key in own and own[key].shape == v.shape for key, v in state.items())
-            load_weights(model, dict(state_dict=state), str(source))
+            found.check(model)
+            converted = _load(model, state, found.part, str(source))
         except ValueError as error:
             problems.append((shared, f'{config}: {error}'))
             continue
-        return Converted(model.state_dict(), config, kind, dropped)
+        return Converted(converted, config, found.kind, found.dropped, found.note)
     if not problems:
         raise ValueError('no config to convert to')
     nearest = max(problems, key=lambda problem: problem[0])[1]
     raise ValueError(
-        f'{source} ({kind}) fits none of {len(problems)} config(s): it is of another model, '
+        f'{source} ({found.kind}) fits none of {len(problems)} config(s): it is of another model, '
         f'damaged or incomplete. Nearest: {nearest}'
     )
 
 
 def build_model(config: Path) -> nn.Module:
     """Build the untrained model of a config."""
-    cfg = Config.fromfile(config)
+    return _build(Config.fromfile(config))
+
+
+def to_mindspore(converted: Converted) -> tuple[dict[str, np.ndarray], str]:
+    """Give converted weights MindSpore's names.
+
+    Returns:
+        Tensors for ``write_mindspore_ckpt``, and what to mind when using them; may be empty.
+
+    Raises:
+        ValueError: If they are not CenterFace's or its backbone's.
+    """
+    arrays = centerface.to_mindspore(converted.state_dict)
+    variant = centerface.variant_of(Layout.MMFACE, converted.state_dict)
+    if variant.neck is None or variant.config == 'centerface_mindspore':
+        return arrays, ''
+    return arrays, f"this is a {variant}; MindSpore's own CenterFace has a dense neck 64 wide"
+
+
+def _build(cfg: Config) -> nn.Module:
     init_default_scope(cfg.default_scope)
     return MODELS.build(cfg.model)
 
 
-Rename = Callable[[nn.Module], dict[str, Tensor]]
+def _load(model: nn.Module, state: dict[str, Tensor], part: str, source: str) -> dict[str, Tensor]:
+    """Load weights into a model or one part of it and give what was loaded."""
+    if not part:
+        load_weights(model, dict(state_dict=state), source)
+        return model.state_dict()
+    head = f'{part}.'
+    own = model.get_submodule(part)
+    load_weights(own, dict(state_dict={k.removeprefix(head): v for k, v in state.items()}), source)
+    return {head + key: value for key, value in own.state_dict().items()}
 
 
-def _recognise(source: Path, trust: bool) -> tuple[str, Rename, list[str]]:
+def _recognise(source: Path, trust: bool) -> _Source:
     """Tell the kind of a file, and how to fit its weights to a model."""
-    if source.suffix.lower() == '.onnx':
-        network = read_onnx(source)
-        return 'ONNX export', lambda model: scrfd.from_onnx(network, model), []
-    checkpoint = load_checkpoint_file(source, trust=trust)
-    state = checkpoint['state_dict']
+    if not source.is_file():
+        raise FileNotFoundError(f'no such file: {source}')
+    with source.open('rb') as file:
+        start = file.read(4)
+    # Lightning's .ckpt files are torch's: a zip archive, or a pickle in old ones.
+    is_torch = start == b'PK\x03\x04' or start[:1] == b'\x80'
+    # ONNX begins with its first field, a number; a MindSpore checkpoint with its first tensor.
+    if not is_torch and (source.suffix.lower() == '.onnx' or start[:1] == b'\x08'):
+        return _recognise_onnx(source, read_onnx(source))
+    if not is_torch and (source.suffix.lower() == '.ckpt' or start[:1] == b'\x0a'):
+        state = centerface.mindspore_state(read_mindspore_ckpt(source))
+    else:
+        state = load_checkpoint_file(source, trust=trust)['state_dict']
     if scrfd.is_insightface(state):
         dropped = [key for key in scrfd.UNUSED_KEYS if key in state]
         renamed = scrfd.rename(state)
-        return 'insightface SCRFD checkpoint', lambda model: renamed, dropped
-    return 'state dict', lambda model: dict(state), []
+        return _Source(
+            'insightface SCRFD checkpoint', lambda _: renamed, _is_scrfd, dropped=dropped
+        )
+    known = centerface.rename(state)
+    if known is not None:
+        return _recognise_centerface(*known)
+    if any(key.startswith('bbox_head.module.') for key in state):
+        return _Source('mmface checkpoint', lambda _: dict(state))
+    raise ValueError(
+        f'{source} has {len(state)} tensors of an unknown layout (such as '
+        f'{", ".join(list(state)[:3])}). Supported: {SUPPORTED}'
+    )
+
+
+def _recognise_onnx(source: Path, network: OnnxNetwork) -> _Source:
+    """Tell SCRFD and CenterFace apart by their layers."""
+    if not network.deconvs:
+        return _Source(
+            'ONNX export of SCRFD', lambda model: scrfd.from_onnx(network, model), _is_scrfd
+        )
+    if not centerface.is_centerface_onnx(network):
+        raise ValueError(
+            f'{source} has {len(network.convs)} convolutions and {len(network.deconvs)} '
+            f'transposed ones, as no known model has. Supported: {SUPPORTED}'
+        )
+    state = centerface.from_onnx(network)
+    variant = centerface.variant_of(Layout.MMFACE, state)
+    # Only the released network has these; the numbers themselves tell no convention.
+    star_clouds = not network.clipped and variant.config == 'centerface_starclouds'
+    note = (
+        'these weights need raw RGB 0-255 pictures and coder convention star_clouds, as in config '
+        'centerface_starclouds'
+        if star_clouds
+        else 'the file does not tell the coder convention and the normalisation: compare the '
+        "config with the exporter's"
+    )
+    convention = 'star_clouds' if star_clouds else None
+    return _Source(
+        f'{"Star-Clouds " if star_clouds else ""}ONNX export of a {variant}',
+        lambda model: centerface.unit_variances(state, model),
+        _is_centerface,
+        lambda model: centerface.check_model(model, convention, network.clipped),
+        config=variant.config,
+        note=note,
+    )
+
+
+def _recognise_centerface(layout: Layout, state: dict[str, Tensor], dropped: list[str]) -> _Source:
+    """Describe weights of CenterFace or of its backbone."""
+    variant = centerface.variant_of(layout, state)
+    kind = f'{layout.value} checkpoint of a {variant}'
+    if variant.neck is None:
+        return _Source(
+            kind,
+            lambda _: state,
+            lambda cfg: cfg.model.get('backbone', {}).get('type') == 'MobileNetV2Taps',
+            dropped=dropped,
+            part='backbone',
+            note="for a config's model.backbone.init_cfg: "
+            "dict(type='Pretrained', checkpoint=..., prefix='backbone.')",
+        )
+    convention = centerface.CONVENTIONS.get(layout)
+    return _Source(
+        kind,
+        lambda _: state,
+        _is_centerface,
+        lambda model: centerface.check_model(model, convention, True if convention else None),
+        dropped,
+        variant.config,
+    )
+
+
+def _is_scrfd(cfg: Config) -> bool:
+    return cfg.model.type == 'SCRFD'
+
+
+def _is_centerface(cfg: Config) -> bool:
+    return cfg.model.type == 'CenterFace'

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ class ConvWeights(NamedTuple):
     """One convolution of an ONNX graph.
 
     Attributes:
-        weight: (out, in / groups, k, k) float32.
+        weight: (out, in / groups, k, k) float32; of a transposed one (in, out / groups, k, k).
         bias: (out,) float32 or ``None``.
     """
 
@@ -29,10 +30,14 @@ class OnnxNetwork(NamedTuple):
             differ: layers whose batch norm was folded lose theirs, and equal tensors are stored
             once under the name of the first.
         factors: The scalar constants the graph multiplies by, in execution order.
+        deconvs: The transposed convolutions in execution order.
+        clipped: Whether an activation has an upper bound (ReLU6).
     """
 
     convs: list[ConvWeights]
     factors: list[float]
+    deconvs: Sequence[ConvWeights] = ()
+    clipped: bool = False
 
 
 def read_onnx(path: str | Path) -> OnnxNetwork:
@@ -46,8 +51,8 @@ def read_onnx(path: str | Path) -> OnnxNetwork:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no ONNX model, a convolution's weight is no constant, or the
-            package ``onnx`` is missing.
+        ValueError: If the file is no ONNX model, a convolution's weight is no constant, a batch
+            norm is not folded, or the package ``onnx`` is missing.
     """
     path = Path(path)
     if not path.is_file():
@@ -66,18 +71,29 @@ def read_onnx(path: str | Path) -> OnnxNetwork:
         raise ValueError(f'{path} is not an ONNX model: {error}') from error
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     convs: list[ConvWeights] = []
+    deconvs: list[ConvWeights] = []
+    clipped = False
     factors: list[float] = []
     for node in graph.node:
         if node.op_type == 'Constant' and node.attribute[0].name == 'value':
             constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
         elif node.op_type == 'Identity' and node.input[0] in constants:
             constants[node.output[0]] = constants[node.input[0]]
-        elif node.op_type == 'Conv':
+        elif node.op_type in ('Conv', 'ConvTranspose'):
             if any(name not in constants for name in node.input[1:]):
                 raise ValueError(f'{path}: the weight of convolution {node.name!r} is no constant')
             tensors = [np.asarray(constants[name], np.float32) for name in node.input[1:]]
-            convs.append(ConvWeights(tensors[0], tensors[1] if len(tensors) > 1 else None))
+            (convs if node.op_type == 'Conv' else deconvs).append(
+                ConvWeights(tensors[0], tensors[1] if len(tensors) > 1 else None)
+            )
+        elif node.op_type == 'BatchNormalization':
+            raise ValueError(
+                f'{path}: batch norm {node.name!r} is not folded into a convolution; export in '
+                'evaluation mode with constant folding, or use the .pth file'
+            )
+        elif node.op_type == 'Clip':
+            clipped = True
         elif node.op_type == 'Mul':
             scalars = [constants[name] for name in node.input if name in constants]
             factors += [float(value.reshape(())) for value in scalars if value.size == 1]
-    return OnnxNetwork(convs, factors)
+    return OnnxNetwork(convs, factors, deconvs, clipped)

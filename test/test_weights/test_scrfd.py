@@ -125,7 +125,7 @@ def insightface_state(name: str) -> dict[str, torch.Tensor]:
 def test_convert__finds_the_model_of_a_checkpoint(name, run_tool, tmp_path):
     torch.save(dict(state_dict=insightface_state(name)), tmp_path / 'in.pth')
     done = run_tool('tools/weights/convert.py', tmp_path / 'in.pth', tmp_path / 'out.pth')
-    assert f'of {name}\n' in done.stdout
+    assert f'fits {name}\n' in done.stdout
     assert 'skipped bbox_head.integral.project' in done.stdout
     build_model(CONFIGS / f'{name}.py').load_state_dict(
         load_checkpoint_file(tmp_path / 'out.pth')['state_dict']

@@ -15,13 +15,17 @@ REPO = Path(__file__).resolve().parents[2]
 def main() -> None:
     """Convert one file."""
     parser = make_parser(
-        'Convert published weights to an mmface checkpoint. Reads insightface SCRFD .pth files '
-        '(heads shared by the strides or not) and .onnx exports with batch norms folded. '
-        'The model is recognised by its layers.',
+        'Convert published weights to an mmface checkpoint, or CenterFace weights to a MindSpore '
+        'one (DST ends in .ckpt). Reads insightface SCRFD (.pth, .onnx), CenterFace of chenjun2hao '
+        'and Ascend (.pth), Star-Clouds (.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision '
+        '(.pth) and MindSpore (.ckpt), and mmface checkpoints. Batch norms of .onnx files must '
+        'be folded. The model is recognised by its layers.',
         'python tools/weights/convert.py scrfd_2.5g_bnkps.onnx weights/scrfd_2.5g_bnkps.pth',
     )
-    parser.add_argument('source', type=Path, metavar='SRC', help='.pth or .onnx file')
-    parser.add_argument('target', type=Path, metavar='DST', help='checkpoint to write')
+    parser.add_argument('source', type=Path, metavar='SRC', help='.pth, .onnx or .ckpt file')
+    parser.add_argument(
+        'target', type=Path, metavar='DST', help="checkpoint to write; MindSpore's if it is .ckpt"
+    )
     parser.add_argument(
         '--config', type=Path, help='config the weights must fit (default: find it)'
     )
@@ -38,7 +42,9 @@ def main() -> None:
     import torch
 
     import mmface
-    from mmface.weights.convert import convert
+    from mmface.utils.checkpoint import SHOWN_KEYS
+    from mmface.weights.convert import convert, to_mindspore
+    from mmface.weights.mindspore_ckpt import write_mindspore_ckpt
 
     if args.config is not None and not args.config.is_file():
         raise FileNotFoundError(f'no such config: {args.config}')
@@ -47,18 +53,30 @@ def main() -> None:
     known = [path for path in known if path.parent.name != '_base_']
     result = convert(args.source, [args.config] if args.config else known, args.trust_checkpoint)
 
-    digest = hashlib.sha256(args.source.read_bytes()).hexdigest()
-    meta = dict(
-        mmface_version=mmface.__version__,
-        config=result.config.stem,
-        source=dict(name=args.source.name, sha256=digest, kind=result.source),
-    )
-    with whole_file(args.target) as tmp:
-        torch.save(dict(meta=meta, state_dict=result.state_dict), tmp)
-    print(f'{args.source}: {result.source} of {result.config.stem}')
-    for key in result.dropped:
-        print(f'skipped {key}: no published model uses it')
-    print(f'wrote {args.target} ({len(result.state_dict)} tensors)')
+    note = result.note
+    if args.target.suffix.lower() == '.ckpt':
+        tensors, note = to_mindspore(result)
+        with whole_file(args.target) as tmp:
+            write_mindspore_ckpt(tmp, tensors)
+        written = f'{len(tensors)} tensors, MindSpore'
+    else:
+        digest = hashlib.sha256(args.source.read_bytes()).hexdigest()
+        meta = dict(
+            mmface_version=mmface.__version__,
+            config=result.config.stem,
+            source=dict(name=args.source.name, sha256=digest, kind=result.source),
+        )
+        with whole_file(args.target) as tmp:
+            torch.save(dict(meta=meta, state_dict=result.state_dict), tmp)
+        written = f'{len(result.state_dict)} tensors'
+    print(f'{args.source}: {result.source}; fits {result.config.stem}')
+    for key in result.dropped[:SHOWN_KEYS]:
+        print(f'skipped {key}: not part of the model')
+    if len(result.dropped) > SHOWN_KEYS:
+        print(f'skipped {len(result.dropped) - SHOWN_KEYS} more')
+    if note:
+        print(f'note: {note}')
+    print(f'wrote {args.target} ({written})')
 
 
 if __name__ == '__main__':
