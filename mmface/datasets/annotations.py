@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Readers of the three text formats that WIDER FACE labels come in.
+"""Readers of the formats that WIDER FACE labels come in.
 
 * ``labelv2`` (SCRFD): ``# path width height``, then a row for each face: ``x1 y1 x2 y2``
   (4 numbers), ``x1 y1 x2 y2 ignore`` (5) or ``x1 y1 x2 y2`` + 5 x ``x y flag`` (19), perhaps
@@ -9,6 +9,8 @@
   be ignored. Rows of ``x y w h`` alone are read too.
 * ``retinaface`` (``label.txt``): ``# path``, then ``x y w h`` (4 numbers) or ``x y w h`` +
   5 x ``x y flag`` (19), perhaps followed by one or two numbers that are not used (20, 21).
+* ``coco`` (CenterFace's ``train_wider_face.json``, ``train.json``): COCO-style JSON, see
+  :mod:`mmface.datasets.coco_json`.
 
 Points are left eye, right eye, nose, left and right corner of the mouth, left and right as
 seen in the picture. A point is labelled (weight 1) if its flag is 0 or more, whatever its
@@ -24,36 +26,17 @@ import os
 from array import array
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mmface.datasets.coco_json import parse_coco
+from mmface.datasets.face_annotation import FaceAnnotation, assemble
 
 Lines = list[tuple[int, str]]
 """Line numbers, from 1, and stripped text of the lines that are not blank."""
 
 REMEDY = 'Correct or remove this line, or make the file again with tools/data/prepare_widerface.py'
-
-
-class FaceAnnotation(NamedTuple):
-    """The faces of one picture, in pixels of the picture as stored.
-
-    Attributes:
-        path: ``event/name.jpg``, below the folder of the pictures.
-        width: Width of the picture, 0 where the format does not say.
-        height: Height of the picture, 0 where the format does not say.
-        bboxes: (n, 4) x1, y1, x2, y2, where x2 = x1 + w (no pixel added or taken away). May
-            leave the picture or have no area, as in the file.
-        keypoints: (n, 5, 3) x, y, weight; -1, -1, 0 where a point is missing.
-        ignore: (n,) true for faces that are neither to be learned nor counted.
-    """
-
-    path: str
-    width: int
-    height: int
-    bboxes: NDArray[np.float32]
-    keypoints: NDArray[np.float32]
-    ignore: NDArray[np.bool_]
 
 
 class _Rows:
@@ -100,7 +83,8 @@ def read_annotations(path: str | os.PathLike[str], fmt: str = 'auto') -> list[Fa
 
     Args:
         path: Name of the file.
-        fmt: ``labelv2``, ``bbx_gt``, ``retinaface`` or ``auto``, which goes by the headers: no
+        fmt: ``labelv2``, ``bbx_gt``, ``retinaface``, ``coco`` or ``auto``: a file named
+            ``*.json`` or beginning with a brace is ``coco``; the others go by the headers. No
             ``#`` is ``bbx_gt``, sizes in the headers are ``labelv2`` (as is a file with
             ``labelv2`` in its name), none are ``retinaface``.
 
@@ -109,11 +93,16 @@ def read_annotations(path: str | os.PathLike[str], fmt: str = 'auto') -> list[Fa
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a line does not fit the format; names file and line.
+        ValueError: If a line or an entry does not fit the format; names file and place.
     """
-    if fmt != 'auto' and fmt not in _PARSERS:
-        raise ValueError(f'format {fmt!r} of {path}: expected auto, {", ".join(_PARSERS)}')
-    source, lines = str(path), _read_lines(path)
+    if fmt not in ('auto', 'coco', *_PARSERS):
+        raise ValueError(f'format {fmt!r} of {path}: expected auto, {", ".join(_PARSERS)}, coco')
+    source, text = str(path), _read_text(path)
+    if fmt == 'auto' and (source.lower().endswith('.json') or text.lstrip()[:1] in ('{', '[')):
+        fmt = 'coco'
+    if fmt == 'coco':
+        return parse_coco(source, text)
+    lines = [(n, line) for n, raw in enumerate(text.split('\n'), 1) if (line := raw.strip())]
     return _PARSERS[_detect(source, lines) if fmt == 'auto' else fmt](source, lines)
 
 
@@ -136,7 +125,7 @@ def read_retinaface_txt(path: str | os.PathLike[str]) -> list[FaceAnnotation]:
     return read_annotations(path, 'retinaface')
 
 
-def _read_lines(path: str | os.PathLike[str]) -> Lines:
+def _read_text(path: str | os.PathLike[str]) -> str:
     if not Path(path).is_file():
         raise FileNotFoundError(
             f'{path} does not exist or is not a file. Check the data path; '
@@ -144,10 +133,9 @@ def _read_lines(path: str | os.PathLike[str]) -> Lines:
         )
     # File names need not be UTF-8: surrogates turn into the same bytes when the picture is opened.
     text = Path(path).read_text(encoding='utf-8-sig', errors='surrogateescape')
-    lines = [(n, line) for n, raw in enumerate(text.split('\n'), 1) if (line := raw.strip())]
-    if not lines:
+    if not text.strip():
         raise ValueError(f'{path} is empty: expected the pictures and their faces')
-    return lines
+    return text
 
 
 def _error(source: str, number: int, expected: str, found: str, remedy: str = REMEDY) -> ValueError:
@@ -210,7 +198,7 @@ def _parse_labelv2(source: str, lines: Lines) -> list[FaceAnnotation]:
         )
     ignore = (lengths == 5) & (table[:, 4] == 1)
     table[lengths == 5, 4] = -1
-    return _assemble(heads, owners, table[:, :4], table[:, 4:19], ignore)
+    return assemble(heads, owners, table[:, :4], table[:, 4:19], ignore)
 
 
 def _parse_retinaface(source: str, lines: Lines) -> list[FaceAnnotation]:
@@ -219,7 +207,7 @@ def _parse_retinaface(source: str, lines: Lines) -> list[FaceAnnotation]:
     heads = _parse_hashed(source, lines, False, rows)
     table, _, owners = rows.table()
     ignore = np.zeros(len(table), dtype=bool)
-    return _assemble(heads, owners, _corners(table), table[:, 4:19], ignore)
+    return assemble(heads, owners, _corners(table), table[:, 4:19], ignore)
 
 
 def _parse_bbx_gt(source: str, lines: Lines) -> list[FaceAnnotation]:
@@ -250,7 +238,7 @@ def _parse_bbx_gt(source: str, lines: Lines) -> list[FaceAnnotation]:
     face = (table[:, :4] != 0).any(axis=1)
     ignore = (lengths == 10) & (table[:, 7] == 1)
     missing = np.full((int(face.sum()), 15), -1.0)
-    return _assemble(heads, owners[face], _corners(table[face]), missing, ignore[face])
+    return assemble(heads, owners[face], _corners(table[face]), missing, ignore[face])
 
 
 def _is_numeric(line: str) -> bool:
@@ -264,26 +252,6 @@ def _is_numeric(line: str) -> bool:
 def _corners(table: NDArray[np.float64]) -> NDArray[np.float64]:
     """Turn x, y, w, h in the first four columns into x1, y1, x2, y2."""
     return np.concatenate([table[:, :2], table[:, :2] + table[:, 2:4]], axis=1)
-
-
-def _assemble(
-    heads: list[tuple[str, int, int]],
-    owners: NDArray[np.int64],
-    boxes: NDArray[np.float64],
-    points: NDArray[np.float64],
-    ignore: NDArray[np.bool_],
-) -> list[FaceAnnotation]:
-    """Deal out the rows to the pictures; ``owners`` (n,) ascends, ``points`` is (n, 15)."""
-    keypoints = points.reshape(-1, 5, 3).astype(np.float32)
-    labelled = keypoints[..., 2] >= 0
-    keypoints[~labelled] = -1
-    keypoints[..., 2] = labelled
-    corners = boxes.astype(np.float32)
-    ends = np.bincount(owners, minlength=len(heads)).cumsum().tolist()
-    return [
-        FaceAnnotation(*head, corners[start:end], keypoints[start:end], ignore[start:end])
-        for head, start, end in zip(heads, [0, *ends], ends, strict=False)
-    ]
 
 
 _PARSERS: dict[str, Callable[[str, Lines], list[FaceAnnotation]]] = {

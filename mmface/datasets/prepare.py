@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from mmface.datasets.annotations import FaceAnnotation
@@ -32,6 +31,7 @@ from mmface.datasets.prepare_labels import (
 from mmface.datasets.prepare_sources import PICTURE_SUFFIXES, SourceFile, is_safe, scan
 from mmface.utils.files import write_text
 from mmface.utils.image_names import read_part
+from mmface.utils.picture_size import picture_size
 
 SPLITS = ('train', 'val')
 """Names of the splits; the official test split has no labels."""
@@ -215,9 +215,9 @@ class Preparation:
                 for key, file in split.pictures.items():
                     bar.update()
                     try:
-                        with file.open() as handle, Image.open(handle) as picture:
-                            split.sizes[key] = picture.size
-                    except (UnidentifiedImageError, OSError, ValueError, EOFError):
+                        with file.open() as handle:
+                            split.sizes[key] = picture_size(handle)
+                    except (OSError, ValueError, EOFError):
                         split.problems.append(f'{key}: {file} is not a readable picture')
                         continue
                     stated = (split.faces[key].width, split.faces[key].height)

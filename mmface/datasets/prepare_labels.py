@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from mmface.datasets.annotations import FaceAnnotation, read_annotations
@@ -49,11 +47,7 @@ def read_labels(path: Path, kind: str) -> list[FaceAnnotation]:
     Raises:
         ValueError: If the file does not fit its kind; names the file.
     """
-    readers: dict[str, Callable[[Path], list[FaceAnnotation]]] = {
-        'mat': read_mat_faces,
-        'coco': read_coco_faces,
-    }
-    return readers[kind](path) if kind in readers else read_annotations(path, kind)
+    return read_mat_faces(path) if kind == 'mat' else read_annotations(path, kind)
 
 
 def read_mat_faces(path: Path) -> list[FaceAnnotation]:
@@ -74,7 +68,9 @@ def read_mat_faces(path: Path) -> list[FaceAnnotation]:
                 flags = invalid[e, 0][i, 0].ravel() == 1 if invalid is not None else False
                 real = (box != 0).any(axis=1)
                 ignore = np.broadcast_to(flags, len(box))[real]
-                faces.append(_annotation(f'{event[0]}/{name[0]}.jpg', box[real], None, ignore))
+                points = np.full((len(ignore), 5, 3), (-1, -1, 0), np.float32)
+                picture = f'{event[0]}/{name[0]}.jpg'
+                faces.append(FaceAnnotation(picture, 0, 0, box[real], points, ignore))
     except (ValueError, KeyError, IndexError, TypeError, NotImplementedError) as error:
         raise ValueError(
             f'{path}: expected a WIDER FACE ground truth file with event_list, file_list and '
@@ -82,54 +78,6 @@ def read_mat_faces(path: Path) -> list[FaceAnnotation]:
             'Take the .mat files from the official eval_tools.zip'
         ) from None
     return faces
-
-
-def read_coco_faces(path: Path) -> list[FaceAnnotation]:
-    """Read a COCO-style JSON file: ``bbox`` x, y, w, h and ``keypoints`` 5 x (x, y, v).
-
-    A point is labelled where v > 0. ``iscrowd`` and ``ignore`` boxes are to be ignored.
-
-    Raises:
-        ValueError: If the file is not of that structure.
-    """
-    try:
-        table = json.loads(path.read_text(encoding='utf-8'))
-        rows: dict[object, list[dict]] = {image['id']: [] for image in table['images']}
-        for row in table['annotations']:
-            rows[row['image_id']].append(row)
-        faces = []
-        for image in table['images']:
-            own = rows[image['id']]
-            box = np.array([r['bbox'] for r in own], np.float32).reshape(-1, 4)
-            box[:, 2:] += box[:, :2]
-            points = [r.get('keypoints') or [0] * 15 for r in own]
-            keypoints = np.array(points, np.float32).reshape(-1, 5, 3)
-            labelled = keypoints[..., 2] > 0
-            keypoints[~labelled] = -1
-            keypoints[..., 2] = labelled
-            ignore = np.array([bool(r.get('iscrowd') or r.get('ignore')) for r in own], bool)
-            size = (int(image.get('width', 0)), int(image.get('height', 0)))
-            faces.append(_annotation(image['file_name'], box, keypoints, ignore, size))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f'{path}: expected COCO-style JSON with images (id, file_name) and annotations '
-            '(image_id, bbox, keypoints 5 x (x, y, v)), found something else '
-            f'({type(error).__name__}: {error}). Leave it out or give another label file'
-        ) from None
-    return faces
-
-
-def _annotation(
-    path: str,
-    boxes: NDArray[np.float32],
-    keypoints: NDArray[np.float32] | None,
-    ignore: NDArray[np.bool_],
-    size: tuple[int, int] = (0, 0),
-) -> FaceAnnotation:
-    if keypoints is None:
-        keypoints = np.full((len(boxes), 5, 3), -1, np.float32)
-        keypoints[..., 2] = 0
-    return FaceAnnotation(path, *size, boxes, keypoints, ignore)
 
 
 def _number(value: float) -> str:

@@ -29,15 +29,17 @@ class WiderFaceDataset(BaseDetDataset):
     (n, 5, 3) float32 x, y, weight, and ``ignore_flags`` (n,) bool. Labels without landmarks may
     be trained on: all weights are 0.
 
-    For training (``test_mode=False``) boxes without area are dropped, then pictures without a
-    face to learn and pictures whose short side is below ``min_image_side``; the numbers are
-    logged. For testing everything is kept, in the order of the file.
+    For training (``test_mode=False``) boxes are dropped that have no area inside the picture (or
+    at all, where the labels do not give its size), then pictures without a face to learn and
+    pictures whose short side is below ``min_image_side``; the numbers are logged. For testing
+    everything is kept, in the order of the file.
 
     Args:
         *args: Those of ``mmengine.dataset.BaseDataset``: ``ann_file``, ``data_root``,
             ``data_prefix=dict(img_path='train/images/')``, ``indices``, ``pipeline``,
             ``test_mode`` and more.
-        ann_format: ``labelv2``, ``bbx_gt``, ``retinaface``, or ``auto`` to go by the file.
+        ann_format: ``labelv2``, ``bbx_gt``, ``retinaface``, ``coco``, or ``auto`` to go by the
+            file.
         part: A text file with ``event/name.jpg`` on each line; only these pictures are used,
             and only they need to be there. Not relative to ``data_root``.
         min_size: In training, faces narrower or lower than this, in pixels of the picture, are
@@ -46,6 +48,8 @@ class WiderFaceDataset(BaseDetDataset):
             effect for formats without sizes (``bbx_gt``, ``retinaface``): sizes are not read
             from the pictures when the run starts. 32 as in SCRFD.
         keep_empty: Whether to train on pictures without faces too, as pure background.
+        need_keypoints: Whether training labels without a single landmark are refused. Without
+            this a model with landmarks would train all but them and say nothing.
         bbox_clip_border: Whether ``RandomSquareCrop`` cuts boxes and landmarks at the edge of
             its crop. Set here, a model's config changes it in one line, wherever in the pipeline
             the crop is.
@@ -53,7 +57,8 @@ class WiderFaceDataset(BaseDetDataset):
 
     Raises:
         FileNotFoundError: If the label file, the folder of pictures or a picture is missing.
-        ValueError: If the labels do not fit their format, or no picture is left.
+        ValueError: If the labels do not fit their format, have no landmarks although they are
+            needed, or no picture is left.
     """
 
     METAINFO = dict(classes=('face',), palette=[(0, 255, 0)])
@@ -66,6 +71,7 @@ class WiderFaceDataset(BaseDetDataset):
         min_size: float | None = None,
         min_image_side: int = 32,
         keep_empty: bool = False,
+        need_keypoints: bool = False,
         bbox_clip_border: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -74,6 +80,7 @@ class WiderFaceDataset(BaseDetDataset):
         self.min_size = min_size
         self.min_image_side = min_image_side
         self.keep_empty = keep_empty
+        self.need_keypoints = need_keypoints
         self.bbox_clip_border = bbox_clip_border
         super().__init__(*args, **kwargs)
 
@@ -82,29 +89,31 @@ class WiderFaceDataset(BaseDetDataset):
         pictures = read_annotations(self.ann_file, self.ann_format)
         if self.part is not None:
             pictures = self._restrict(pictures)
+        if self.need_keypoints and not self.test_mode:
+            self._check_keypoints(pictures)
         self._check_pictures([picture.path for picture in pictures])
         items = [self.parse_data_info(picture) for picture in pictures]
         if not self.test_mode:
             dropped = sum(len(p.bboxes) for p in pictures) - sum(len(i['bboxes']) for i in items)
-            self._log(f'{dropped} boxes without area dropped', dropped)
+            self._log(f'{dropped} boxes without area in their picture dropped', dropped)
         return items
 
     def parse_data_info(self, raw_data_info: FaceAnnotation) -> dict:
         """Turn the labels of a picture into an item; see the class."""
-        path, width, height, bboxes, keypoints, ignore = raw_data_info
+        picture = raw_data_info
         if not self.test_mode:
-            sides = bboxes[:, 2:] - bboxes[:, :2]
-            has_area = (sides > 0).all(axis=1)
-            if self.min_size is not None:
-                ignore = ignore | (sides < self.min_size).any(axis=1)
-            bboxes, keypoints, ignore = bboxes[has_area], keypoints[has_area], ignore[has_area]
+            picture = picture.where(picture.has_area)
+        ignore = picture.ignore
+        if not self.test_mode and self.min_size is not None:
+            sides = picture.bboxes[:, 2:] - picture.bboxes[:, :2]
+            ignore = ignore | (sides < self.min_size).any(axis=1)
         return dict(
-            img_path=str(Path(self.data_prefix['img_path']) / path),
-            img_id=path,
-            width=width,
-            height=height,
-            bboxes=bboxes,
-            keypoints=keypoints,
+            img_path=str(Path(self.data_prefix['img_path']) / picture.path),
+            img_id=picture.path,
+            width=picture.width,
+            height=picture.height,
+            bboxes=picture.bboxes,
+            keypoints=picture.keypoints,
             ignore_flags=ignore,
             bbox_clip_border=self.bbox_clip_border,
         )
@@ -146,6 +155,14 @@ class WiderFaceDataset(BaseDetDataset):
                 f'first is {wanted[unknown[0]]!r}. Expected event/name.jpg on each line'
             )
         return chosen
+
+    def _check_keypoints(self, pictures: list[FaceAnnotation]) -> None:
+        if not any((picture.keypoints[..., 2] > 0).any() for picture in pictures):
+            raise ValueError(
+                f'{self.ann_file}: expected faces with five landmarks, found none in '
+                f'{len(pictures)} pictures. Use labels with landmarks (labelv2.txt, label.txt or '
+                'JSON with keypoints), a model without, or need_keypoints=False for this data set'
+            )
 
     def _check_pictures(self, paths: list[str]) -> None:
         root = Path(self.data_prefix['img_path'])

@@ -14,6 +14,8 @@ from mmengine.utils import import_modules_from_strings
 #: (width, height) pictures are resized to by the mode 1650, keeping their ratio: RetinaFace's
 #: and SCRFD's larger single-scale test size.
 SCALE_1650 = (1100, 1650)
+#: Transforms whose size a test mode replaces.
+RESIZES = ('FaceResize', 'FaceLetterbox', 'FaceStretch')
 #: Optimizer wrappers that one option can replace by each other, and what they share.
 PRECISION_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper', 'O2OptimWrapper')
 WRAPPER_OPTIONS = ('optimizer', 'paramwise_cfg', 'constructor', 'clip_grad', 'accumulative_counts')
@@ -95,36 +97,47 @@ def set_data_path(cfg: Config, path: str | None) -> None:
 def set_mode(cfg: Config, mode: str) -> None:
     """Set the picture size of the test.
 
+    How pictures get to that size stays that of the config: ``FaceResize`` pads at the right and
+    bottom, ``FaceLetterbox`` all around, ``FaceStretch`` stretches to multiples of 32.
+
     Args:
-        cfg: Changed in place: the ``FaceResize`` of the test pipeline and the padding of the
+        cfg: Changed in place: that transform in the test pipeline, and the padding of the
             data preprocessor.
-        mode: 'vga' (ratio kept, within 640 x 640 and padded to that), a number (the same
-            with that side), '1650' (ratio kept, within 1100 x 1650, padded to multiples of
-            32) or 'origin' (no resizing, padded to multiples of 32).
+        mode: 'vga' (within 640 x 640 and padded to that), a number (the same with that side),
+            '1650' (within 1100 x 1650, padded to multiples of 32) or 'origin' (not
+            resized, padded to multiples of 32). The ratio is kept; where the config stretches,
+            sides go to the next multiple of 32 and nothing is padded.
 
     Raises:
-        ValueError: Another mode, or a test pipeline without ``FaceResize``.
+        ValueError: Another mode, or a test pipeline without any of the three.
     """
-    pad_size: tuple[int, int] | None = None
-    if mode == 'origin':
-        # mmdet's transform knows factors; it records the factor 1 that decoding divides by.
-        resize: dict[str, Any] = {'type': 'Resize', 'scale_factor': 1.0, 'keep_ratio': True}
-    elif mode == '1650':
-        resize = {'type': 'FaceResize', 'scale': SCALE_1650, 'keep_ratio': True}
-    elif mode == 'vga' or (mode.isdecimal() and int(mode) > 0 and int(mode) % 32 == 0):
-        side = 640 if mode == 'vga' else int(mode)
-        resize = {'type': 'FaceResize', 'scale': (side, side), 'keep_ratio': True}
-        pad_size = (side, side)
-    else:
+    square = mode == 'vga' or (mode.isdecimal() and int(mode) > 0 and int(mode) % 32 == 0)
+    if not square and mode not in ('1650', 'origin'):
         raise ValueError(
             f"--mode must be vga, 1650, origin or a multiple of 32 such as 960, not '{mode}'"
         )
-    steps = [item for item in _dicts(cfg.test_dataloader) if item.get('type') == 'FaceResize']
+    side = 640 if mode == 'vga' else int(mode) if square else None
+    scale = None if mode == 'origin' else (side, side) if side else SCALE_1650
+    steps = [item for item in _dicts(cfg.test_dataloader) if item.get('type') in RESIZES]
     if not steps:
-        raise ValueError('--mode needs a FaceResize in the test pipeline; this config has none')
+        raise ValueError(
+            f'--mode needs {" or ".join(RESIZES)} in the test pipeline; this config has none'
+        )
+    stretched = steps[0]['type'] == 'FaceStretch'
     for step in steps:
+        resize: dict[str, Any]
+        if step['type'] == 'FaceStretch':
+            resize = dict(type='FaceStretch', divisor=32, scale=scale)
+        elif step['type'] == 'FaceLetterbox' and side:  # its frame is a square
+            resize = {**step, 'size': side}
+        elif scale:
+            resize = dict(type='FaceResize', scale=scale, keep_ratio=True)
+        else:
+            # mmdet's transform knows factors; it records the factor 1 that decoding divides by.
+            resize = dict(type='Resize', scale_factor=1.0, keep_ratio=True)
         step.clear()
         step.update(resize)
+    pad_size = (side, side) if side and not stretched else None
     cfg.model.data_preprocessor.update(pad_size=pad_size, pad_size_divisor=32)
 
 

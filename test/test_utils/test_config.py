@@ -53,6 +53,42 @@ def test_set_mode(cfg, mode, step, pad_size):
     assert cfg.train_dataloader.to_dict() == train
 
 
+@pytest.mark.parametrize(
+    ('mode', 'step', 'pad_size'),
+    [
+        ('vga', {'type': 'FaceLetterbox', 'size': 640}, (640, 640)),
+        ('832', {'type': 'FaceLetterbox', 'size': 832}, (832, 832)),
+        ('1650', {'type': 'FaceResize', 'scale': (1100, 1650), 'keep_ratio': True}, None),
+        ('origin', {'type': 'Resize', 'scale_factor': 1.0, 'keep_ratio': True}, None),
+    ],
+)
+def test_set_mode__letterbox(cfg, mode, step, pad_size):
+    own = {'aligned': False} if step['type'] == 'FaceLetterbox' else {}
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline[1] = dict(type='FaceLetterbox', size=800, aligned=False)
+    edit.set_mode(cfg, mode)
+    assert pipeline[1] == {**step, **own}
+    assert cfg.model.data_preprocessor.pad_size == pad_size
+
+
+@pytest.mark.parametrize(
+    ('mode', 'scale'),
+    [('vga', (640, 640)), ('960', (960, 960)), ('1650', (1100, 1650)), ('origin', None)],
+)
+def test_set_mode__stretched(cfg, mode, scale):
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline[1] = dict(type='FaceStretch', divisor=32)
+    edit.set_mode(cfg, mode)
+    assert pipeline[1] == dict(type='FaceStretch', divisor=32, scale=scale)
+    assert cfg.model.data_preprocessor.pad_size is None
+
+
+def test_set_mode__refuses_other_pipelines(cfg):
+    cfg.test_dataloader.dataset.pipeline[1] = dict(type='Resize', scale=(1333, 800))
+    with pytest.raises(ValueError, match='FaceResize or FaceLetterbox or FaceStretch'):
+        edit.set_mode(cfg, 'vga')
+
+
 @pytest.mark.parametrize('mode', ['0', '100', '-32', 'VGA', ''])
 def test_set_mode__refuses_others(cfg, mode):
     with pytest.raises(ValueError, match='--mode must be'):

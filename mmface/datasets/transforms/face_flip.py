@@ -18,7 +18,9 @@ class FaceFlip(BaseTransform):
     """Mirror left and right at random; left and right landmarks change places.
 
     Stock flips keep the order of the landmarks, which teaches a model that the left eye may
-    be at the right. Sets ``flip`` and ``flip_direction``.
+    be at the right. Positions are those of the edges of pixels, so x becomes width - x; the
+    CenterFace projects take them for indices and use width - 1 - x. Sets ``flip`` and
+    ``flip_direction``.
 
     Args:
         prob: Probability of mirroring.

@@ -60,7 +60,7 @@ class RandomSquareCrop(BaseTransform):
         bboxes = results['gt_bboxes']
         centres = (bboxes[:, :2] + bboxes[:, 2:]) / 2
         left, top, side = self.draw(width, height, centres[~results['gt_ignore_flags']])
-        results['img'] = self._crop(results['img'], left, top, side)
+        results['img'] = cut_square(results['img'], left, top, side, self.fill)
         results['img_shape'] = (side, side)
 
         kept = _inside(centres, left, top, side)
@@ -101,14 +101,26 @@ class RandomSquareCrop(BaseTransform):
                 scale = min(scale * 1.2, MAX_GROWN_SCALE)
         return left, top, side
 
-    def _crop(self, img: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
-        height, width = img.shape[:2]
-        right, bottom = left + side, top + side
-        part = img[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
-        if part.shape[:2] == (side, side):
-            return part
-        border = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
-        return cv2.copyMakeBorder(part, *border, cv2.BORDER_CONSTANT, value=(self.fill,) * 3)
+
+def cut_square(
+    img: NDArray[np.uint8], left: int, top: int, side: int, fill: int
+) -> NDArray[np.uint8]:
+    """Cut out a square that touches the picture; a view of it if the square is inside.
+
+    Args:
+        img: (h, w, 3).
+        left: First column; may be negative.
+        top: First row; may be negative.
+        side: Width and height.
+        fill: Value of what lies outside of the picture.
+    """
+    height, width = img.shape[:2]
+    right, bottom = left + side, top + side
+    part = img[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    if part.shape[:2] == (side, side):
+        return part
+    border = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
+    return cv2.copyMakeBorder(part, *border, cv2.BORDER_CONSTANT, value=(fill,) * 3)
 
 
 def _draw_start(size: int, side: int) -> int:

@@ -1,0 +1,201 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""COCO-style JSON with five landmarks a face, which the CenterFace projects train from.
+
+* ``images``: ``id``, ``file_name`` (``event/name.jpg``), perhaps ``width`` and ``height``.
+* ``annotations``: ``image_id``, ``bbox`` (x, y, w, h), perhaps ``category_id``, ``keypoints``
+  (5 x (x, y, v), v = 0 for a missing point), and ``iscrowd`` or ``ignore``, which mark a face
+  to ignore.
+* ``categories``: the one named ``face``; without this list its id is 1.
+
+Boxes that leave the picture or have no area are read as they are. The references cut boxes
+at the edge of the training crop and drop what has no area then; here the data set drops
+boxes of which nothing is inside the picture, and the targets do the cutting.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmface.datasets.face_annotation import FaceAnnotation, assemble
+
+POINT_NAMES = ('left_eye', 'right_eye', 'nose', 'left_mouth', 'right_mouth')
+REMEDY = 'Correct or remove it, or make the file again with tools/data/convert_labels.py'
+_LAYOUT = (
+    'COCO-style JSON with images (id, file_name) and annotations (image_id, bbox, keypoints '
+    '5 x (x, y, v))'
+)
+_NO_POINTS = [0] * (3 * len(POINT_NAMES))
+_VISIBLE = 2  # COCO's flag; 1 is labelled but hidden, which our labels do not tell apart.
+
+
+def parse_coco(source: str, text: str) -> list[FaceAnnotation]:
+    """Read the text of a JSON file.
+
+    Args:
+        source: Name of the file, for messages.
+        text: Its content.
+
+    Returns:
+        One entry for each picture, in the order of ``images``; faces in that of ``annotations``.
+
+    Raises:
+        ValueError: If it is not such JSON, or an entry is wrong; names file and entry.
+    """
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f'{source}: expected {_LAYOUT}, found what is no JSON ({error}). It is cut off or '
+            'damaged: get it again, or make it with tools/data/convert_labels.py'
+        ) from None
+    images, rows = (table.get(key) if isinstance(table, dict) else None for key in _LISTS)
+    if not isinstance(images, list) or not isinstance(rows, list):
+        keys = f'the keys {list(table)[:8]}' if isinstance(table, dict) else type(table).__name__
+        raise ValueError(f'{source}: expected {_LAYOUT}, found {keys}. Give another label file')
+    heads, places = _heads(source, images)
+    classes = _face_ids(source, table.get('categories'))
+
+    owners = np.zeros(len(rows), np.int64)
+    for number, row in enumerate(rows):
+        identity = row.get('image_id') if isinstance(row, dict) else None
+        owner = places.get(identity) if isinstance(identity, (int, str)) else None
+        if owner is None:
+            found = repr(identity if isinstance(row, dict) else row)[:80]
+            raise _error(source, 'annotations', number, row, 'the image_id of an image', found)
+        if row.get('category_id', 1) not in classes:
+            expected = f'the category_id of faces, {" or ".join(map(str, classes))}'
+            found = repr(row['category_id'])[:80]
+            raise _error(source, 'annotations', number, row, expected, found)
+        owners[number] = owner
+    boxes = _numbers(source, rows, lambda row: row.get('bbox'), 4, 'bbox with x, y, w, h')
+    points = _numbers(
+        source,
+        rows,
+        lambda row: row.get('keypoints') or _NO_POINTS,
+        len(_NO_POINTS),
+        'keypoints with 5 x (x, y, v) = 15 numbers',
+    )
+    boxes[:, 2:] += boxes[:, :2]
+    flags = points[:, 2::3]
+    flags[flags <= 0] = -1
+    ignore = np.array([bool(row.get('iscrowd') or row.get('ignore')) for row in rows], bool)
+    order = np.argsort(owners, kind='stable')
+    return assemble(heads, owners[order], boxes[order], points[order], ignore[order])
+
+
+_LISTS = ('images', 'annotations')
+
+
+def _heads(source: str, images: list[Any]) -> tuple[list[tuple[str, int, int]], dict[Any, int]]:
+    """Give path and size of each picture, and its place in the file by its id."""
+    heads: list[tuple[str, int, int]] = []
+    places: dict[Any, int] = {}
+    for number, image in enumerate(images):
+        try:
+            name, identity = image['file_name'], image['id']
+            if not (isinstance(name, str) and name and isinstance(identity, (int, str))):
+                raise TypeError
+            heads.append((name, int(image.get('width') or 0), int(image.get('height') or 0)))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            expected = 'COCO-style JSON: an image with id, file_name and perhaps width and height'
+            raise _error(source, 'images', number, {}, expected, repr(image)[:120]) from None
+        new = places.setdefault(identity, number) == number
+        if not new:
+            raise _error(source, 'images', number, image, 'an id of its own', 'an id seen before')
+    return heads, places
+
+
+def _face_ids(source: str, categories: Any) -> list[Any]:
+    """Give the ids of the categories named ``face``."""
+    if not categories:
+        return [1]
+    try:
+        ids = [c['id'] for c in categories if str(c['name']).lower() == 'face']
+        names = [str(c['name']) for c in categories]
+    except (KeyError, TypeError):
+        ids, names = [], [repr(categories)[:80]]
+    if not ids:
+        raise ValueError(
+            f"{source}: expected a category with id and the name 'face', found "
+            f'{", ".join(names[:8])}. Give a file with labels of faces'
+        )
+    return ids
+
+
+def _numbers(
+    source: str, rows: list[Any], get: Callable[[Any], Any], count: int, expected: str
+) -> NDArray[np.float64]:
+    """Give ``count`` numbers of each annotation, (n, count)."""
+    values = [get(row) for row in rows]
+    for number, value in enumerate(values):
+        if not isinstance(value, list) or len(value) != count:
+            found = f'{len(value)} values' if isinstance(value, list) else repr(value)[:80]
+            raise _error(source, 'annotations', number, rows[number], expected, found)
+    try:
+        table = np.array(values, np.float64).reshape(-1, count)
+    except (ValueError, TypeError, OverflowError):
+        table = np.full((1, count), np.nan)
+    if not np.isfinite(table).all():
+        number = next(n for n, value in enumerate(values) if not all(map(_is_finite, value)))
+        found = repr(values[number])[:120]
+        raise _error(source, 'annotations', number, rows[number], expected, found)
+    return table
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return bool(np.isfinite(float(value)))
+    except (ValueError, TypeError, OverflowError):
+        return False
+
+
+def _error(source: str, key: str, number: int, row: Any, expected: str, found: str) -> ValueError:
+    name = f' (id {row["id"]})' if isinstance(row, dict) and 'id' in row else ''
+    return ValueError(
+        f'{source}, {key}[{number}]{name}: expected {expected}, found {found}. {REMEDY}'
+    )
+
+
+def coco_text(pictures: Iterable[FaceAnnotation]) -> str:
+    """Write labels as JSON; reading it gives the same numbers.
+
+    A face to ignore gets ``ignore`` 1, which is ours; COCO's ``iscrowd`` means something else.
+    """
+    images: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    for number, picture in enumerate(pictures, 1):
+        size = dict(width=picture.width, height=picture.height)
+        images.append(dict(id=number, file_name=picture.path, **size))
+        corners = _shortest(picture.bboxes)
+        sides = np.round(corners[:, 2:] - corners[:, :2], 9)
+        labelled = picture.keypoints[..., 2] > 0
+        points = np.where(labelled[..., None], _shortest(picture.keypoints), 0.0)
+        points[..., 2] = _VISIBLE * labelled
+        for face in range(len(corners)):
+            width, height = sides[face].tolist()
+            row = dict(
+                id=len(rows) + 1,
+                image_id=number,
+                category_id=1,
+                bbox=[*corners[face, :2].tolist(), width, height],
+                area=round(width * height, 3),
+                iscrowd=0,
+                keypoints=points[face].ravel().tolist(),
+                num_keypoints=int(labelled[face].sum()),
+            )
+            if picture.ignore[face]:
+                row['ignore'] = 1
+            rows.append(row)
+    category = dict(id=1, name='face', supercategory='face', keypoints=list(POINT_NAMES))
+    table = dict(images=images, annotations=rows, categories=[{**category, 'skeleton': []}])
+    return json.dumps(table, separators=(',', ':')) + '\n'
+
+
+def _shortest(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Give the doubles with the fewest digits that are read back as these numbers."""
+    return values.astype(str).astype(np.float64)

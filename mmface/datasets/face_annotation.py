@@ -1,0 +1,74 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""The faces of a picture as every reader of labels gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class FaceAnnotation(NamedTuple):
+    """The faces of one picture, in pixels of the picture as stored.
+
+    Attributes:
+        path: ``event/name.jpg``, below the folder of the pictures.
+        width: Width of the picture, 0 where the format does not say.
+        height: Height of the picture, 0 where the format does not say.
+        bboxes: (n, 4) x1, y1, x2, y2, where x2 = x1 + w (no pixel added or taken away). May
+            leave the picture or have no area, as in the file.
+        keypoints: (n, 5, 3) x, y, weight; -1, -1, 0 where a point is missing.
+        ignore: (n,) true for faces that are neither to be learned nor counted.
+    """
+
+    path: str
+    width: int
+    height: int
+    bboxes: NDArray[np.float32]
+    keypoints: NDArray[np.float32]
+    ignore: NDArray[np.bool_]
+
+    @property
+    def has_area(self) -> NDArray[np.bool_]:
+        """(n,) whether any of a box is inside the picture, or anywhere if its size is unknown."""
+        corners = self.bboxes
+        if self.width > 0 and self.height > 0:
+            edges = np.array((self.width, self.height) * 2, np.float32)
+            corners = np.clip(corners, 0, edges)
+        wide, high = (corners[:, 2:] > corners[:, :2]).T
+        return wide & high
+
+    def where(self, chosen: NDArray[np.bool_]) -> FaceAnnotation:
+        """Give the faces for which ``chosen`` (n,) is true."""
+        bboxes, keypoints, ignore = self.bboxes[chosen], self.keypoints[chosen], self.ignore[chosen]
+        return self._replace(bboxes=bboxes, keypoints=keypoints, ignore=ignore)
+
+
+def assemble(
+    heads: Sequence[tuple[str, int, int]],
+    owners: NDArray[np.int64],
+    boxes: NDArray[np.float64],
+    points: NDArray[np.float64],
+    ignore: NDArray[np.bool_],
+) -> list[FaceAnnotation]:
+    """Deal out the faces of a file to its pictures.
+
+    Args:
+        heads: Path, width and height of each picture.
+        owners: (n,) picture of each face, ascending.
+        boxes: (n, 4) x1, y1, x2, y2.
+        points: (n, 15) 5 x (x, y, flag); a flag below 0 marks a missing point.
+        ignore: (n,) see :class:`FaceAnnotation`.
+    """
+    keypoints = points.reshape(-1, 5, 3).astype(np.float32)
+    labelled = keypoints[..., 2] >= 0
+    keypoints[~labelled] = -1
+    keypoints[..., 2] = labelled
+    corners = boxes.astype(np.float32)
+    ends = np.bincount(owners, minlength=len(heads)).cumsum().tolist()
+    return [
+        FaceAnnotation(*head, corners[start:end], keypoints[start:end], ignore[start:end])
+        for head, start, end in zip(heads, [0, *ends], ends, strict=False)
+    ]

@@ -1,0 +1,96 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""CenterFace's random crop, resized to a square."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+
+from mmface.datasets.transforms.random_square_crop import cut_square
+from mmface.structures import scale_keypoints, translate_keypoints
+
+BORDERS = (0.1, 0.2, 0.25)  # CenterNet, sample/multi_pose.py
+ANTIALIAS_BELOW = 0.5  # Bilinear interpolation leaves out pixels when it shrinks more than this.
+
+
+@TRANSFORMS.register_module()
+class FaceAffineCrop(BaseTransform):
+    """Cut out a random square, black outside of the picture, and resize it to ``size``.
+
+    The side is a random choice of ``crop_choice`` times the long side of the picture. Along
+    each axis the centre is uniform over the picture without a border at both ends, which is
+    0.1, 0.2 or 0.25 of the side of the square (one choice for both axes), halved until something
+    is left between. The same as in the CenterFace projects (``multi_pose.py``), whose affine
+    map has no other effect as long as it does not rotate. What differs:
+
+    * The square starts at a whole pixel and is resized once with ``cv2.resize``, which is
+      quicker and finer than ``cv2.warpAffine``; by areas where it shrinks to less than half.
+    * Coordinates are those of the edges of pixels, as everywhere in this package: a scale s
+      moves x to s x. The references warp indices of pixels, whose centres are half a pixel
+      further, so their content lies (1 - s) / 2 px of the result further than their labels.
+
+    No face has to be inside: a crop of background alone is a sample too. Boxes and landmarks
+    are not cut; faces of which nothing is inside the square are dropped.
+
+    Args:
+        size: Side of the result in pixels.
+        crop_choice: Sides to choose from, relative to the long side of the picture.
+
+    Raises:
+        ValueError: If a side is not positive.
+    """
+
+    def __init__(self, size: int, crop_choice: Sequence[float] = (1.0,)) -> None:
+        if not crop_choice or min(crop_choice) <= 0:
+            raise ValueError(f'crop_choice: expected positive numbers, found {crop_choice}')
+        if size < 1:
+            raise ValueError(f'size: expected at least 1 pixel, found {size}')
+        self.size = int(size)
+        self.crop_choice = tuple(crop_choice)
+
+    def transform(self, results: dict) -> dict:
+        """Crop and resize picture, boxes and landmarks; sets ``img_shape``."""
+        height, width = results['img'].shape[:2]
+        left, top, side = self.draw(width, height)
+        scale = self.size / side
+        square = cut_square(results['img'], left, top, side, fill=0)
+        mode = cv2.INTER_AREA if scale < ANTIALIAS_BELOW else cv2.INTER_LINEAR
+        results['img'] = cv2.resize(square, (self.size, self.size), interpolation=mode)
+        results['img_shape'] = (self.size, self.size)
+
+        start = np.array((left, top), np.float32)
+        corners = (results['gt_bboxes'].reshape(-1, 2, 2) - start) * np.float32(scale)
+        keypoints = translate_keypoints(results['gt_keypoints'], (-left, -top))
+        seen = np.clip(corners, 0, self.size)
+        wide, high = (seen[:, 1] > seen[:, 0]).T
+        kept = wide & high
+        results['gt_bboxes'] = corners[kept].reshape(-1, 4)
+        results['gt_keypoints'] = scale_keypoints(keypoints[kept], (scale, scale))
+        for key in ('gt_bboxes_labels', 'gt_ignore_flags'):
+            results[key] = results[key][kept]
+        return results
+
+    def draw(self, width: int, height: int) -> tuple[int, int, int]:
+        """Draw a square.
+
+        Args:
+            width: Width of the picture.
+            height: Height of the picture.
+
+        Returns:
+            left, top and side in pixels of the picture; left and top may be negative.
+        """
+        side = max(1, round(max(width, height) * np.random.choice(self.crop_choice)))
+        border = side * np.random.choice(BORDERS)
+        x, y = (_draw_centre(length, border) for length in (width, height))
+        return x - side // 2, y - side // 2, side
+
+
+def _draw_centre(length: int, border: float) -> int:
+    while length - int(border) <= int(border):
+        border /= 2
+    return int(np.random.randint(int(border), length - int(border)))

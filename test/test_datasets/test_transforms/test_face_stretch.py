@@ -1,0 +1,45 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Star-Clouds' way to a picture that fits the strides."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from mmface.datasets.transforms import FaceStretch, LoadFaceAnnotations
+
+
+@pytest.mark.parametrize(
+    ('size', 'scale', 'shape'),
+    [
+        ((1024, 678), None, (704, 1024)),
+        ((1024, 704), None, (704, 1024)),
+        ((1, 33), None, (64, 32)),
+        ((1024, 678), (640, 640), (448, 640)),  # fitted to 640 x 424 first
+        ((678, 1024), (1100, 1650), (1664, 1120)),  # 1092 x 1650
+        ((4000, 3), (640, 640), (32, 640)),
+    ],
+)
+def test_stretch__sides_are_multiples(size, scale, shape):
+    width, height = size
+    img = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    results = FaceStretch(32, scale)(dict(img=img))
+    assert results['img_shape'] == results['img'].shape[:2] == shape
+    assert results['scale_factor'] == (shape[1] / width, shape[0] / height)
+    np.testing.assert_array_equal(results['img'], cv2.resize(img, shape[::-1]))
+
+
+def test_stretch__labels_come_later():
+    img = np.zeros((10, 10, 3), np.uint8)
+    with pytest.raises(ValueError, match='put LoadFaceAnnotations behind it'):
+        FaceStretch()(LoadFaceAnnotations()(dict(img=img)))
+
+
+@pytest.mark.reference
+def test_stretch__golden_factors(reference_dir):
+    folder = reference_dir / 'data/centerface/golden'
+    golden = np.load(folder / 'golden_000388_1024x704_boxes.npz')
+    results = FaceStretch(32)(dict(img=cv2.imread(str(folder / '000388.jpg'))))
+    assert results['img_shape'] == (704, 1024)
+    np.testing.assert_allclose(results['scale_factor'], golden['scale_xy'], rtol=1e-6)
