@@ -14,7 +14,8 @@ help_text() {  # KIND CARDS
 
 usage: bash test/${0##*/} --data_path=DIR [--flag=value ...]
 
-  --data_path=DIR       folder of the data set, see tools/data/prepare_widerface.py (required)
+  --data_path=DIR       folder of the data set (required): WIDER FACE as made by
+                        tools/data/prepare_widerface.py, or COCO 2017 for its networks
   --network=NAME        configs/*/NAME_$2p_o2.py, or the path of a config (default $network);
                         there are$(networks "$2")
 EOF
@@ -26,7 +27,7 @@ EOF
   else
     cat << EOF
   --batch_size=B        pictures per card (default: as the config says)
-  --num_epochs=N        default: $([[ $1 == perf ]] && echo 3 || echo 'as the config says')
+  --num_epochs=N        default: $([[ $1 == perf ]] && echo '3, or 401 iterations where the config counts in them' || echo 'as the config says')
   --lr=LR               learning rate, not scaled by anything (default: as the config says)
   --precision=P         o2 (default), o1 or fp32
   --work_dir=DIR        folder for checkpoints, new or empty (default: one in the output folder,
@@ -45,8 +46,9 @@ EOF
 Written to the output folder: what each process printed, <device>/train_<device>.log and
 <device>/eval_<device>.log; the summary, <first device>/<Network>_bs<batch per card>_<N>p_<acc or
 perf>.log, of an evaluation alone <Network>_1p_eval.log. ActualFPS is in pictures per second of all
-cards, TrainingTime in seconds per iteration, E2ETrainingTime in seconds, TrainAccuracy is the AP on
-easy, medium and hard in percent. Files of an earlier run stay and get a number at the end.
+cards, TrainingTime in seconds per iteration, E2ETrainingTime in seconds, TrainAccuracy in percent is
+the AP on easy, medium and hard, or that of COCO. Files of an earlier run stay and get a number at
+the end.
 
 example:
   bash test/${0##*/} --data_path=data/WIDERFace --network=$network

@@ -2,7 +2,15 @@
 """Data sets, samplers and transforms; importing this registers them."""
 
 from mmface.datasets import transforms
+from mmface.datasets.coco_boxes import CocoBoxDataset
+from mmface.datasets.endless_batch_sampler import EndlessBatchSampler
 from mmface.datasets.samplers import EpochIndexSampler
 from mmface.datasets.wider_face import WiderFaceDataset
 
-__all__ = ['EpochIndexSampler', 'WiderFaceDataset', 'transforms']
+__all__ = [
+    'CocoBoxDataset',
+    'EndlessBatchSampler',
+    'EpochIndexSampler',
+    'WiderFaceDataset',
+    'transforms',
+]

@@ -40,6 +40,7 @@ class EpochIndexSampler(Sampler[int]):
         round_up: bool = True,
     ) -> None:
         """See the class."""
+        self.dataset = dataset
         self.length = len(dataset)
         if self.length == 0:
             raise ValueError(

@@ -12,6 +12,7 @@ from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
 from mmface.datasets.annotations import FaceAnnotation, read_annotations
+from mmface.datasets.picture_files import missing_pictures
 from mmface.utils.image_names import image_key, read_part
 
 HELP = (
@@ -168,16 +169,7 @@ class WiderFaceDataset(BaseDetDataset):
         root = Path(self.data_prefix['img_path'])
         if not root.is_dir():
             raise FileNotFoundError(f'the folder of pictures {root} does not exist. {HELP}')
-        # Listing each folder once is far quicker on network disks than asking for every file.
-        names: dict[Path, set[str]] = {}
-        missing = []
-        for path in paths:
-            place = root / path
-            if place.parent not in names:
-                there = place.parent.is_dir()
-                names[place.parent] = {p.name for p in place.parent.iterdir()} if there else set()
-            if place.name not in names[place.parent]:
-                missing.append(path)
+        missing = missing_pictures(root, paths)
         if missing:
             raise FileNotFoundError(
                 f'{len(missing)} of the {len(paths)} pictures in {self.ann_file} are missing in '

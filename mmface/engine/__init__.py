@@ -4,21 +4,25 @@
 from mmface.engine.autocast_optim_wrapper import AutocastOptimWrapper
 from mmface.engine.face_runner import FaceRunner
 from mmface.engine.hooks.broadcast_buffers_hook import BroadcastBuffersHook
+from mmface.engine.hooks.class_count_hook import ClassCountHook
 from mmface.engine.hooks.loss_scale_hook import LossScaleHook
 from mmface.engine.hooks.master_ema_hook import MasterEMAHook
 from mmface.engine.hooks.safe_checkpoint_hook import SafeCheckpointHook
 from mmface.engine.hooks.throughput_hook import ThroughputHook
 from mmface.engine.o2_optim_wrapper import O2OptimWrapper
 from mmface.engine.resumable_epoch_train_loop import ResumableEpochTrainLoop
+from mmface.engine.resumable_iter_train_loop import ResumableIterTrainLoop
 
 __all__ = [
     'AutocastOptimWrapper',
     'BroadcastBuffersHook',
+    'ClassCountHook',
     'FaceRunner',
     'LossScaleHook',
     'MasterEMAHook',
     'O2OptimWrapper',
     'ResumableEpochTrainLoop',
+    'ResumableIterTrainLoop',
     'SafeCheckpointHook',
     'ThroughputHook',
 ]

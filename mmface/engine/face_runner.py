@@ -28,7 +28,7 @@ from mmface.engine.master_weights import cast_to_half, round_masters, weights_an
 from mmface.engine.o2_optim_wrapper import O2OptimWrapper
 from mmface.utils.checkpoint import find_resume_checkpoint, load_weights
 from mmface.utils.files import whole_file
-from mmface.weights.centerface import guess_centerface_variant
+from mmface.weights.variants import variant_hint
 
 #: What a checkpoint has to hold besides weights for a run to go on.
 TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
@@ -252,8 +252,8 @@ class FaceRunner(Runner):
         try:
             load_weights(model, checkpoint, str(filename), strict=strict or self._strict)
         except ValueError as error:
-            variant = guess_centerface_variant(checkpoint['state_dict'])
-            raise ValueError(f'{error}{f"; {variant.hint}" if variant else ""}') from error
+            hint = variant_hint(checkpoint['state_dict'])
+            raise ValueError(f'{error}{f"; {hint}" if hint else ""}') from error
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint

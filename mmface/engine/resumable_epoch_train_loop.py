@@ -16,6 +16,22 @@ from torch.utils.data import BatchSampler
 from mmface.utils.seeding import derive_seed, seed_host_generators
 
 
+def shared_seed(runner: Any) -> int:
+    """Give the seed of a run, which is the same on all ranks.
+
+    Ranks may have seeds of their own (``diff_rank_seed`` adds the rank), but the order of the
+    samples has to be the same on all.
+    """
+    return runner.seed - (runner.rank if runner._randomness_cfg.get('diff_rank_seed') else 0)
+
+
+def seed_iteration(seed: int, iteration: int, rank: int) -> None:
+    """Make what the model draws in an iteration depend on these three numbers only."""
+    derived = derive_seed(seed, iteration, rank)
+    seed_host_generators(derived)
+    torch.manual_seed(derived)
+
+
 @LOOPS.register_module()
 class ResumableEpochTrainLoop(EpochBasedTrainLoop):
     """``EpochBasedTrainLoop`` whose resumed runs equal the unbroken run.
@@ -38,11 +54,7 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
 
     def run(self) -> torch.nn.Module:
         """Launch training where the checkpoint, if any, was written."""
-        runner = self.runner
-        # Ranks may have seeds of their own (diff_rank_seed adds the rank); the sample
-        # order has to be the same on all.
-        own = runner.rank if runner._randomness_cfg.get('diff_rank_seed') else 0
-        self.seed = runner.seed - own
+        self.seed = shared_seed(self.runner)
         self._check_position()
         return super().run()
 
@@ -62,9 +74,7 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Iterate one mini-batch with generators that depend on its number only."""
-        seed = derive_seed(self.seed, self._iter, self.runner.rank)
-        seed_host_generators(seed)
-        torch.manual_seed(seed)
+        seed_iteration(self.seed, self._iter, self.runner.rank)
         super().run_iter(idx, data_batch)
 
     def _batches(self, first: int) -> Iterator[Any]:

@@ -79,8 +79,9 @@ def set_data_path(cfg: Config, path: str | None) -> None:
     wanted = root if path is None else str(Path(path).expanduser())
     if not Path(wanted).is_dir():
         raise FileNotFoundError(
-            f'data path {wanted} does not exist; make it with tools/data/prepare_widerface.py or '
-            'tools/data/make_toy_widerface.py, or give another with --data-path'
+            f'data path {wanted} does not exist; give another with --data-path, or make one: '
+            'WIDER FACE with tools/data/prepare_widerface.py, small drawn sets with '
+            'tools/data/make_toy_widerface.py and make_toy_coco.py'
         )
     if path is not None:
         bare = root.rstrip('/')
@@ -141,12 +142,11 @@ def set_mode(cfg: Config, mode: str) -> None:
     cfg.model.data_preprocessor.update(pad_size=pad_size, pad_size_divisor=32)
 
 
-def set_metric(cfg: Config, needed: bool = True, **values: Any) -> None:
+def set_metric(cfg: Config, **values: Any) -> None:
     """Set arguments of the ``WiderFaceMetric`` of the test; None leaves one as it is.
 
     Args:
         cfg: Changed in place.
-        needed: It is an error if the config tests with other metrics only.
         values: Names and values.
 
     Raises:
@@ -154,13 +154,20 @@ def set_metric(cfg: Config, needed: bool = True, **values: Any) -> None:
     """
     values = {key: value for key, value in values.items() if value is not None}
     metrics = [m for m in _dicts(cfg.test_evaluator) if m.get('type') == 'WiderFaceMetric']
-    if needed and values and not metrics:
+    if values and not metrics:
         raise ValueError(
             f'{", ".join(values)}: only for configs that test with WiderFaceMetric; this one '
             'does not'
         )
     for metric in metrics:
         metric.update(values)
+
+
+def set_out_dir(cfg: Config, folder: str) -> None:
+    """Let the metrics of the test that can write ``metrics.json`` do so in ``folder``."""
+    for metric in _dicts(cfg.test_evaluator):
+        if metric.get('type') in ('WiderFaceMetric', 'CocoBoxMetric'):
+            metric['out_dir'] = folder
 
 
 def set_part(cfg: Config, part: str | None) -> None:

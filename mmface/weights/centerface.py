@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmface.weights.hints import looks_like
 from mmface.weights.mobilenet_v2 import Layer, Layout, backbone_layers, parameter_names
 from mmface.weights.onnx_convs import OnnxNetwork
 
@@ -71,12 +72,8 @@ class CenterFaceVariant(NamedTuple):
     @property
     def hint(self) -> str:
         """What to tell someone whose model these weights do not fit, as one clause."""
-        text = f'it looks like a {self}'
-        if self.config:
-            text += f', which config {self.config} builds'
-        if self.layout is not Layout.MMFACE:
-            text += f', with the names of {self.layout.value}; tools/weights/convert.py converts it'
-        return text
+        origin = None if self.layout is Layout.MMFACE else self.layout.value
+        return looks_like(self, self.config, origin)
 
     def __str__(self) -> str:
         if self.neck is None:

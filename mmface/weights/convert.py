@@ -3,26 +3,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from mmface.utils.checkpoint import load_checkpoint_file, load_weights
-from mmface.weights import centerface, scrfd
+from mmface.weights import centerface, centernet2, resnet, scrfd
+from mmface.weights.detectron2_pickle import is_pickle, read_detectron2_pickle
 from mmface.weights.mindspore_ckpt import read_mindspore_ckpt
 from mmface.weights.mobilenet_v2 import Layout
 from mmface.weights.onnx_convs import OnnxNetwork, read_onnx
 
 SUPPORTED = (
     'insightface SCRFD (.pth, .onnx), CenterFace of chenjun2hao and Ascend (.pth), Star-Clouds '
-    '(.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision (.pth) and MindSpore (.ckpt), and '
-    'checkpoints of mmface'
+    '(.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision (.pth) and MindSpore (.ckpt), '
+    'CenterNet2 of xingyizhou (.pth), ResNet of detectron2 (.pkl), torchvision and MMDetection '
+    '(.pth), Res2Net and DLA-34 likewise, and checkpoints of mmface'
+)
+_NOT_NETWORK = ('data_preprocessor', 'train_cfg', 'test_cfg')
+_BACKBONE_NOTE = (
+    "for a config's model.backbone.init_cfg: dict(type='Pretrained', checkpoint=..., "
+    "prefix='backbone.')"
 )
 
 
@@ -87,11 +97,17 @@ def convert(source: Path, configs: Iterable[Path], trust: bool = False) -> Conve
     """
     found = _recognise(source, trust)
     problems: list[tuple[int, str]] = []
+    tried: list[dict] = []
     for config in sorted(configs, key=lambda path: path.stem != found.config):
         cfg = Config.fromfile(config)
         if not found.accepts(cfg):
             problems.append((-1, f'{config}: it is for another kind of model'))
             continue
+        # Overlays with other schedules and precisions have the network of the config below.
+        network = {key: value for key, value in cfg.model.items() if key not in _NOT_NETWORK}
+        if network in tried:
+            continue
+        tried.append(network)
         model = _build(cfg)
         shared = 0
         try:
@@ -106,7 +122,12 @@ def convert(source: Path, configs: Iterable[Path], trust: bool = False) -> Conve
         return Converted(converted, config, found.kind, found.dropped, found.note)
     if not problems:
         raise ValueError('no config to convert to')
-    nearest = max(problems, key=lambda problem: problem[0])[1]
+    shared, nearest = max(problems, key=lambda problem: problem[0])
+    if shared < 0:
+        raise ValueError(
+            f'{source} ({found.kind}): none of {len(problems)} config(s) is for such a model; '
+            f'give {found.config or "one that is"} with --config'
+        )
     raise ValueError(
         f'{source} ({found.kind}) fits none of {len(problems)} config(s): it is of another model, '
         f'damaged or incomplete. Nearest: {nearest}'
@@ -154,6 +175,10 @@ def _recognise(source: Path, trust: bool) -> _Source:
     """Tell the kind of a file, and how to fit its weights to a model."""
     if not source.is_file():
         raise FileNotFoundError(f'no such file: {source}')
+    if is_pickle(source):
+        arrays = read_detectron2_pickle(source).arrays
+        state = {key: torch.from_numpy(value) for key, value in arrays.items()}
+        return _recognise_names(source, state)
     with source.open('rb') as file:
         start = file.read(4)
     # Lightning's .ckpt files are torch's: a zip archive, or a pickle in old ones.
@@ -164,7 +189,26 @@ def _recognise(source: Path, trust: bool) -> _Source:
     if not is_torch and (source.suffix.lower() == '.ckpt' or start[:1] == b'\x0a'):
         state = centerface.mindspore_state(read_mindspore_ckpt(source))
     else:
-        state = load_checkpoint_file(source, trust=trust)['state_dict']
+        state = _read_torch(source, trust)
+    return _recognise_names(source, state)
+
+
+def _read_torch(source: Path, trust: bool) -> dict[str, Tensor]:
+    """Read a file of torch.save; detectron2 has the weights under ``model``."""
+    content = None
+    # What cannot be read here is refused below with a reason.
+    with suppress(Exception):
+        content = torch.load(
+            source, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(source)
+        )
+    weights = content.get('model') if isinstance(content, Mapping) else None
+    if isinstance(weights, Mapping) and all(isinstance(v, Tensor) for v in weights.values()):
+        return dict(weights)
+    return load_checkpoint_file(source, trust=trust)['state_dict']
+
+
+def _recognise_names(source: Path, state: dict[str, Tensor]) -> _Source:
+    """Tell the kind of weights from the names of the tensors."""
     if scrfd.is_insightface(state):
         dropped = [key for key in scrfd.UNUSED_KEYS if key in state]
         renamed = scrfd.rename(state)
@@ -176,6 +220,26 @@ def _recognise(source: Path, trust: bool) -> _Source:
         return _recognise_centerface(*known)
     if any(key.startswith('bbox_head.module.') for key in state):
         return _Source('mmface checkpoint', lambda _: dict(state))
+    detector = centernet2.rename(state)
+    if detector is not None:
+        variant = detector.variant
+        return _Source(
+            f'{variant.origin or "mmface"} checkpoint of a {variant}',
+            lambda _: detector.state_dict,
+            lambda cfg: variant.fits(cfg.model),
+            dropped=detector.dropped,
+            config=variant.config,
+        )
+    backbone = resnet.rename(state)
+    if backbone is not None:
+        return _Source(
+            f'{backbone.layout.value} checkpoint of a {backbone.variant}',
+            lambda model: resnet.with_offsets(backbone.state_dict, model),
+            lambda cfg: backbone.variant.fits(cfg.model.get('backbone', {})),
+            dropped=backbone.dropped,
+            part='backbone',
+            note=f'{_BACKBONE_NOTE}; {backbone.note}',
+        )
     raise ValueError(
         f'{source} has {len(state)} tensors of an unknown layout (such as '
         f'{", ".join(list(state)[:3])}). Supported: {SUPPORTED}'
@@ -226,8 +290,7 @@ def _recognise_centerface(layout: Layout, state: dict[str, Tensor], dropped: lis
             lambda cfg: cfg.model.get('backbone', {}).get('type') == 'MobileNetV2Taps',
             dropped=dropped,
             part='backbone',
-            note="for a config's model.backbone.init_cfg: "
-            "dict(type='Pretrained', checkpoint=..., prefix='backbone.')",
+            note=_BACKBONE_NOTE,
         )
     convention = centerface.CONVENTIONS.get(layout)
     return _Source(

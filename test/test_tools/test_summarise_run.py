@@ -77,6 +77,13 @@ def test_evaluation_alone__claims_no_speed(run_tool, trained):
     assert 'TrainAccuracy = [94.58, 93.38, nan]' in lines
 
 
+def test_evaluation_on_coco__has_one_number(run_tool, trained):
+    metrics = {'images': 5000, 'coco': {'bbox_mAP': 0.429, 'bbox_mAP_50': 0.6}}
+    (trained / 'eval' / 'metrics.json').write_text(json.dumps(metrics))
+    run_tool(TOOL, '--network', 'net', '--eval-dir', trained / 'eval', '--out-dir', trained / 'out')
+    assert 'TrainAccuracy = 42.90\n' in (trained / 'out' / 'net_1p_eval.log').read_text()
+
+
 @pytest.mark.parametrize(
     ('gone', 'message'),
     [

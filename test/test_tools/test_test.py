@@ -60,6 +60,58 @@ def test_part_and_mode(door, toy, small, checkpoint, tmp_path, mode):
     assert 'Epoch(test) [1/1]' in done.stdout + done.stderr
 
 
+@pytest.fixture
+def tta_file(repo, tmp_path):
+    """Small views, in a file of the user's own."""
+    file = tmp_path / 'small_tta.py'
+    file.write_text(
+        f"_base_ = '{repo}/configs/_base_/tta/face_tta.py'\n"
+        'tta_pipeline = _base_.tta_pipeline\n'
+        'tta_pipeline[1].transforms[1] = [\n'
+        "    dict(type='FaceResize', scale=(side, side), keep_ratio=True) for side in (96, 128)\n"
+        ']\n'
+    )
+    return file
+
+
+@pytest.mark.parametrize('source', ['file', 'config'])
+def test_tta__of_a_file_or_of_the_config(
+    door, repo, toy, small, checkpoint, tmp_path, tta_file, source
+):
+    config, tta = repo / CONFIG, [tta_file]
+    if source == 'config':
+        config, tta = tmp_path / 'config.py', []
+        text = tta_file.read_text().replace("_base_ = '", f"_base_ = ['{repo / CONFIG}', '")
+        config.write_text(text.replace("tta.py'\n", "tta.py']\n"))
+    done = door(
+        'tools/test.py', config, checkpoint, '--data-path', toy, '--work-dir', tmp_path / 'w',
+        '--save-txt', tmp_path / 'txt', '--show-dir', tmp_path / 'show', '--tta', *tta, *small,
+        'model.test_cfg.score_thr=0.0', 'tta_model.tta_cfg.nms.type=soft_nms',
+        'tta_model.tta_cfg.nms.method=gaussian', 'tta_model.tta_cfg.max_per_img=3',
+    )  # fmt: skip
+    assert 'easy' in done.stdout + done.stderr
+    files = sorted((tmp_path / 'txt').rglob('*.txt'))
+    assert len(files) == 6
+    for file in files:
+        assert file.read_text().splitlines()[1] == '3', 'tta_cfg.max_per_img has no effect'
+    assert len(list((tmp_path / 'show').glob('*.jpg'))) == 6
+
+
+def test_tta__needs_its_parts_and_no_mode(refused, door, checkpoint, tmp_path, tta_file):
+    line = refused(checkpoint, '--tta', '--cfg-options', 'tta_model=None')
+    assert 'the config has no tta_model' in line
+    assert '--tta configs/_base_/tta/face_tta.py' in line
+    empty = tmp_path / 'empty.py'
+    empty.write_text('')
+    assert f'{empty} has no tta_model and no tta_pipeline' in refused(checkpoint, '--tta', empty)
+    assert 'config /no.py does not exist' in refused(checkpoint, '--tta', '/no.py')
+    wrong = refused(checkpoint, '--tta', tta_file, '--cfg-options', 'tta_pipeline.9.type=X')
+    assert wrong.startswith(f'error: config {tta_file}: ')
+    assert '--mode and --tta exclude each other' in refused(
+        checkpoint, '--tta', tta_file, '--mode', 'vga'
+    )
+
+
 def test_refuses__what_is_not_a_checkpoint(refused, checkpoint, tmp_path):
     text = tmp_path / 'text.pth'
     text.write_text('hello')

@@ -110,6 +110,38 @@ def test_set_metric__refuses_other_metrics(cfg):
         edit.set_metric(cfg, protocol='official')
 
 
+def test_set_out_dir__of_metrics_that_write_files(cfg):
+    cfg.test_evaluator = [{'type': kind} for kind in ('WiderFaceMetric', 'CocoBoxMetric', 'Other')]
+    edit.set_out_dir(cfg, 'out')
+    assert [metric.get('out_dir') for metric in cfg.test_evaluator] == ['out', 'out', None]
+
+
+@pytest.fixture
+def coco(repo):
+    path = repo / 'configs/centernet2/centernet2_r50_1x.py'
+    return Config.fromfile(str(path), import_custom_modules=False)
+
+
+def test_coco__data_path_reaches_data_and_ground_truth(coco, tmp_path):
+    edit.set_data_path(coco, str(tmp_path))
+    for loader in (coco.train_dataloader, coco.val_dataloader, coco.test_dataloader):
+        assert loader.dataset.data_root == f'{tmp_path}/'
+    truth = f'{tmp_path}/annotations/instances_val2017.json'
+    assert coco.val_evaluator.ann_file == coco.test_evaluator.ann_file == truth
+
+
+def test_coco__options_of_wider_face_are_refused(coco, tmp_path):
+    with pytest.raises(ValueError, match='protocol: only for configs that test with WiderFace'):
+        edit.set_metric(coco, protocol='official')
+    with pytest.raises(ValueError, match='--mode needs FaceResize or'):
+        edit.set_mode(coco, 'vga')
+    (tmp_path / 'part.txt').write_text('a/b.jpg')
+    with pytest.raises(ValueError, match='part: only for configs that test with WiderFaceMetric'):
+        edit.set_part(coco, str(tmp_path / 'part.txt'))
+    edit.set_length(coco, 3, 401)
+    assert coco.train_cfg.max_iters == 401
+
+
 @pytest.mark.parametrize('name', ['fp32', 'amp_o1', 'amp_o2'])
 def test_set_precision__keeps_what_is_not_precision(cfg, repo, name):
     path = repo / f'configs/_base_/precision/{name}.py'

@@ -62,10 +62,14 @@ def summarise(
             'ActualLoss': f'{read_scalars(train_dir)[-1]["loss"]:.4f}',
         }
     if eval_dir is not None:
-        found = read_json(eval_dir / 'metrics.json', 'tools/test.py --work-dir')['ap']
-        # A subset without a face has no average precision.
-        percent = ['nan' if found[name] is None else f'{100 * found[name]:.2f}' for name in SUBSETS]
-        values['TrainAccuracy'] = f'[{", ".join(percent)}]'
+        found = read_json(eval_dir / 'metrics.json', 'tools/test.py --work-dir')
+        if 'coco' in found:
+            values['TrainAccuracy'] = f'{100 * found["coco"]["bbox_mAP"]:.2f}'
+        else:
+            # A subset without a face has no average precision.
+            ap = [found['ap'][name] for name in SUBSETS]
+            percent = ['nan' if share is None else f'{100 * share:.2f}' for share in ap]
+            values['TrainAccuracy'] = f'[{", ".join(percent)}]'
     return {
         'Network': network,
         'RankSize': str(ranks),
@@ -101,7 +105,8 @@ def parse_args() -> argparse.Namespace:
         'Write the summary of a run in the form of the Ascend model zoo, <Network>_bs<batch per '
         'card>_<N>p_<acc|perf>.log with a line "Key = value" each: ActualFPS in images/s of all '
         'cards, TrainingTime in seconds per iteration, ActualLoss the last one logged, '
-        'TrainAccuracy the AP on easy, medium and hard in percent, E2ETrainingTime in seconds.',
+        'TrainAccuracy the AP on easy, medium and hard, or that of COCO, in percent, '
+        'E2ETrainingTime in seconds.',
         'python tools/analysis/summarise_run.py --network scrfd_10g --train-dir work_dirs/run \\\n'
         '      --seconds 86400 --eval-dir work_dirs/run/eval --out-dir test/output/0',
     )

@@ -9,15 +9,14 @@ import torch
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS, TASK_UTILS
-from mmdet.structures.bbox import bbox_overlaps
 from mmdet.utils import reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmface.models.dense_heads.scrfd_module import RawMaps
-from mmface.models.task_modules.batched_atss_assigner import SlotAssignment
-from mmface.models.task_modules.device_nms import batched_nms
+from mmface.models.task_modules.batched_atss_assigner import SlotAssignment, box_iou
 from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth, pack_ground_truth
+from mmface.models.task_modules.suppression import suppress
 
 # Keeps 0 / 0 of a batch without positives at 0 and is far below any sum of scores: the
 # box normaliser is deliberately not clamped at 1, scores start near 0.01.
@@ -46,8 +45,8 @@ class SCRFDHead(BaseDenseHead):
             reference does. A face with four of five landmarks then also trains the
             missing one, towards wherever it says it is. Only for comparisons.
         train_cfg: ``assigner``, config of the assigner.
-        test_cfg: ``score_thr``, ``nms`` (config of mmcv's NMS), ``max_per_img`` (-1: no limit)
-            and ``min_bbox_size`` (boxes not larger are dropped, pixels).
+        test_cfg: ``score_thr``, ``nms`` (see ``suppress``: NMS, soft-NMS, voting), ``max_per_img``
+            (-1: no limit) and ``min_bbox_size`` (boxes not larger are dropped, pixels).
         init_cfg: mmengine initialisation.
     """
 
@@ -158,7 +157,7 @@ class SCRFDHead(BaseDenseHead):
 
         with torch.no_grad():
             weight = _take(logits, index).sigmoid().amax(-1) * positive
-            quality = bbox_overlaps(boxes, targets, is_aligned=True) * positive
+            quality = box_iou(boxes, targets) * positive
             quality_map = self._scatter_quality(quality, slots, gt, logits.shape)
             totals = torch.stack([positive.sum(1).clamp(min=1).sum(), weight.sum()])
             num_positives, score_sum = reduce_mean(totals)
@@ -270,11 +269,7 @@ class SCRFDHead(BaseDenseHead):
         if min_size > 0:
             sides = found.bboxes[:, 2:] - found.bboxes[:, :2]
             found = found[(sides > min_size).all(-1)]
-        if with_nms and len(found):
-            _, keep = batched_nms(found.bboxes, found.scores, found.labels, dict(cfg['nms']))
-            limit = cfg.get('max_per_img', -1)
-            found = found[keep if limit < 0 else keep[:limit]]
-        return found
+        return suppress(found, cfg['nms'], cfg.get('max_per_img', -1)) if with_nms else found
 
     def _priors(self, maps: Sequence[Tensor]) -> tuple[list[int], Tensor, Tensor]:
         """Give priors per level, all priors (A, 4) and the stride of each prior (A,)."""

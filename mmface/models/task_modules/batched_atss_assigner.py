@@ -126,7 +126,7 @@ class BatchedATSSAssigner:
         """Decide which of the given candidates are positives; see ``assign``."""
         boxes = priors[candidates]
         gts = gt_bboxes[:, :, None]
-        iou = _iou(boxes, gts)
+        iou = box_iou(boxes, gts)
         threshold = iou.mean(-1, keepdim=True) + iou.std(-1, keepdim=True)
         positive = (iou >= threshold) & self._inside(boxes, gts) & gt_mask[..., None]
 
@@ -158,8 +158,11 @@ class BatchedATSSAssigner:
         return depth * (size / 16).clamp((1, 0.5)[mode - 3], 6) > -0.2
 
 
-def _iou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:
-    """IoU of broadcastable xyxy boxes; the union is at least ``eps``."""
+def box_iou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:
+    """Compute the IoU of xyxy boxes whose shapes broadcast; the union is at least ``eps``.
+
+    The numbers of mmdet's ``bbox_overlaps``, which uploads ``eps`` in every call.
+    """
     top_left = torch.maximum(boxes[..., :2], others[..., :2])
     bottom_right = torch.minimum(boxes[..., 2:], others[..., 2:])
     overlap = (bottom_right - top_left).clamp(min=0).prod(-1)

@@ -14,8 +14,7 @@ import torch
 from mmcv.ops import batched_nms as mmcv_batched_nms
 from mmengine.logging import MMLogger
 
-from mmface.models.dense_heads import scrfd_head
-from mmface.models.task_modules import device_nms
+from mmface.models.task_modules import device_nms, suppression
 from mmface.models.task_modules.device_nms import batched_nms
 
 NMS = dict(type='nms', iou_threshold=0.45)
@@ -104,5 +103,5 @@ def test_other_errors__are_passed_on(boxes, without_kernel, warnings, change, er
     assert not warnings
 
 
-def test_head__uses_it():
-    assert scrfd_head.batched_nms is batched_nms
+def test_suppression__uses_it():
+    assert suppression.batched_nms is batched_nms

@@ -1,0 +1,77 @@
+# COCO 2017 as CenterNet2 is trained on it: short sides drawn from six sizes, mirrored, nothing else.
+#   <data_root>/{train,val}2017/*.jpg, annotations/instances_{train,val}2017.json
+# tools/data/make_toy_coco.py draws a small set in this layout. Pictures stay uint8; the model's
+# data_preprocessor subtracts the mean and then pads with zeros to multiples of 32.
+
+# What users change. The tools' --data-path replaces data_root; from a config that inherits this
+# one, set train_dataloader=dict(batch_size=..., num_workers=...) instead.
+data_root = 'data/coco/'
+batch_size = 2  # pictures per card, 8 cards in the reference
+num_workers = 4  # processes per card
+
+# (short, long) sides in pixels. Numbers: xingyizhou CenterNet2 configs/Base-CenterNet2.yaml and
+# detectron2's defaults.
+train_scales = [(640, 1333), (672, 1333), (704, 1333), (736, 1333), (768, 1333), (800, 1333)]
+test_scale = (800, 1333)
+# Bilinear as in the reference, which resizes with Pillow: antialiased when shrinking. OpenCV's
+# has other pixels.
+resize = dict(keep_ratio=True, backend='pillow')
+
+train_pipeline = [
+    dict(type='SeedSample'),
+    dict(type='LoadFaceImage'),
+    dict(type='LoadAnnotations', box_type=None),  # plain arrays
+    dict(type='RandomChoiceResize', scales=train_scales, resize_type='Resize', **resize),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackFaceInputs'),
+]
+# Annotations come after the resizing: ground truth stays in pixels of the picture as stored.
+test_pipeline = [
+    dict(type='LoadFaceImage'),
+    dict(type='Resize', scale=test_scale, **resize),
+    dict(type='LoadAnnotations', box_type=None),
+    dict(type='PackFaceInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=num_workers,
+    persistent_workers=True,
+    pin_memory=True,
+    sampler=dict(type='EpochIndexSampler', shuffle=True),
+    # Upright pictures together, wide ones together: less padding.
+    batch_sampler=dict(type='EndlessBatchSampler', by_shape=True),
+    dataset=dict(
+        type='CocoBoxDataset',
+        data_root=data_root,
+        ann_file='annotations/instances_train2017.json',
+        data_prefix=dict(img='train2017/'),
+        # Pictures without a box to learn are left out; crowds are none.
+        filter_cfg=dict(filter_empty_gt=True),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    # One picture at a time: the padding, which GroupNorm sees, depends on that picture alone.
+    batch_size=1,
+    num_workers=num_workers,
+    persistent_workers=True,
+    pin_memory=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='CocoBoxDataset',
+        data_root=data_root,
+        ann_file='annotations/instances_val2017.json',
+        data_prefix=dict(img='val2017/'),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+
+# With faster-coco-eval if that is installed, else with pycocotools.
+val_evaluator = dict(
+    type='CocoBoxMetric', ann_file=data_root + 'annotations/instances_val2017.json'
+)
+test_evaluator = val_evaluator

@@ -1,0 +1,7 @@
+# default_runtime.py for a schedule that counts in iterations, not epochs.
+_base_ = './default_runtime.py'
+default_hooks = dict(
+    checkpoint=dict(by_epoch=False, interval=1000),
+    class_count=dict(type='ClassCountHook'),
+)
+log_processor = dict(by_epoch=False)

@@ -1,0 +1,15 @@
+# Test-time augmentation with the sizes of the CenterFace references: 0.8, 1, 1.2 and 1.4 of 800.
+# They resize the picture and then put it on a canvas of 800x800, which cuts the edges of the two
+# large sizes; here every size is seen whole.
+_base_ = './face_tta.py'
+
+# ---- Often modified ----------------------------------------------------------------------
+tta_sizes = [
+    dict(type='FaceResize', scale=(640, 640), keep_ratio=True),
+    dict(type='FaceResize', scale=(800, 800), keep_ratio=True),
+    dict(type='FaceResize', scale=(960, 960), keep_ratio=True),
+    dict(type='FaceResize', scale=(1120, 1120), keep_ratio=True),
+]
+# ---- Normally not modified ---------------------------------------------------------------
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[1] = tta_sizes

@@ -1,0 +1,10 @@
+# CenterFace on one card in mixed precision O1: the values of the Ascend model zoo, batch 32, lr
+# 5e-4 that drops at 75 and 95, 160 epochs (its script; its table says 140), static loss scale 19.
+_base_ = './centerface.py'
+max_epochs = 160
+optim_wrapper = dict(type='AutocastOptimWrapper', loss_scale=19.0, optimizer=dict(lr=5e-4))
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(milestones=[75, 95], end=max_epochs)
+train_cfg = dict(max_epochs=max_epochs)
+train_dataloader = dict(batch_size=32, num_workers=12)
+auto_scale_lr = dict(base_batch_size=32)

@@ -1,0 +1,209 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""COCO's boxes as a data set, with the rules the CenterNet2 reference filters by."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
+from mmdet.registry import DATASETS
+from mmengine.logging import print_log
+
+from mmface.datasets.picture_files import missing_pictures
+
+#: Boxes with a side up to this, in pixels, are dropped (detectron2 ``filter_empty_instances``).
+MIN_SIDE = 1e-5
+HELP = (
+    'Check the data path: expected {train,val}2017/*.jpg and annotations/instances_'
+    '{train,val}2017.json, as in the archives of cocodataset.org or from '
+    'tools/data/make_toy_coco.py'
+)
+
+
+class _CheckedCoco(COCO):
+    """pycocotools' reader, which indexes a table with wrong references and says nothing."""
+
+    def createIndex(self) -> None:
+        """Check the table, then index it."""
+        images = self._rows('images')
+        categories = self._rows('categories')
+        annotations = self._rows('annotations')
+        image_ids = self._ids('images', images)
+        category_ids = self._ids('categories', categories)
+        self._ids('annotations', annotations)
+        for number, row in enumerate(annotations):
+            if row.get('image_id') not in image_ids:
+                expected, found = 'the image_id of an image', row.get('image_id')
+            elif row.get('category_id') not in category_ids:
+                expected = f'the category_id of one of the {len(category_ids)} categories'
+                found = row.get('category_id')
+            elif not _is_box(row.get('bbox')):
+                expected, found = 'bbox with x, y, w, h', row.get('bbox')
+            else:
+                continue
+            raise ValueError(
+                f'annotations[{number}] (id {row["id"]}): expected {expected}, found {found!r:.80}'
+            )
+        super().createIndex()
+
+    def get_cat_ids(
+        self,
+        cat_names: Sequence[str] = (),
+        sup_names: Sequence[str] = (),
+        cat_ids: Sequence[int] = (),
+    ) -> list[int]:
+        """Give the ids of the classes, which have to be there, in the order of the file.
+
+        Labels follow the file's order and names that of the classes, so both have to agree.
+        """
+        names = [category['name'] for category in self.dataset['categories']]
+        missing = [name for name in cat_names if name not in names]
+        remedy = 'Give metainfo=dict(classes=(...)) as in this file to the data sets of the config'
+        if missing:
+            raise ValueError(
+                f'expected categories for the {len(cat_names)} classes of the data set, found '
+                f'{len(names)} ({", ".join(names[:5])}, ...), without {", ".join(missing[:5])} and '
+                f'{len(missing[5:])} more. {remedy}'
+            )
+        if cat_names and [name for name in names if name in cat_names] != list(cat_names):
+            raise ValueError(
+                f'expected the categories in the order of the classes, {", ".join(cat_names[:5])}, '
+                f'..., found {", ".join(names[:5])}, ... {remedy}'
+            )
+        return super().get_cat_ids(list(cat_names), list(sup_names), list(cat_ids))
+
+    def _rows(self, key: str) -> list[dict[str, Any]]:
+        rows = self.dataset.get(key)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError(
+                'expected COCO JSON with the lists images, annotations and categories, found '
+                f'{key}: {rows!r:.60}'
+            )
+        return rows
+
+    @staticmethod
+    def _ids(key: str, rows: list[dict[str, Any]]) -> set[int]:
+        needed = {'images': ('file_name', 'width', 'height'), 'categories': ('name',)}.get(key, ())
+        ids = set()
+        for number, row in enumerate(rows):
+            lacking = [name for name in ('id', *needed) if name not in row]
+            if lacking:
+                raise ValueError(
+                    f'{key}[{number}]: expected {", ".join(lacking)}, found {row!r:.80}'
+                )
+            if row['id'] in ids:
+                raise ValueError(f'{key}[{number}]: the id {row["id"]} was there before')
+            ids.add(row['id'])
+        return ids
+
+
+def _is_box(value: Any) -> bool:
+    try:
+        return len(value) == 4 and all(math.isfinite(number) for number in value)
+    except TypeError:
+        return False
+
+
+@DATASETS.register_module()
+class CocoBoxDataset(CocoDataset):
+    """Pictures with boxes of several classes, from COCO's JSON.
+
+    mmdet's ``CocoDataset`` drops boxes narrower or lower than one pixel, which the reference
+    (xingyizhou/CenterNet2, detectron2) trains on, and keeps pictures that have nothing but crowds.
+    Here, for training and testing alike, boxes are cut at the edge of the picture and dropped
+    if a side is then at most 1e-5 pixels. Crowds are marked to be ignored, so that they are never
+    ground truth. For training ``filter_cfg=dict(filter_empty_gt=True)`` leaves out pictures that
+    have no other box, ``min_size`` those with a shorter side. What is dropped is counted in the
+    log. Masks are not kept.
+
+    Args: see ``CocoDataset``.
+
+    Raises:
+        FileNotFoundError: If the JSON file, the folder of pictures or a picture is missing.
+        ValueError: If the JSON is none or refers to images or categories that it does not have, if
+            its categories are not the classes of the data set, or if no picture is left.
+    """
+
+    COCOAPI = _CheckedCoco
+
+    def load_data_list(self) -> list[dict]:
+        """Read the labels and check that every picture is there."""
+        if not Path(self.ann_file).is_file():
+            raise FileNotFoundError(f'the label file {self.ann_file} does not exist. {HELP}')
+        self._without_area = 0
+        try:
+            items = super().load_data_list()
+        except AssertionError as error:  # pycocotools' way to refuse what is no table
+            raise ValueError(f'{self.ann_file}: expected COCO JSON: {error}') from None
+        except ValueError as error:
+            raise ValueError(f'{self.ann_file}: {error}') from None
+        self._log(f'{self._without_area} boxes without area in their picture dropped')
+        names = [item.pop('file_name') for item in items]
+        missing = missing_pictures(self.data_prefix['img'], names)
+        if missing:
+            first = items[names.index(missing[0])]['img_id']
+            raise FileNotFoundError(
+                f'{len(missing)} of the {len(items)} pictures in {self.ann_file} are missing in '
+                f'{self.data_prefix["img"]}, the first is {missing[0]!r} (image id {first}). {HELP}'
+            )
+        return items
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """Turn the labels of a picture into an item; see the class."""
+        image = raw_data_info['raw_img_info']
+        instances = []
+        for row in raw_data_info['raw_ann_info']:
+            label = self.cat2label.get(row['category_id'])
+            if label is None:  # the classes are a part of the file's
+                continue
+            x, y, width, height = row['bbox']
+            box = [
+                max(x, 0),
+                max(y, 0),
+                min(x + width, image['width']),
+                min(y + height, image['height']),
+            ]
+            if min(box[2] - box[0], box[3] - box[1]) <= MIN_SIDE:
+                self._without_area += 1
+                continue
+            ignored = bool(row.get('iscrowd') or row.get('ignore'))
+            instances.append(dict(bbox=box, bbox_label=label, ignore_flag=int(ignored)))
+        return dict(
+            img_path=str(Path(self.data_prefix['img']) / image['file_name']),
+            img_id=image['img_id'],
+            file_name=image['file_name'],
+            width=image['width'],
+            height=image['height'],
+            instances=instances,
+        )
+
+    def filter_data(self) -> list[dict]:
+        """Drop, for training, what ``filter_cfg`` says."""
+        items = self.data_list
+        if self.test_mode:
+            return items
+        rules = self.filter_cfg or {}
+        if rules.get('filter_empty_gt', False):
+            items = [
+                item for item in items if any(not box['ignore_flag'] for box in item['instances'])
+            ]
+        empty = len(self.data_list) - len(items)
+        least = rules.get('min_size', 0)
+        items = [item for item in items if min(item['width'], item['height']) >= least]
+        self._log(f'{empty} pictures without a box to learn dropped')
+        self._log(f'{len(self.data_list) - empty - len(items)} pictures below {least} px dropped')
+        if not items:
+            raise ValueError(
+                f'{self.ann_file}: none of its {len(self.data_list)} pictures is left to train on; '
+                'the log says why. filter_cfg=None keeps all'
+            )
+        return items
+
+    def _log(self, message: str) -> None:
+        if not self.test_mode and not message.startswith('0 '):
+            print_log(f'{self.ann_file}: {message}', logger='current', level=logging.INFO)

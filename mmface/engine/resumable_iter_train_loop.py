@@ -1,0 +1,91 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""An iteration loop that continues where it was broken."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import torch
+from mmdet.registry import LOOPS
+from mmengine.logging import print_log
+from mmengine.runner import IterBasedTrainLoop
+
+from mmface.engine.resumable_epoch_train_loop import seed_iteration, shared_seed
+
+
+@LOOPS.register_module()
+class ResumableIterTrainLoop(IterBasedTrainLoop):
+    """``IterBasedTrainLoop`` whose resumed runs equal the unbroken run.
+
+    The conditions are those of ``ResumableEpochTrainLoop``, with ``EndlessBatchSampler`` for the
+    order of the batches: it goes on with the batch after the checkpoint. mmengine loads all
+    batches before it again, as is done here with any other sampler.
+
+    Args: see ``IterBasedTrainLoop``.
+    """
+
+    def run(self) -> torch.nn.Module:
+        """Launch training where the checkpoint, if any, was written."""
+        runner = self.runner
+        self.seed = shared_seed(runner)
+        self._check_position()
+        self.dataloader_iterator = None  # mmengine's, which may be loading already
+        runner.call_hook('before_train')
+        runner.call_hook('before_train_epoch')
+        batches = self._batches()
+        while self._iter < self._max_iters and not self.stop_training:
+            runner.model.train()
+            self.run_iter(next(batches))
+            self._decide_current_val_interval()
+            if (
+                runner.val_loop is not None
+                and self._iter >= self.val_begin
+                and (self._iter % self.val_interval == 0 or self._iter == self._max_iters)
+            ):
+                runner.val_loop.run()
+        runner.call_hook('after_train_epoch')
+        runner.call_hook('after_train')
+        return runner.model
+
+    def run_iter(self, data_batch: Any) -> None:
+        """Iterate one mini-batch with generators that depend on its number only."""
+        seed_iteration(self.seed, self._iter, self.runner.rank)
+        super().run_iter(data_batch)
+
+    def _batches(self) -> Iterator[Any]:
+        """Give the batches from the present iteration on, without end."""
+        batch_sampler = self.dataloader.batch_sampler
+        sampler = getattr(batch_sampler, 'sampler', self.dataloader.sampler)
+        sampler.seed = self.seed
+        left_out = self._iter
+        if hasattr(batch_sampler, 'start_at'):
+            batch_sampler.start_at(left_out)
+            left_out = 0
+        for epoch in count():
+            if hasattr(sampler, 'set_epoch'):
+                sampler.set_epoch(epoch)
+            for data_batch in self.dataloader:
+                if left_out:
+                    left_out -= 1
+                else:
+                    yield data_batch
+
+    def _check_position(self) -> None:
+        """Warn if the number of an iteration means other pictures now."""
+        batch_size = getattr(self.dataloader.batch_sampler, 'batch_size', None)
+        cut = [batch_size, self.runner.world_size]
+        hub = self.runner.message_hub
+        # The hub's content is in the checkpoint, so on resume this is what was used there.
+        before = list(hub.runtime_info.get('iteration_cut', cut))
+        hub.update_info('iteration_cut', cut)
+        if before != cut:
+            print_log(
+                f'The checkpoint was written with other (batch size, ranks), {before} and not '
+                f'{cut}: going on with iteration {self._iter + 1}, whose pictures are not those '
+                'of the unbroken run',
+                logger='current',
+                level=logging.WARNING,
+            )

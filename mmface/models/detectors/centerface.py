@@ -1,0 +1,17 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""The CenterFace detector."""
+
+from __future__ import annotations
+
+from mmdet.models.detectors import SingleStageDetector
+from mmdet.registry import MODELS
+
+
+@MODELS.register_module()
+class CenterFace(SingleStageDetector):
+    """CenterFace: Joint Face Detection and Alignment Using Face as Point (arXiv 1911.03599).
+
+    A MobileNetV2, a neck that joins its maps at stride 4, and a head that predicts a heat map
+    of face centres with size, offset and, optionally, landmarks. Everything special to
+    CenterFace lives in the parts named by the config; this class only gives it its name.
+    """

@@ -1,0 +1,74 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Which RoIs are trained, and to what: for a whole batch, in fixed shapes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmface.models.task_modules.batched_atss_assigner import box_iou
+from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth
+
+
+class RoITargets(NamedTuple):
+    """What RoIs are trained to, padding and dropped RoIs included.
+
+    Attributes:
+        foreground: (B, N) whether the IoU with an object is high enough.
+        labels: (B, N) class of the nearest object; to be read for foreground only.
+        bboxes: (B, N, 4) the nearest object, xyxy in input pixels; likewise.
+    """
+
+    foreground: Tensor
+    labels: Tensor
+    bboxes: Tensor
+
+
+@torch.no_grad()
+def match_rois(bboxes: Tensor, gt: PaddedGroundTruth, min_iou: float) -> RoITargets:
+    """Give each RoI the object of highest IoU.
+
+    The rule is that of detectron2's ``Matcher`` with one threshold and without low-quality
+    matches.
+
+    Args:
+        bboxes: (B, N, 4) xyxy in input pixels; padding is zero and stays background.
+        gt: The objects.
+        min_iou: IoU from which on a RoI is foreground.
+
+    Returns:
+        The targets.
+    """
+    iou, index = box_iou(bboxes[:, :, None], gt.bboxes[:, None]).max(-1)
+    matched = gt.bboxes.gather(1, index[..., None].expand(-1, -1, 4))
+    return RoITargets(iou >= min_iou, gt.labels.gather(1, index), matched)
+
+
+@torch.no_grad()
+def sample_rois(
+    foreground: Tensor, background: Tensor, num_samples: int, pos_fraction: float
+) -> tuple[Tensor, Tensor]:
+    """Draw RoIs at random: some foreground, the rest background.
+
+    As detectron2's ``subsample_labels``: at most ``num_samples * pos_fraction`` foreground, then
+    as much background as there is room for. Background is never replaced by more foreground.
+
+    Args:
+        foreground: (B, N) which may be drawn as foreground.
+        background: (B, N) which may be drawn as background.
+        num_samples: How many per picture.
+        pos_fraction: The largest part of them that is foreground.
+
+    Returns:
+        Indices (B, K) into N, foreground first, K = min(N, num_samples), and which of them were
+        drawn (B, K); the others are there because shapes are fixed.
+    """
+    total = foreground.shape[1]
+    draw = torch.rand(foreground.shape, device=foreground.device)
+    best = torch.where(foreground, draw, -1).topk(min(int(num_samples * pos_fraction), total))
+    chosen = torch.zeros_like(foreground).scatter(1, best.indices, best.values >= 0)
+    rank = torch.where(chosen, 2, torch.where(background, draw, -1))
+    value, index = rank.topk(min(num_samples, total))
+    return index, value >= 0

@@ -1,0 +1,198 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""What the numbers of CenterFace's maps mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from mmdet.registry import TASK_UTILS
+from torch import Tensor
+
+#: Largest logarithm of a size that is decoded: 22,026 units, far more than any picture, and
+#: its exponential is finite.
+MAX_LOG_SIZE = 10.0
+
+
+class _Convention(NamedTuple):
+    """How one project writes its maps.
+
+    Attributes:
+        size_unit: Pixels of the input that a size is divided by before the logarithm.
+        half_cell: Whether offset 0 is the middle of the cell instead of its left-top corner.
+        rows_first: Whether pairs are (h, w) and (y, x) instead of (w, h) and (x, y).
+        keypoint_frame: 'map', from the anchor in cells; 'sized', from the anchor in sides of
+            the box; or 'box', from the box's left-top corner in sides of the box.
+        clip: Whether decoding keeps boxes inside the picture.
+    """
+
+    size_unit: float
+    half_cell: bool
+    rows_first: bool
+    keypoint_frame: str
+    clip: bool
+
+
+#: Star-Clouds prj-python/centerface.py (its sizes are in input pixels, the others' in cells:
+#: the same face differs by ln 4); chenjun2hao multi_pose.py and decode.py, used by Ascend;
+#: MindSpore multi_pose.py.
+CONVENTIONS = {
+    'centernet': _Convention(16.0, False, False, 'map', False),
+    'star_clouds': _Convention(4.0, True, True, 'box', True),
+    'mindspore': _Convention(16.0, False, False, 'sized', False),
+}
+KEYPOINT_ANCHORS = ('cell', 'centre')
+
+
+class EncodedFaces(NamedTuple):
+    """What the maps should say at the cells of some faces.
+
+    Attributes:
+        cell: (..., 2) column and row of the cell of each face, int64.
+        size: (..., 2) in the channel order of the size map.
+        offset: (..., 2) in the channel order of the offset map.
+        keypoints: (..., 2K) in the channel order of the landmark map, or ``None``.
+    """
+
+    cell: Tensor
+    size: Tensor
+    offset: Tensor
+    keypoints: Tensor | None
+
+
+@TASK_UTILS.register_module()
+class CenterFaceCoder:
+    """Write faces as the values of CenterFace's maps, and read them back.
+
+    A face belongs to the cell (stride 4) that holds its centre. In the order of channels, with
+    sides w, h and centre c in input pixels, cell index i and landmark p:
+
+    =============  =======================  ======================  ===========================
+    convention     size                     offset                  landmark
+    =============  =======================  ======================  ===========================
+    'centernet'    ln(w / 16), ln(h / 16)   c / 4 - i, x first      (p - 4a) / 4, x first
+    'mindspore'    as above                 as above                (p - 4a) / (w, h), x first
+    'star_clouds'  ln(h / 4), ln(w / 4)     c / 4 - i - 0.5, y      (p - left-top) / (w, h), y
+                                            first                   first
+    =============  =======================  ======================  ===========================
+
+    'centernet' is that of chenjun2hao and Ascend. The anchor a is the cell i, or c / 4 with
+    ``keypoint_anchor='centre'``. chenjun2hao trains with the first and decodes with the
+    second, which moves landmarks by up to a cell; 'centre' gives its published outputs.
+    MindSpore trains landmarks and never decodes them.
+
+    Args:
+        convention: 'centernet', 'star_clouds' or 'mindspore'.
+        keypoint_anchor: Where landmarks are counted from: 'cell' or 'centre'. 'star_clouds'
+            counts from the box and has 'cell' only.
+        stride: Input pixels per cell.
+
+    Raises:
+        ValueError: If an option is unknown, or the two do not go together.
+    """
+
+    def __init__(
+        self, convention: str = 'centernet', keypoint_anchor: str = 'cell', stride: int = 4
+    ) -> None:
+        if convention not in CONVENTIONS:
+            raise ValueError(
+                f'unknown convention {convention!r} of CenterFaceCoder: expected one of '
+                f'{", ".join(CONVENTIONS)}'
+            )
+        if keypoint_anchor not in KEYPOINT_ANCHORS:
+            raise ValueError(
+                f'unknown keypoint_anchor {keypoint_anchor!r} of CenterFaceCoder: expected one '
+                f'of {", ".join(KEYPOINT_ANCHORS)}'
+            )
+        self.rule = CONVENTIONS[convention]
+        if self.rule.keypoint_frame == 'box' and keypoint_anchor != 'cell':
+            raise ValueError(
+                f"keypoint_anchor={keypoint_anchor!r} has no meaning in convention '{convention}', "
+                'whose landmarks are counted from the left-top corner of the box: leave it out'
+            )
+        self.convention = convention
+        self.keypoint_anchor = keypoint_anchor
+        self.stride = stride
+
+    def encode(self, bboxes: Tensor, keypoints: Tensor | None = None) -> EncodedFaces:
+        """Give the values of the maps for some faces.
+
+        Args:
+            bboxes: (..., 4) xyxy in input pixels, with positive sides and the centre inside
+                the picture.
+            keypoints: (..., K, 2) x, y in input pixels, or ``None``.
+
+        Returns:
+            Cells and values.
+        """
+        sides = bboxes[..., 2:] - bboxes[..., :2]
+        centre = (bboxes[..., :2] + bboxes[..., 2:]) / (2 * self.stride)
+        cell = centre.floor()
+        offset = centre - cell - (0.5 if self.rule.half_cell else 0.0)
+        values = None
+        if keypoints is not None:
+            anchor, unit = self._keypoint_frame(bboxes[..., :2], sides, cell, centre)
+            values = (keypoints - anchor[..., None, :]) / unit[..., None, :]
+            values = self._reorder(values).flatten(-2)
+        size = (sides / self.rule.size_unit).log()
+        return EncodedFaces(cell.long(), self._reorder(size), self._reorder(offset), values)
+
+    def decode(
+        self,
+        cell: Tensor,
+        size: Tensor,
+        offset: Tensor,
+        keypoints: Tensor | None = None,
+        img_shape: Sequence[int] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Give the faces that the values of the maps at some cells mean.
+
+        Args:
+            cell: (n, 2) column and row.
+            size: (n, 2) values of the size map.
+            offset: (n, 2) values of the offset map.
+            keypoints: (n, 2K) values of the landmark map, or ``None``.
+            img_shape: Height and width of the picture in input pixels: what conventions that
+                keep boxes inside it need to do so. As published, the left-top corner is moved
+                inside first and the size kept, then the right-bottom corner is cut.
+
+        Returns:
+            Boxes (n, 4) xyxy and landmarks (n, K, 2) x, y or ``None``, in input pixels.
+        """
+        cell = cell.to(size.dtype)
+        sides = self._reorder(size).clamp(max=MAX_LOG_SIZE).exp() * self.rule.size_unit
+        centre = cell + self._reorder(offset) + (0.5 if self.rule.half_cell else 0.0)
+        corner = centre * self.stride - sides / 2
+        opposite = corner + sides
+        if self.rule.clip and img_shape is not None:
+            # Two numbers and not a tensor, which would have to be copied to the device.
+            height, width = img_shape[:2]
+            corner = torch.stack(
+                [corner[..., 0].clamp(0, width), corner[..., 1].clamp(0, height)], dim=-1
+            )
+            opposite = corner + sides
+            opposite = torch.stack(
+                [opposite[..., 0].clamp(max=width), opposite[..., 1].clamp(max=height)], dim=-1
+            )
+        points = None
+        if keypoints is not None:
+            anchor, unit = self._keypoint_frame(corner, sides, cell, centre)
+            points = self._reorder(keypoints.unflatten(-1, (-1, 2)))
+            points = points * unit[..., None, :] + anchor[..., None, :]
+        return torch.cat([corner, opposite], dim=-1), points
+
+    def _reorder(self, pairs: Tensor) -> Tensor:
+        """Swap between x, y and the order of the channels."""
+        return pairs.flip(-1) if self.rule.rows_first else pairs
+
+    def _keypoint_frame(
+        self, corner: Tensor, sides: Tensor, cell: Tensor, centre: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Give origin and unit of landmarks in input pixels."""
+        if self.rule.keypoint_frame == 'box':
+            return corner, sides
+        anchor = (cell if self.keypoint_anchor == 'cell' else centre) * self.stride
+        if self.rule.keypoint_frame == 'sized':
+            return anchor, sides
+        return anchor, torch.full_like(sides, self.stride)

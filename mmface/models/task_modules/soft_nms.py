@@ -1,0 +1,67 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Soft non-maximum suppression."""
+
+from __future__ import annotations
+
+import torch
+from mmcv.ops import soft_nms as mmcv_soft_nms
+from torch import Tensor
+
+METHODS = ('linear', 'gaussian')
+
+
+def soft_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    iou_threshold: float = 0.3,
+    sigma: float = 0.5,
+    min_score: float = 1e-3,
+    method: str = 'linear',
+    offset: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Lower the scores of boxes that overlap better ones instead of dropping them.
+
+    Soft-NMS (arXiv 1704.04503). A box of overlap o with a better one gets its score multiplied by
+
+    * ``linear``: 1 - o where o >= ``iou_threshold``,
+    * ``gaussian``: exp(-o^2 / ``sigma``), whatever the threshold. CenterFace's published results
+      have this one, with sigma 0.5 and scores down to 0.001.
+
+    The work is done on the CPU for every device: mmcv has no other kernel. Its operator gives
+    boxes without area a score of NaN, lets one NaN spread, and reads float32 only; here boxes
+    that have no area or are not finite are left out, and every type is taken.
+
+    Args:
+        boxes: (N, 4) xyxy, any unit.
+        scores: (N,).
+        iou_threshold: Least overlap that lowers a score; ``linear`` only.
+        sigma: Width of the decay; ``gaussian`` only.
+        min_score: Boxes whose score falls below this are dropped, also one that starts there.
+        method: 'linear' or 'gaussian'.
+        offset: 1 if the corners are whole pixels that belong to the box (a side is then
+            x2 - x1 + 1), as in the code of the CenterFace references; else 0.
+
+    Returns:
+        The kept boxes with their new scores (n, 5), best first, and their indices (n,), on the
+        device of ``boxes``.
+
+    Raises:
+        ValueError: Another method, or a ``sigma`` that is not above 0.
+    """
+    if method not in METHODS:
+        raise ValueError(f"soft_nms: method must be 'linear' or 'gaussian', found {method!r}")
+    if sigma <= 0:
+        raise ValueError(f'soft_nms: sigma must be above 0, found {sigma}')
+    sides = boxes[:, 2:] - boxes[:, :2] + offset
+    sound = (torch.isfinite(boxes) & (sides > 0).repeat(1, 2)).all(-1) & (scores >= min_score)
+    index = sound.nonzero()[:, 0]
+    dets, keep = mmcv_soft_nms(
+        boxes[index].float(),
+        scores[index].float(),
+        iou_threshold=iou_threshold,
+        sigma=sigma,
+        min_score=min_score,
+        method=method,
+        offset=offset,
+    )
+    return dets.to(boxes.dtype), index[keep]

@@ -1,0 +1,105 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Test-time augmentation: several views of a picture, one result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.model import BaseTTAModel
+from mmengine.structures import InstanceData
+from torch import nn
+
+from mmface.models.task_modules.suppression import suppress
+from mmface.structures import FLIP_INDICES_5
+
+
+@MODELS.register_module()
+class FaceTTAModel(BaseTTAModel):
+    """Find faces in several views of each picture and merge them, with their landmarks.
+
+    For any detector whose results have ``bboxes``, ``scores``, ``labels`` and maybe ``keypoints``
+    in pixels of the original picture. mmdet's ``DetTTAModel`` loses landmarks and knows only NMS.
+    Views come from mmcv's ``TestTimeAug``, see ``configs/_base_/tta``: heads undo scale and
+    padding of a view (``scale_factor``, ``pad_offset``), this model undoes the mirroring
+    (``flip``). Mirroring comes first in the pipeline, so that it is the original picture that is
+    mirrored, however the picture is then placed on a canvas.
+
+    Views differ in size, so the ``pad_size`` of the detector's data preprocessor gives way: each
+    view is padded to the next multiple of its ``pad_size_divisor``. Where GroupNorm sees the
+    padding, scores of the same view differ a little from those of a test without augmentation.
+
+    Checkpoints of the detector fit this model as they are.
+
+    Args:
+        module: The detector, or its config.
+        tta_cfg: ``nms``, how views are merged, see ``suppress``, and ``max_per_img``, how many
+            faces are kept (default -1, all).
+        flip_indices: For each landmark, which one it is after mirroring. Default: five points.
+    """
+
+    def __init__(
+        self,
+        module: dict | nn.Module,
+        tta_cfg: dict,
+        flip_indices: Sequence[int] = FLIP_INDICES_5,
+    ) -> None:
+        super().__init__(MODELS.build(module) if isinstance(module, dict) else module)
+        self.module.data_preprocessor.pad_size = None
+        self.tta_cfg = tta_cfg
+        self.flip_indices = tuple(flip_indices)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Give the weights of the detector, under its own names."""
+        return self.module.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Load weights of the detector."""
+        return self.module.load_state_dict(*args, **kwargs)
+
+    def merge_preds(self, data_samples_list: Sequence[Sequence[DetDataSample]]) -> list:
+        """Merge the views of each picture.
+
+        Args:
+            data_samples_list: For each picture its views, with ``pred_instances``.
+
+        Returns:
+            The first view of each picture, with the merged ``pred_instances``.
+
+        Raises:
+            ValueError: A view is mirrored in another way than left and right, or
+                ``flip_indices`` do not fit the landmarks.
+        """
+        return [self._merge(views) for views in data_samples_list]
+
+    def _merge(self, views: Sequence[DetDataSample]) -> DetDataSample:
+        found = InstanceData.cat([self._unflip(view) for view in views])
+        merged = views[0]
+        limit = self.tta_cfg.get('max_per_img', -1)
+        merged.pred_instances = suppress(found, self.tta_cfg['nms'], limit)
+        return merged
+
+    def _unflip(self, view: DetDataSample) -> InstanceData:
+        found = view.pred_instances
+        if not view.get('flip'):
+            return found
+        if view.flip_direction != 'horizontal':
+            raise ValueError(
+                'FaceTTAModel undoes the flip_direction horizontal only, found '
+                f'{view.flip_direction!r}'
+            )
+        width = view.ori_shape[1]
+        x1, y1, x2, y2 = found.bboxes.unbind(-1)
+        found.bboxes = torch.stack([width - x2, y1, width - x1, y2], dim=-1)
+        if 'keypoints' in found:
+            if sorted(self.flip_indices) != list(range(found.keypoints.shape[1])):
+                raise ValueError(
+                    f'flip_indices {self.flip_indices} do not fit the {found.keypoints.shape[1]} '
+                    'landmarks of the model: expected each index from 0 once'
+                )
+            x, y, weight = found.keypoints[:, list(self.flip_indices)].unbind(-1)
+            found.keypoints = torch.stack([width - x, y, weight], dim=-1)
+        return found

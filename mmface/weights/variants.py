@@ -1,0 +1,31 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Tell which model some weights are of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from mmface.weights import resnet
+from mmface.weights.centerface import guess_centerface_variant
+from mmface.weights.centernet2 import guess_centernet2_variant
+
+# Each gives something with a ``hint``, or ``None`` for weights of other models.
+_GUESSERS = (guess_centerface_variant, guess_centernet2_variant, resnet.rename)
+
+
+def variant_hint(state_dict: Mapping[str, Tensor]) -> str | None:
+    """Say which model weights look like.
+
+    Args:
+        state_dict: Weights under mmface's or other projects' names.
+
+    Returns:
+        One clause for the end of a message, or ``None`` if the model is not known.
+    """
+    for guess in _GUESSERS:
+        variant = guess(state_dict)
+        if variant is not None:
+            return variant.hint
+    return None
