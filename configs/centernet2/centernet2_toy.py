@@ -11,17 +11,17 @@ _base_ = [
 # ---- Often modified ----------------------------------------------------------------------
 data_root = 'data/toy_coco/'
 classes = ('ball', 'ring', 'star', 'cross', 'house')
-max_iters = 900
+max_iters = 300
 base_lr = 0.002
 # ---- Normally not modified ---------------------------------------------------------------
 model = dict(
     roi_head=dict(bbox_head=dict(num_classes=len(classes))),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=256), rcnn=dict(num_samples=64)),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=256), rcnn=dict(num_samples=32)),
 )
 train_pipeline = _base_.train_pipeline
-train_pipeline[3].update(scales=[(208, 278), (240, 320), (272, 363)])
+train_pipeline[3].update(scales=[(176, 320), (208, 320), (240, 320)])
 test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(scale=(240, 320))
+test_pipeline[1].update(scale=(224, 320))
 metainfo = dict(classes=classes)
 train_dataloader = dict(
     batch_size=8,
@@ -43,5 +43,5 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', by_epoch=False, begin=0, T_max=max_iters, eta_min=0),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-default_hooks = dict(checkpoint=dict(interval=150), logger=dict(interval=30))
+default_hooks = dict(checkpoint=dict(interval=100), logger=dict(interval=30))
 auto_scale_lr = dict(base_batch_size=8)

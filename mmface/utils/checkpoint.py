@@ -39,7 +39,7 @@ def load_checkpoint_file(
 
     Returns:
         The content, with the weights under ``state_dict`` even if the file is a bare
-        mapping of names to tensors.
+        mapping of names to tensors, or has them under ``model`` as detectron2's.
 
     Raises:
         FileNotFoundError: No such file.
@@ -61,8 +61,12 @@ def load_checkpoint_file(
             f'{file} is not a checkpoint, or only a part of one (download or copy again): '
             f'{str(error).splitlines()[0] if str(error) else type(error).__name__}'
         ) from error
-    if isinstance(content, Mapping) and isinstance(content.get('state_dict'), Mapping):
-        weights = content['state_dict']
+    # The second name is that of detectron2.
+    for key in ('state_dict', 'model'):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            weights = content[key]
+            content = {**content, 'state_dict': weights}
+            break
     else:
         weights = content
         content = {'state_dict': weights}

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -189,22 +187,8 @@ def _recognise(source: Path, trust: bool) -> _Source:
     if not is_torch and (source.suffix.lower() == '.ckpt' or start[:1] == b'\x0a'):
         state = centerface.mindspore_state(read_mindspore_ckpt(source))
     else:
-        state = _read_torch(source, trust)
+        state = load_checkpoint_file(source, trust=trust)['state_dict']
     return _recognise_names(source, state)
-
-
-def _read_torch(source: Path, trust: bool) -> dict[str, Tensor]:
-    """Read a file of torch.save; detectron2 has the weights under ``model``."""
-    content = None
-    # What cannot be read here is refused below with a reason.
-    with suppress(Exception):
-        content = torch.load(
-            source, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(source)
-        )
-    weights = content.get('model') if isinstance(content, Mapping) else None
-    if isinstance(weights, Mapping) and all(isinstance(v, Tensor) for v in weights.values()):
-        return dict(weights)
-    return load_checkpoint_file(source, trust=trust)['state_dict']
 
 
 def _recognise_names(source: Path, state: dict[str, Tensor]) -> _Source:

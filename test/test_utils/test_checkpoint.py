@@ -138,3 +138,10 @@ def test_find_resume_checkpoint__follows_a_moved_work_dir(tmp_path):
         find_resume_checkpoint(tmp_path)
     (tmp_path / 'epoch_3.pth').touch()
     assert find_resume_checkpoint(tmp_path) == tmp_path / 'epoch_3.pth'
+
+
+def test_load__weights_of_detectron2_are_under_another_name(tmp_path):
+    torch.save({'model': WEIGHTS, 'iteration': 3}, tmp_path / 'a.pth')
+    content = load_checkpoint_file(tmp_path / 'a.pth')
+    assert content['state_dict'].keys() == WEIGHTS.keys()
+    assert content['iteration'] == 3

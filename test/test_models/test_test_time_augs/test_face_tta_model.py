@@ -17,8 +17,8 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
 import mmface.datasets  # noqa: F401
-from mmface.models.task_modules.suppression import suppress
 from mmface.models import FaceTTAModel
+from mmface.models.task_modules.suppression import suppress
 
 CONFIGS = {
     'scrfd': 'configs/scrfd/scrfd_500m_bnkps.py',
