@@ -29,6 +29,7 @@ from mmface.models.task_modules.centerface_coder import CenterFaceCoder
 from mmface.models.task_modules.centernet_targets import CenterNetTargets
 from mmface.models.task_modules.gaussian_targets import GaussianTargets
 from mmface.models.task_modules.upper_clamped_delta_coder import UpperClampedDeltaCoder
+from mmface.models.test_time_augs.face_tta_model import FaceTTAModel
 
 __all__ = [
     'DLA34',
@@ -48,6 +49,7 @@ __all__ = [
     'DenseGaussianFocalLoss',
     'DenseQualityFocalLoss',
     'FaceDataPreprocessor',
+    'FaceTTAModel',
     'FixedShapeRoIExtractor',
     'GaussianTargets',
     'IDAUpNeck',

@@ -19,6 +19,8 @@ from torch import nn
 
 #: Keys shown of a list that may be long.
 SHOWN_KEYS = 4
+#: What torch raises on files that are no checkpoint or a part of one.
+BROKEN_FILE = (RuntimeError, EOFError, LookupError, AttributeError, UnicodeDecodeError)
 
 
 def load_checkpoint_file(
@@ -56,7 +58,7 @@ def load_checkpoint_file(
                 content = torch.load(file, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(file, str(error))) from error
-    except (RuntimeError, EOFError, KeyError, AttributeError, UnicodeDecodeError) as error:
+    except BROKEN_FILE as error:
         raise ValueError(
             f'{file} is not a checkpoint, or only a part of one (download or copy again): '
             f'{str(error).splitlines()[0] if str(error) else type(error).__name__}'

@@ -138,7 +138,7 @@ def test_sweep__stopped_resumed_with_a_missing_and_a_broken_checkpoint(
         (dict(start=5), [10, 30], []),
         (dict(end=10), [2, 10], []),
         (dict(start=10, step=10), [10, 30], ['epoch_20.pth']),
-        (dict(start=10, end=50, step=20), [10, 30], ['epoch_40.pth']),
+        (dict(start=10, end=50, step=20), [10, 30], ['epoch_50.pth']),
         (dict(by='iter'), [500], []),
     ],
 )

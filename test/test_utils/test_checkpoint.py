@@ -68,6 +68,14 @@ def test_load__refuses_other_content(tmp_path, content, message):
         load_checkpoint_file(_save(tmp_path / 'a.pth', content))
 
 
+@pytest.mark.parametrize('content', [b'', b'broken\n', b'PK\x03\x04 cut short', b'\x80\x02.'])
+def test_load__refuses_files_that_are_no_checkpoint(tmp_path, content):
+    path = tmp_path / 'a.pth'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='is not a checkpoint'):
+        load_checkpoint_file(path)
+
+
 class _Call:
     def __init__(self, function, *args):
         self.call = function, args
