@@ -5,11 +5,11 @@ _base_ = './centerface_small.py'
 
 # ---- Often modified ----------------------------------------------------------------------
 image_size = 320
-max_epochs = 22
+max_epochs = 26
 base_lr = 0.005
 # ---- Normally not modified ---------------------------------------------------------------
-# At the published weights of 0.1 they are learned last, long after the faces are found.
-model = dict(bbox_head=dict(loss_size=dict(loss_weight=1.0), loss_kps=dict(loss_weight=0.5)))
+# At the published weight of 0.1 sizes are learned last, long after the faces are found.
+model = dict(bbox_head=dict(loss_size=dict(loss_weight=1.0)))
 train_pipeline = _base_.train_pipeline
 train_pipeline[4].update(size=image_size, crop_choice=[0.6, 0.8, 1.0])
 test_pipeline = _base_.test_pipeline
