@@ -5,3 +5,5 @@ _base_ = [
     '../_base_/schedules/centernet2_1x.py',
     '../_base_/iteration_runtime.py',
 ]
+# Draws the names of the classes, which faces do not need.
+visualizer = dict(type='DetLocalVisualizer')

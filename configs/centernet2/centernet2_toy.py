@@ -45,3 +45,4 @@ param_scheduler = [
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 default_hooks = dict(checkpoint=dict(interval=100), logger=dict(interval=30))
 auto_scale_lr = dict(base_batch_size=8)
+visualizer = dict(type='DetLocalVisualizer')

@@ -127,5 +127,5 @@ def test_config__steps_in_o2(name):
     assert wrapper.loss_scaler.get_scale() == cfg.optim_wrapper.loss_scale
     after = model.state_dict()
     moved = [key for key, value in before.items() if not torch.equal(value, after[key])]
-    assert len(moved) > len(before) * 0.9
+    assert len(moved) > len(before) * 0.8
     assert all(torch.isfinite(value).all() for value in after.values())
