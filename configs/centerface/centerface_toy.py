@@ -8,8 +8,8 @@ image_size = 320
 max_epochs = 26
 base_lr = 0.005
 # ---- Normally not modified ---------------------------------------------------------------
-# At the published weight of 0.1 sizes are learned last, long after the faces are found.
-model = dict(bbox_head=dict(loss_size=dict(loss_weight=1.0)))
+# At the published weight of 0.1 sizes and landmarks are learned last, long after the faces are found.
+model = dict(bbox_head=dict(loss_size=dict(loss_weight=1.0), loss_kps=dict(loss_weight=0.5)))
 train_pipeline = _base_.train_pipeline
 train_pipeline[4].update(size=image_size, crop_choice=[0.6, 0.8, 1.0])
 test_pipeline = _base_.test_pipeline
@@ -17,6 +17,8 @@ test_pipeline[1].update(size=image_size)
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
+val_evaluator = [_base_.val_evaluator, dict(type='LandmarkNMEMetric')]
+test_evaluator = val_evaluator
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=base_lr, weight_decay=0.01),
     clip_grad=dict(max_norm=10, norm_type=2),

@@ -17,6 +17,8 @@ model = dict(data_preprocessor=dict(pad_size=image_size))
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
+val_evaluator = [_base_.val_evaluator, dict(type='LandmarkNMEMetric')]
+test_evaluator = val_evaluator
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=base_lr, weight_decay=0.01),
     clip_grad=dict(max_norm=10, norm_type=2),

@@ -61,30 +61,31 @@ def write_bbx_gt(path: Path, pictures: Iterable[ToyPicture]) -> None:
     write_text(path, '\n'.join(lines) + '\n')
 
 
-def write_labelv2(path: Path, pictures: Iterable[ToyPicture], landmarks: bool) -> None:
-    """Write the text of SCRFD.
+def write_labelv2(path: Path, pictures: Iterable[ToyPicture], training: bool) -> None:
+    """Write the text of SCRFD, with landmarks.
 
     Args:
         path: File to write.
         pictures: What to write, in order.
-        landmarks: True writes a training file: ``x1 y1 x2 y2`` and five ``x y flag``, or
-            for an invalid face only a fifth number 1 (ignore). False writes a validation
-            file: four whole numbers a face.
+        training: True writes boxes as fractions and for an invalid face, which has no landmarks,
+            a fifth number 1 (ignore). False writes boxes as the whole numbers of the ground truth,
+            as the published validation file; that one has no landmarks, here there are any so that
+            their error can be measured.
     """
     lines = []
     for picture in pictures:
         lines.append(f'# {picture.event}/{picture.name} {picture.size[0]} {picture.size[1]}')
         for label in picture.labels:
-            x, y, w, h = label.box if landmarks else _whole(label)
+            x, y, w, h = label.box if training else _whole(label)
             if w <= 0 or h <= 0:
                 continue  # as in the published files
-            if not landmarks:
-                lines.append(f'{x} {y} {x + w} {y + h}')
-            elif label.invalid:
-                lines.append(f'{x:.5f} {y:.5f} {x + w:.5f} {y + h:.5f} 1')
-            else:
-                row = [x, y, x + w, y + h, *label.landmarks.ravel()]
-                lines.append(' '.join(f'{v:.5f}' for v in row))
+            number = '.5f' if training else 'd'
+            row = ' '.join(f'{v:{number}}' for v in (x, y, x + w, y + h))
+            if not label.invalid:
+                row += ''.join(f' {v:.5f}' for v in label.landmarks.ravel())
+            elif training:
+                row += ' 1'
+            lines.append(row)
     write_text(path, '\n'.join(lines) + '\n')
 
 

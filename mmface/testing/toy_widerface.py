@@ -88,7 +88,7 @@ def make_toy_widerface(
 ) -> Path:
     """Draw a WIDER FACE in the canonical layout.
 
-    Writes ``{train,val}/images/<event>/*.jpg``, ``{train,val}/labelv2.txt`` (train with
+    Writes ``{train,val}/images/<event>/*.jpg``, ``{train,val}/labelv2.txt`` (with
     landmarks), ``{train,val}/wider_face_{train,val}_bbx_gt.txt`` and
     ``val/gt/wider_{face,easy,medium,hard}_val.mat``. Every picture has a seed of its own:
     more pictures leave the first ones as they are. A set that is already there with the
@@ -161,7 +161,7 @@ def make_toy_widerface(
                 with whole_file(root / split / 'images' / picture.event / picture.name) as tmp:
                     tmp.write_bytes(jpeg)
                 bar.update()
-            write_labelv2(root / split / 'labelv2.txt', pictures, landmarks=split == 'train')
+            write_labelv2(root / split / 'labelv2.txt', pictures, training=split == 'train')
             write_bbx_gt(root / split / f'wider_face_{split}_bbx_gt.txt', pictures)
             if split == 'val':
                 write_mat(root / split / 'gt', pictures)

@@ -14,7 +14,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmface.models.dense_heads.scrfd_module import RawMaps
-from mmface.models.task_modules.batched_atss_assigner import SlotAssignment, box_iou
+from mmface.models.task_modules.batched_atss_assigner import PriorGrid, SlotAssignment, box_iou
 from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth, pack_ground_truth
 from mmface.models.task_modules.suppression import suppress
 
@@ -134,9 +134,9 @@ class SCRFDHead(BaseDenseHead):
             As ``loss``.
         """
         device = cls_scores[0].device
-        level_sizes, priors, strides = self._priors(cls_scores)
+        grids, priors, strides = self._priors(cls_scores)
         gt = pack_ground_truth(batch_gt_instances, device, self.num_keypoints)
-        slots = self.assigner.assign(priors, level_sizes, gt.bboxes, gt.mask)
+        slots = self.assigner.assign(priors, grids, gt.bboxes, gt.mask)
 
         # Losses are computed in float32 whatever the network ran in.
         logits = _flatten(cls_scores, self.num_classes).float()
@@ -168,9 +168,9 @@ class SCRFDHead(BaseDenseHead):
             boxes.flatten(0, 1), targets.flatten(0, 1), reduction_override='none'
         ).view_as(scale)
         # Slots of a level are neighbours within each face.
-        slot_levels = [min(self.assigner.topk, size) for size in level_sizes]
+        slot_levels = [min(self.assigner.topk, grid.size) for grid in grids]
         losses = dict(
-            loss_cls=[part.sum() for part in loss_cls.split(level_sizes)],
+            loss_cls=[part.sum() for part in loss_cls.split([grid.size for grid in grids])],
             loss_bbox=_sum_levels(loss_bbox, slots, slot_levels),
         )
         if self.num_keypoints:
@@ -271,22 +271,24 @@ class SCRFDHead(BaseDenseHead):
             found = found[(sides > min_size).all(-1)]
         return suppress(found, cfg['nms'], cfg.get('max_per_img', -1)) if with_nms else found
 
-    def _priors(self, maps: Sequence[Tensor]) -> tuple[list[int], Tensor, Tensor]:
-        """Give priors per level, all priors (A, 4) and the stride of each prior (A,)."""
+    def _priors(self, maps: Sequence[Tensor]) -> tuple[list[PriorGrid], Tensor, Tensor]:
+        """Give the grid of each level, all priors (A, 4) and the stride of each prior (A,)."""
         sizes = tuple(tuple(level.shape[-2:]) for level in maps)
         key = (sizes, maps[0].device)
         if key not in self._prior_cache:
             # One entry is enough for training, and original-size tests must not pile up.
             self._prior_cache.clear()
-            levels = self.prior_generator.grid_priors(sizes, device=maps[0].device)
-            level_sizes = [len(level) for level in levels]
-            strides = torch.cat(
-                [
-                    level.new_full((len(level),), stride[0])
-                    for level, stride in zip(levels, self.prior_generator.strides, strict=True)
-                ]
-            )
-            self._prior_cache[key] = (level_sizes, torch.cat(levels), strides)
+            generator = self.prior_generator
+            levels = generator.grid_priors(sizes, device=maps[0].device)
+            grids, strides = [], []
+            for level, size, stride, base in zip(
+                levels, sizes, generator.strides, generator.base_anchors, strict=True
+            ):
+                # Priors at the first cell; on the host, so that nothing waits.
+                origin = ((base[0, :2] + base[0, 2:]) / 2).tolist()
+                grids.append(PriorGrid(*size, len(base), tuple(stride), tuple(origin)))
+                strides.append(level.new_full((len(level),), stride[0]))
+            self._prior_cache[key] = (grids, torch.cat(levels), torch.cat(strides))
         return self._prior_cache[key]
 
 

@@ -10,9 +10,32 @@ import torch
 from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
-# Distances are computed for this many (face, prior) pairs at a time, which bounds the
-# extra memory (a few times 64 MiB) whatever the number of faces.
+# A full search computes this many (face, prior) distances at a time, which bounds the extra
+# memory (a few times 64 MiB) whatever the number of faces.
 _PAIRS_AT_ONCE = 1 << 24
+
+
+class PriorGrid(NamedTuple):
+    """Where the priors of a level are: row by row, the priors of a cell next to each other.
+
+    Attributes:
+        height: Rows.
+        width: Columns.
+        per_cell: Priors of a cell; they share a centre.
+        stride: (x, y) distance of neighbouring centres in input pixels.
+        origin: (x, y) centre of the first cell in input pixels.
+    """
+
+    height: int
+    width: int
+    per_cell: int
+    stride: tuple[float, float]
+    origin: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def size(self) -> int:
+        """Number of priors."""
+        return self.height * self.width * self.per_cell
 
 
 class SlotAssignment(NamedTuple):
@@ -52,11 +75,17 @@ class BatchedATSSAssigner:
 
     The numbers are those of the per-image assigner (insightface ``atss_assigner.py``);
     nothing here depends on the data's values for its shape and nothing waits for the
-    device. Two priors that share a centre tie exactly at the last rank of a level; which of
-    them is taken is up to ``torch.topk`` of the device.
+    device. The nearest priors are looked for in a small window of cells around the face, which
+    always holds them, a hundredth of the work of looking at all.
+
+    Priors that share a centre tie exactly, and with an odd ``topk`` one of them is left out. The
+    reference leaves that to ``torch.topk``, which chooses differently on each kind of device;
+    here it is always the last one.
 
     Args:
         topk: Candidates per level and face (all priors of a level that has fewer).
+        full_search: Sort all priors of a level as the reference does, with ties as ``torch.topk``
+            breaks them: the very choice of the reference on the same device. For comparisons.
         inside_mode: Inside test, with d the smallest distance of the prior's centre to the
             sides of the face (negative outside) and s the square root of the face's area:
 
@@ -71,54 +100,46 @@ class BatchedATSSAssigner:
         ValueError: If ``inside_mode`` is not one of these.
     """
 
-    def __init__(self, topk: int = 9, inside_mode: int = 0) -> None:
+    def __init__(self, topk: int = 9, inside_mode: int = 0, full_search: bool = False) -> None:
         if inside_mode not in range(6):
             raise ValueError(f'inside_mode must be 0 to 5, got {inside_mode!r}')
         self.topk = topk
         self.inside_mode = inside_mode
+        self.full_search = full_search
 
     @torch.no_grad()
     def assign(
-        self, priors: Tensor, level_sizes: Sequence[int], gt_bboxes: Tensor, gt_mask: Tensor
+        self, priors: Tensor, grids: Sequence[PriorGrid], gt_bboxes: Tensor, gt_mask: Tensor
     ) -> SlotAssignment:
         """Assign priors to the faces of a batch.
 
         Args:
             priors: (A, 4) boxes of all levels, xyxy in input pixels.
-            level_sizes: Number of priors of each level; they add up to A.
+            grids: Where the priors of each level are; their sizes add up to A.
             gt_bboxes: (B, N, 4) padded faces, xyxy in input pixels.
             gt_mask: (B, N) which faces are real.
 
         Returns:
             The slots, S = sum over levels of min(topk, priors of the level).
         """
-        candidates = self.candidates(priors, level_sizes, gt_bboxes)
+        candidates = self.candidates(priors, grids, gt_bboxes)
         return self.assign_candidates(priors, candidates, gt_bboxes, gt_mask)
 
-    def candidates(self, priors: Tensor, level_sizes: Sequence[int], gt_bboxes: Tensor) -> Tensor:
+    def candidates(self, priors: Tensor, grids: Sequence[PriorGrid], gt_bboxes: Tensor) -> Tensor:
         """Find the nearest priors of each level, (B, N, S) indices into ``priors``."""
-        prior_centres = (priors[:, :2] + priors[:, 2:]) / 2
         gt_centres = ((gt_bboxes[..., :2] + gt_bboxes[..., 2:]) / 2).flatten(0, 1)
         found = []
         start = 0
-        for size in level_sizes:
-            level = prior_centres[start : start + size]
-            rows = max(_PAIRS_AT_ONCE // size, 1)
-            nearest = [
-                self._nearest(level, chunk, min(self.topk, size))
-                for chunk in gt_centres.split(rows)
-            ]
-            found.append(torch.cat(nearest) + start)
-            start += size
+        for grid in grids:
+            count = min(self.topk, grid.size)
+            if self.full_search:
+                level = priors[start : start + grid.size]
+                nearest = _nearest_of_all((level[:, :2] + level[:, 2:]) / 2, gt_centres, count)
+            else:
+                nearest = _nearest_in_window(grid, gt_centres, count)
+            found.append(nearest + start)
+            start += grid.size
         return torch.cat(found, dim=1).unflatten(0, gt_bboxes.shape[:2])
-
-    @staticmethod
-    def _nearest(points: Tensor, centres: Tensor, count: int) -> Tensor:
-        squared = (points[None, :, 0] - centres[:, None, 0]).square_()
-        squared += (points[None, :, 1] - centres[:, None, 1]).square_()
-        # The root is kept although it does not change the order: it makes the same ties
-        # as the reference.
-        return squared.sqrt_().topk(count, dim=1, largest=False).indices
 
     def assign_candidates(
         self, priors: Tensor, candidates: Tensor, gt_bboxes: Tensor, gt_mask: Tensor
@@ -156,6 +177,44 @@ class BatchedATSSAssigner:
         if mode == 5:
             return depth / (size / 16).clamp(0.5, 3) > -0.2
         return depth * (size / 16).clamp((1, 0.5)[mode - 3], 6) > -0.2
+
+
+def _nearest_of_all(points: Tensor, centres: Tensor, count: int) -> Tensor:
+    """Find the ``count`` nearest of points (A, 2) to each of centres (R, 2): (R, count)."""
+    found = []
+    for chunk in centres.split(max(_PAIRS_AT_ONCE // len(points), 1)):
+        squared = (points[None, :, 0] - chunk[:, None, 0]).square_()
+        squared += (points[None, :, 1] - chunk[:, None, 1]).square_()
+        # The root is kept although it does not change the order: it makes the same ties
+        # as the reference.
+        found.append(squared.sqrt_().topk(count, dim=1, largest=False).indices)
+    return torch.cat(found)
+
+
+def _nearest_in_window(grid: PriorGrid, centres: Tensor, count: int) -> Tensor:
+    """Find the ``count`` nearest priors of a grid to each of centres (R, 2): (R, count).
+
+    The n nearest cells lie within n neighbouring rows and columns, symmetric about the nearest
+    cell unless the grid ends: a window of n (odd) rows and columns holds them, wherever the
+    centre is.
+    """
+    cells = -(-count // grid.per_cell)
+    side = cells | 1
+    starts, distances = [], []
+    for axis, length in enumerate((grid.width, grid.height)):
+        place = (centres[:, axis] - grid.origin[axis]) / grid.stride[axis]
+        window = min(side, length)
+        start = (place.round() - side // 2).clamp(0, length - window)
+        steps = torch.arange(window, device=centres.device)
+        distances.append(((start[:, None] + steps - place[:, None]) * grid.stride[axis]).square())
+        starts.append(start.long())
+    (left, top), (across, down) = starts, distances
+    squared = (down[:, :, None] + across[:, None, :]).flatten(1)
+    chosen = squared.topk(cells, dim=1, largest=False).indices
+    width = across.shape[1]
+    cell = (top[:, None] + chosen // width) * grid.width + left[:, None] + chosen % width
+    priors = torch.arange(grid.per_cell, device=centres.device)
+    return (cell[..., None] * grid.per_cell + priors).flatten(1)[:, :count]
 
 
 def box_iou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:

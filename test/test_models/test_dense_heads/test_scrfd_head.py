@@ -15,7 +15,9 @@ import mmface.models  # noqa: F401
 from mmface.models import SCRFDHead
 
 
-def build_head(num_keypoints: int = 5, num_classes: int = 1, **kwargs) -> SCRFDHead:
+def build_head(
+    num_keypoints: int = 5, num_classes: int = 1, full_search: bool = False, **kwargs
+) -> SCRFDHead:
     return MODELS.build(
         dict(
             type='SCRFDHead',
@@ -38,7 +40,7 @@ def build_head(num_keypoints: int = 5, num_classes: int = 1, **kwargs) -> SCRFDH
             loss_cls=dict(type='DenseQualityFocalLoss'),
             loss_bbox=dict(type='DIoULoss', loss_weight=2.0),
             loss_kps=dict(type='SmoothL1Loss', beta=1 / 9, loss_weight=0.1),
-            train_cfg=dict(assigner=dict(type='BatchedATSSAssigner')),
+            train_cfg=dict(assigner=dict(type='BatchedATSSAssigner', full_search=full_search)),
             test_cfg=dict(score_thr=0.02, nms=dict(type='nms', iou_threshold=0.45), max_per_img=-1),
             **kwargs,
         )
@@ -84,7 +86,8 @@ def test_loss__equals_golden_values_and_gradients(reference_dir):
         faces(torch.from_numpy(golden[f'gt{i}']), torch.from_numpy(golden[f'gtk{i}']))
         for i in range(2)
     ]
-    losses = build_head(mean_keypoint_weight=True).loss_by_feat(*maps, gt)
+    # The recorded run broke ties as torch.topk does on a CPU.
+    losses = build_head(full_search=True, mean_keypoint_weight=True).loss_by_feat(*maps, gt)
     for name in ('loss_cls', 'loss_bbox', 'loss_kps'):
         found = [float(value.detach()) for value in losses[name]]
         np.testing.assert_allclose(found, golden[name], rtol=1e-5)
@@ -94,7 +97,7 @@ def test_loss__equals_golden_values_and_gradients(reference_dir):
 
     # The default weighs each landmark by itself; only the level with the face that has
     # four of five may change.
-    own = build_head().loss_by_feat(*maps, gt)
+    own = build_head(full_search=True).loss_by_feat(*maps, gt)
     np.testing.assert_allclose(float(own['loss_kps'][0].detach()), golden['loss_kps'][0], rtol=1e-5)
     assert float(own['loss_kps'][1].detach()) < golden['loss_kps'][1]
 

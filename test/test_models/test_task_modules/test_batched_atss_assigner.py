@@ -13,9 +13,10 @@ from torch import Tensor
 
 from mmface.models import BatchedATSSAssigner
 from mmface.models.task_modules import batched_atss_assigner as module
+from mmface.models.task_modules.batched_atss_assigner import PriorGrid
 
 
-def scrfd_priors(size: int = 640) -> tuple[Tensor, list[int]]:
+def scrfd_priors(size: int = 640) -> tuple[Tensor, list[PriorGrid]]:
     generator = TASK_UTILS.build(
         dict(
             type='AnchorGenerator',
@@ -27,7 +28,10 @@ def scrfd_priors(size: int = 640) -> tuple[Tensor, list[int]]:
     )
     sizes = [(size // stride, size // stride) for stride in (8, 16, 32)]
     levels = generator.grid_priors(sizes, device='cpu')
-    return torch.cat(levels), [len(level) for level in levels]
+    grids = [
+        PriorGrid(*size, 2, stride) for size, stride in zip(sizes, generator.strides, strict=True)
+    ]
+    return torch.cat(levels), grids
 
 
 def pad(gts: list[Tensor], size: int) -> tuple[Tensor, Tensor]:
@@ -79,10 +83,12 @@ def assign_one(priors: Tensor, candidates: Tensor, gts: Tensor, inside_mode: int
 @pytest.mark.parametrize('mode', range(6))
 def test_assign__equals_golden(mode, reference_dir):
     golden = np.load(reference_dir / 'data/scrfd/golden/atss_assign.npz')
-    priors, sizes = scrfd_priors()
+    priors, grids = scrfd_priors()
     gts = [torch.from_numpy(golden[f'gt_{case}']) for case in range(3)]
     bboxes, mask = pad(gts, 64)
-    slots = BatchedATSSAssigner(topk=9, inside_mode=mode).assign(priors, sizes, bboxes, mask)
+    slots = BatchedATSSAssigner(topk=9, inside_mode=mode, full_search=True).assign(
+        priors, grids, bboxes, mask
+    )
     gt_inds = slots.gt_inds(len(priors))
     for case in range(3):
         expected = golden[f'gtinds_{case}_mode{mode}']
@@ -101,11 +107,11 @@ def test_assign__equals_golden(mode, reference_dir):
 @pytest.mark.parametrize('mode', range(6))
 def test_assign__equals_literal_per_image_loop(mode):
     generator = torch.Generator().manual_seed(mode)
-    priors, sizes = scrfd_priors(320)
+    priors, grids = scrfd_priors(320)
     gts = [random_faces(generator, count) / 2 for count in (0, 1, 7, 40)]
     bboxes, mask = pad(gts, 64)
     assigner = BatchedATSSAssigner(topk=9, inside_mode=mode)
-    slots = assigner.assign(priors, sizes, bboxes, mask)
+    slots = assigner.assign(priors, grids, bboxes, mask)
     gt_inds = slots.gt_inds(len(priors))
     for picture, gt in enumerate(gts):
         expected = assign_one(priors, slots.prior_index[picture, : len(gt)], gt, mode)
@@ -113,68 +119,95 @@ def test_assign__equals_literal_per_image_loop(mode):
     assert (gt_inds > 0).any()
 
 
-def test_candidates__are_the_nearest_of_every_level():
+@pytest.mark.parametrize('full_search', (False, True))
+@pytest.mark.parametrize('topk', (1, 4, 9, 20))
+@pytest.mark.parametrize('size', (640, 96))
+def test_candidates__are_the_nearest_of_every_level(size, topk, full_search):
     generator = torch.Generator().manual_seed(0)
-    priors, sizes = scrfd_priors()
-    gts = random_faces(generator, 20)
-    found = BatchedATSSAssigner(topk=9).candidates(priors, sizes, gts[None])[0]
+    priors, grids = scrfd_priors(size)
+    # Also centres outside of the picture, near and far, and on the corners of cells.
+    points = (torch.rand(60, 2, generator=generator) * 1.6 - 0.3) * size
+    points[40:] = points[40:].div(8).round() * 8
+    gts = torch.cat([points - 3, points + 3], dim=1)
+    found = BatchedATSSAssigner(topk=topk, full_search=full_search).candidates(
+        priors, grids, gts[None]
+    )[0]
+    levels = torch.arange(len(priors)).split([grid.size for grid in grids])
+    counts = [min(topk, grid.size) for grid in grids]
     centres = (priors[:, :2] + priors[:, 2:]) / 2
-    for gt, indices in zip(gts, found, strict=True):
-        distance = (centres - (gt[:2] + gt[2:]) / 2).norm(dim=1)
-        for rank, level in enumerate(torch.arange(len(priors)).split(sizes)):
-            chosen = distance[indices[9 * rank : 9 * rank + 9]].sort().values
-            torch.testing.assert_close(chosen, distance[level].sort().values[:9])
+    for point, indices in zip(points, found, strict=True):
+        distance = (centres - point).norm(dim=1)
+        for level, chosen in zip(levels, indices.split(counts), strict=True):
+            assert len(set(chosen.tolist())) == len(chosen)
+            nearest = distance[level].sort().values[: len(chosen)]
+            torch.testing.assert_close(distance[chosen].sort().values, nearest)
+
+
+def test_candidates__grid_with_an_origin_and_other_strides():
+    grid = PriorGrid(5, 9, 3, stride=(8.0, 16.0), origin=(4.0, 8.0))
+    cells = torch.stack(torch.meshgrid(torch.arange(9), torch.arange(5), indexing='xy'), dim=-1)
+    centres = cells.flatten(0, 1).repeat_interleave(3, dim=0) * torch.tensor(grid.stride) + 4
+    centres[:, 1] += 4
+    priors = torch.cat([centres - 10, centres + 10], dim=1)
+    gts = torch.rand(30, 2, generator=torch.Generator().manual_seed(0)) * 80
+    gts = torch.cat([gts, gts + 6], dim=1)
+    found = BatchedATSSAssigner(topk=7).candidates(priors, [grid], gts[None])[0]
+    for gt, chosen in zip(gts, found, strict=True):
+        distance = (centres - (gt[:2] + 3)).norm(dim=1)
+        torch.testing.assert_close(distance[chosen].sort().values, distance.sort().values[:7])
 
 
 def test_assign__padding_and_other_pictures_change_nothing():
     generator = torch.Generator().manual_seed(1)
-    priors, sizes = scrfd_priors()
+    priors, grids = scrfd_priors()
     gts = [random_faces(generator, 5), random_faces(generator, 30)]
     assigner = BatchedATSSAssigner()
-    together = assigner.assign(priors, sizes, *pad(gts, 64)).gt_inds(len(priors))
+    together = assigner.assign(priors, grids, *pad(gts, 64)).gt_inds(len(priors))
     for picture, gt in enumerate(gts):
-        alone = assigner.assign(priors, sizes, *pad([gt], len(gt))).gt_inds(len(priors))
+        alone = assigner.assign(priors, grids, *pad([gt], len(gt))).gt_inds(len(priors))
         assert torch.equal(together[picture], alone[0])
 
 
 def test_assign__two_identical_faces_share_nothing():
-    priors, sizes = scrfd_priors()
+    priors, grids = scrfd_priors()
     face = torch.tensor([[100.0, 100.0, 150.0, 160.0]])
-    slots = BatchedATSSAssigner().assign(priors, sizes, *pad([face.repeat(2, 1)], 2))
+    slots = BatchedATSSAssigner().assign(priors, grids, *pad([face.repeat(2, 1)], 2))
     assert slots.positive[0, 0].any()
     assert not slots.positive[0, 1].any()
 
 
 def test_assign__no_face_gives_no_positive():
-    priors, sizes = scrfd_priors()
-    slots = BatchedATSSAssigner().assign(priors, sizes, *pad([torch.zeros(0, 4)], 32))
+    priors, grids = scrfd_priors()
+    slots = BatchedATSSAssigner().assign(priors, grids, *pad([torch.zeros(0, 4)], 32))
     assert not slots.positive.any()
 
 
 def test_assign__level_with_fewer_priors_than_topk():
-    priors, sizes = scrfd_priors(64)
-    assert sizes[-1] == 8
+    priors, grids = scrfd_priors(64)
+    assert grids[-1].size == 8
     gts = torch.tensor([[5.0, 5.0, 60.0, 60.0]])
-    slots = BatchedATSSAssigner(topk=9).assign(priors, sizes, *pad([gts], 4))
+    slots = BatchedATSSAssigner(topk=9).assign(priors, grids, *pad([gts], 4))
     assert slots.prior_index.shape == (1, 4, 9 + 9 + 8)
 
 
 def test_assign__result_does_not_depend_on_chunks(monkeypatch):
     generator = torch.Generator().manual_seed(2)
-    priors, sizes = scrfd_priors()
+    priors, grids = scrfd_priors()
     padded = pad([random_faces(generator, 50)], 64)
-    whole = BatchedATSSAssigner().assign(priors, sizes, *padded)
-    monkeypatch.setattr(module, '_PAIRS_AT_ONCE', 7 * sizes[0])
-    parts = BatchedATSSAssigner().assign(priors, sizes, *padded)
+    assigner = BatchedATSSAssigner(full_search=True)
+    whole = assigner.assign(priors, grids, *padded)
+    monkeypatch.setattr(module, '_PAIRS_AT_ONCE', 7 * grids[0].size)
+    parts = assigner.assign(priors, grids, *padded)
     assert torch.equal(whole.positive, parts.positive)
 
 
-def test_assign__thousands_of_faces_need_little_memory():
+@pytest.mark.parametrize('full_search', (False, True))
+def test_assign__thousands_of_faces_need_little_memory(full_search):
     generator = torch.Generator().manual_seed(3)
-    priors, sizes = scrfd_priors()
+    priors, grids = scrfd_priors()
     padded = pad([random_faces(generator, 2500)], 4096)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    slots = BatchedATSSAssigner().assign(priors, sizes, *padded)
+    slots = BatchedATSSAssigner(full_search=full_search).assign(priors, grids, *padded)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
     assert slots.positive.any()
     assert grown < 0.5, f'{grown:.2f} GiB'

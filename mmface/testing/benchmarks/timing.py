@@ -1,0 +1,137 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Time several ways to do the same work, in turn, so that a busy machine slows all alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long one way took.
+
+    Attributes:
+        name: What was timed.
+        median: Seconds of a run.
+        low: First quartile.
+        high: Third quartile.
+        runs: Number of runs.
+    """
+
+    name: str
+    median: float
+    low: float
+    high: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as long a baseline takes as our way.
+
+    Attributes:
+        ours: Name of our way.
+        baseline: Name of the baseline.
+        median: Median over rounds of baseline / ours, both of the same round.
+        low: First quartile.
+        high: Third quartile.
+    """
+
+    ours: str
+    baseline: str
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Timings of one task.
+
+    Attributes:
+        task: What was done, with its sizes.
+        timings: One per way, in the order given.
+        ratios: Of the first way to every other.
+        notes: Numbers that are not times, such as peak memory.
+    """
+
+    task: str
+    timings: Sequence[Timing]
+    ratios: Sequence[Ratio]
+    notes: Mapping[str, float | str]
+
+    def to_dict(self) -> dict:
+        """Give plain values for JSON."""
+        return asdict(self)
+
+
+def compare(
+    task: str,
+    ways: Mapping[str, Callable[[], object]],
+    rounds: int = 10,
+    warmup: int = 2,
+    synchronize: Callable[[], object] | None = None,
+    notes: Mapping[str, float | str] | None = None,
+) -> Comparison:
+    """Run every way once per round, in turn, and compare the first with the others.
+
+    The order turns around from round to round, so that no way always comes after the same one.
+
+    Args:
+        task: What is done.
+        ways: Ours first, then baselines; called without arguments.
+        rounds: Timed rounds.
+        warmup: Rounds before, not timed.
+        synchronize: Waits for the device; called before the clock is read.
+        notes: Passed on.
+
+    Raises:
+        ValueError: If nothing is to be timed.
+    """
+    if not ways or rounds < 1:
+        raise ValueError(f'{task}: expected at least one way and one round to time')
+    wait = synchronize or (lambda: None)
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in tqdm(range(warmup + rounds), desc=task, leave=False):
+        for name in list(ways)[:: 1 if number % 2 else -1]:
+            wait()
+            start = time.perf_counter()
+            ways[name]()
+            wait()
+            if number >= warmup:
+                seconds[name].append(time.perf_counter() - start)
+    timings = [Timing(name, *_quartiles(values), rounds) for name, values in seconds.items()]
+    ours, *others = ways
+    ratios = [
+        Ratio(ours, other, *_quartiles(np.divide(seconds[other], seconds[ours])))
+        for other in others
+    ]
+    return Comparison(task, timings, ratios, dict(notes or {}))
+
+
+def _quartiles(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
+    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return float(median), float(low), float(high)
+
+
+def format_table(comparison: Comparison) -> str:
+    """Give a comparison as lines of text: milliseconds, quartiles and ratios."""
+    lines = [comparison.task]
+    width = max(len(timing.name) for timing in comparison.timings)
+    ratios = {ratio.baseline: ratio for ratio in comparison.ratios}
+    for timing in comparison.timings:
+        line = (
+            f'  {timing.name:<{width}}  {1e3 * timing.median:10.3f} ms'
+            f'  [{1e3 * timing.low:.3f}, {1e3 * timing.high:.3f}]'
+        )
+        if timing.name in ratios:
+            ratio = ratios[timing.name]
+            line += f'  {ratio.median:.2f} x ours  [{ratio.low:.2f}, {ratio.high:.2f}]'
+        lines.append(line)
+    lines += [f'  {key}: {value}' for key, value in comparison.notes.items()]
+    return '\n'.join(lines)
