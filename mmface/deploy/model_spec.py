@@ -45,7 +45,7 @@ class ModelSpec:
         score_thr: Lowest score of a face.
         nms_iou: Overlap above which the less certain box goes; 0 for no suppression.
         nms_offset: Pixels added to sides in overlaps: 0, or 1 as older code does.
-        min_bbox_size: Boxes with a side not larger are dropped, input pixels.
+        min_bbox_size: Boxes with a side not larger are dropped, pixels of the original picture.
     """
 
     family: str

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import re
@@ -58,7 +59,9 @@ def load_checkpoint_file(
                 content = torch.load(file, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(file, str(error))) from error
-    except BROKEN_FILE as error:
+    except (*BROKEN_FILE, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise  # of the disk; a cut zip file seeks in front of its start
         raise ValueError(
             f'{file} is not a checkpoint, or only a part of one (download or copy again): '
             f'{str(error).splitlines()[0] if str(error) else type(error).__name__}'

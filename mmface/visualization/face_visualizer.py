@@ -10,8 +10,8 @@ import numpy as np
 from mmdet.registry import VISUALIZERS
 from mmdet.visualization import DetLocalVisualizer
 
+from mmface.utils.draw import TRUTH_COLOUR, draw_faces
 from mmface.utils.files import whole_file
-from mmface.visualization.draw import TRUTH_COLOUR, draw_faces
 
 
 @VISUALIZERS.register_module()

@@ -9,7 +9,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from mmface.visualization.draw import FACE_COLOUR, LANDMARK_COLOURS, draw_faces
+from mmface.utils.draw import FACE_COLOUR, LANDMARK_COLOURS, draw_faces
 from mmface.visualization.face_visualizer import FaceVisualizer
 
 

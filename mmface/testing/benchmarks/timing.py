@@ -77,6 +77,7 @@ def compare(
     warmup: int = 2,
     synchronize: Callable[[], object] | None = None,
     notes: Mapping[str, float | str] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Comparison:
     """Run every way once per round, in turn, and compare the first with the others.
 
@@ -89,6 +90,8 @@ def compare(
         warmup: Rounds before, not timed.
         synchronize: Waits for the device; called before the clock is read.
         notes: Passed on.
+        clock: ``time.process_time`` counts the processor's time of this process instead, which
+            other programs do not touch.
 
     Raises:
         ValueError: If nothing is to be timed.
@@ -100,11 +103,11 @@ def compare(
     for number in tqdm(range(warmup + rounds), desc=task, leave=False):
         for name in list(ways)[:: 1 if number % 2 else -1]:
             wait()
-            start = time.perf_counter()
+            start = clock()
             ways[name]()
             wait()
             if number >= warmup:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     timings = [Timing(name, *_quartiles(values), rounds) for name, values in seconds.items()]
     ours, *others = ways
     ratios = [
@@ -131,7 +134,7 @@ def format_table(comparison: Comparison) -> str:
         )
         if timing.name in ratios:
             ratio = ratios[timing.name]
-            line += f'  {ratio.median:.2f} x ours  [{ratio.low:.2f}, {ratio.high:.2f}]'
+            line += f'  {ratio.median:.2f} x {ratio.ours}  [{ratio.low:.2f}, {ratio.high:.2f}]'
         lines.append(line)
     lines += [f'  {key}: {value}' for key, value in comparison.notes.items()]
     return '\n'.join(lines)

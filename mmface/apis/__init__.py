@@ -1,0 +1,26 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Detectors to call from Python.
+
+The modules other than the inferencer need no torch, which is therefore not imported before
+``FaceInferencer`` is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmface.apis.inferencer import FaceInferencer
+
+__all__ = ['FaceInferencer']
+
+
+def __getattr__(name: str) -> Any:
+    if name != 'FaceInferencer':
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from mmface.utils.quiet import import_mmdet_quietly
+
+    import_mmdet_quietly()
+    from mmface.apis.inferencer import FaceInferencer
+
+    return FaceInferencer

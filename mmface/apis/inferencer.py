@@ -1,0 +1,322 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Detect faces with a trained model."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import cv2
+import mmengine.device.utils
+import numpy as np
+import torch
+from mmdet.apis.det_inferencer import DetInferencer
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import mmface
+from mmface.apis.pictures import (
+    PathLike,
+    Picture,
+    Source,
+    find_sources,
+    read_picture,
+    result_path,
+    write_picture,
+)
+from mmface.apis.render import mark_faces
+from mmface.structures import Face
+from mmface.utils.checkpoint import load_checkpoint_file, load_weights
+from mmface.utils.config import load_config
+from mmface.utils.device import use_device
+from mmface.utils.picture import as_bgr
+from mmface.weights.variants import variant_hint
+
+#: Where a config is looked for by its name.
+CONFIG_DIR = Path(mmface.__file__).parents[1] / 'configs'
+LOADERS = ('LoadFaceImage', 'LoadImageFromFile')
+Input = PathLike | NDArray
+
+
+class FaceInferencer(DetInferencer):
+    """Face detector from a config and its weights: SCRFD, CenterFace, CenterNet2.
+
+    Pictures go through the test pipeline and the data preprocessor of the config, so that
+    results are those of ``tools/test.py``.
+
+    Args:
+        config_or_name: A config file, or the name of one of mmface's, such as
+            'scrfd_2.5g_bnkps'.
+        weights: Checkpoint of that config. It is read without running code that may be in it.
+        device: 'cpu', 'cuda', 'cuda:1', 'npu' and so on; ``None``: the best there is.
+        show_progress: Whether to show a bar when there is more than one picture.
+        trust_checkpoint: Read any Python object in the checkpoint, which can run code.
+
+    Raises:
+        FileNotFoundError: No such config or checkpoint.
+        ValueError: The weights do not fit the config, the config does not detect faces, or the
+            device is not there.
+
+    Example:
+        >>> detector = FaceInferencer('scrfd_2.5g_bnkps', 'scrfd_2.5g_bnkps.pth', device='cpu')
+        >>> faces = detector('group.jpg', out_dir='out')
+        >>> faces[0].bbox, faces[0].score, faces[0].keypoints
+    """
+
+    def __init__(
+        self,
+        config_or_name: PathLike,
+        weights: PathLike,
+        device: str | None = None,
+        *,
+        show_progress: bool = True,
+        trust_checkpoint: bool = False,
+    ) -> None:
+        self._trust = trust_checkpoint
+        super().__init__(
+            model=load_config(str(find_config(config_or_name))),
+            weights=os.fspath(weights),
+            device=check_device(device),
+            show_progress=show_progress,
+        )
+
+    @overload
+    def __call__(
+        self,
+        inputs: NDArray,
+        batch_size: int = 1,
+        out_dir: PathLike | None = None,
+        score_thr: float = 0.5,
+    ) -> list[Face]: ...
+
+    @overload
+    def __call__(
+        self,
+        inputs: list[Input] | list[NDArray] | tuple[Input, ...],
+        batch_size: int = 1,
+        out_dir: PathLike | None = None,
+        score_thr: float = 0.5,
+    ) -> list[list[Face]]: ...
+
+    @overload
+    def __call__(
+        self,
+        inputs: PathLike,
+        batch_size: int = 1,
+        out_dir: PathLike | None = None,
+        score_thr: float = 0.5,
+    ) -> list[Face] | list[list[Face]]: ...
+
+    def __call__(
+        self,
+        inputs: Input | Sequence[Input],
+        batch_size: int = 1,
+        out_dir: PathLike | None = None,
+        score_thr: float = 0.5,
+    ) -> list[Face] | list[list[Face]]:
+        """Detect the faces in pictures.
+
+        Args:
+            inputs: A file, a folder (searched with all below it), an array (H, W, 3) uint8 BGR,
+                or several files, folders and arrays in a list.
+            batch_size: Pictures the network sees at once, at most. Only such that it pads to the
+                same size go together, so it does not change the results.
+            out_dir: Write the pictures with the faces drawn here, named as the file, or
+                '000012.png' for the 12th array (from 0) of the list; a folder's in a folder of
+                its name.
+            score_thr: Faces below are left out. Those below the ``score_thr`` of the config never
+                come.
+
+        Returns:
+            The faces of the picture, best first, in its pixels; for a list or a folder a list of
+            them for each picture, in the order given, those of a folder sorted by path.
+
+        Raises:
+            FileNotFoundError: A path that does not exist.
+            ValueError: A URL, something that is no picture, or a batch size below 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f'batch_size: expected at least 1, found {batch_size}')
+        pictures = self._inputs_to_list(inputs)
+        several = isinstance(inputs, (list, tuple))
+        several |= isinstance(inputs, (str, os.PathLike)) and Path(inputs).is_dir()
+        targets = [_target(item, i, out_dir) for i, item in enumerate(pictures)]
+        if out_dir is not None and len(set(targets)) < len(targets):
+            raise ValueError(
+                'two of the inputs have the same name, so their pictures would too: call once for '
+                'each folder, with an out_dir of its own'
+            )
+        found: list[list[Face]] = []
+        hide_bar = not (several and self.show_progress)
+        with tqdm(total=len(pictures), desc='detecting', unit='picture', disable=hide_bar) as bar:
+            for images, data in self.preprocess(pictures, batch_size):
+                for image, sample in zip(images, self.forward(data), strict=True):
+                    faces = to_faces(sample, score_thr)
+                    target = targets[len(found)]
+                    if target is not None:
+                        write_picture(target, mark_faces(image, faces))
+                    found.append(faces)
+                bar.update(len(images))
+        return found if several else found[0]
+
+    def preprocess(
+        self, inputs: Iterable[Source | NDArray], batch_size: int = 1, **kwargs: Any
+    ) -> Iterator[tuple[list[Picture], dict]]:
+        """Read pictures and make batches of those that the network sees at the same size.
+
+        Args:
+            inputs: Files and arrays.
+            batch_size: Pictures of a batch, at most.
+            kwargs: Not used.
+
+        Yields:
+            The pictures, and the batch made of them.
+        """
+        for chunk in self._get_chunk_data(map(_load, inputs), batch_size):
+            for _, group in itertools.groupby(chunk, lambda item: self._canvas(item[1]['inputs'])):
+                images, packed = zip(*group, strict=True)
+                yield list(images), self.collate_fn(packed)
+
+    def _canvas(self, picture: torch.Tensor) -> tuple[int, ...]:
+        """Give the height and width a picture (3, h, w) has in the network, were it alone.
+
+        GroupNorm sees the padding, and convolutions its edge.
+        """
+        preprocessor = self.model.data_preprocessor
+        if getattr(preprocessor, 'pad_size', None) is not None:
+            return tuple(preprocessor.pad_size)
+        divisor = preprocessor.pad_size_divisor
+        return tuple(-(-side // divisor) for side in picture.shape[-2:])
+
+    def _inputs_to_list(self, inputs: Input | Sequence[Input]) -> list[Source | NDArray]:
+        """List the pictures: arrays as they are, and the files that paths and folders name."""
+        pictures: list[Source | NDArray] = []
+        for item in inputs if isinstance(inputs, (list, tuple)) else [inputs]:
+            if isinstance(item, np.ndarray):
+                pictures.append(item)
+            elif isinstance(item, (str, os.PathLike)):
+                pictures += find_sources([item])
+            else:
+                raise ValueError(
+                    'expected a file, a folder, an array (height, width, 3) or a list of these, '
+                    f'found {type(item).__name__}'
+                )
+        return pictures
+
+    def _init_model(self, cfg: Any, weights: str, device: str = 'cpu') -> torch.nn.Module:
+        """Build the model of the config with weights that fit it."""
+        head = (cfg.model.get('roi_head') or cfg.model).get('bbox_head', {})
+        if head.get('num_classes', 1) != 1:
+            raise ValueError(
+                f'this config detects {head.num_classes} classes of objects: expected one with the '
+                'class face alone, such as scrfd_2.5g_bnkps'
+            )
+        checkpoint = load_checkpoint_file(weights, trust=self._trust)
+        model = MODELS.build(cfg.model)
+        try:
+            load_weights(model, checkpoint, weights)
+        except ValueError as error:
+            hint = variant_hint(checkpoint['state_dict'])
+            raise ValueError(f'{error}{f"; {hint}" if hint else ""}') from error
+        return model.to(device).eval()
+
+    def _init_pipeline(self, cfg: Config) -> Callable:
+        """Build the test pipeline so that it begins with an array."""
+        steps = cfg.test_dataloader.dataset.pipeline
+        places = [i for i, step in enumerate(steps) if step['type'].split('.')[-1] in LOADERS]
+        if not places:
+            raise ValueError(f'the test pipeline of the config has none of {", ".join(LOADERS)}')
+        pipeline = Compose([dict(type='LoadFaceImage'), *steps[places[0] + 1 :]])
+
+        def prepare(image: Picture) -> dict:
+            try:
+                return pipeline(dict(img=image))
+            except cv2.error as error:  # for example a side beyond 32767 pixels in a warp
+                shape = f'{image.shape[1]}x{image.shape[0]} pixels (width x height)'
+                raise ValueError(
+                    f'a picture of {shape} cannot be resized for this model: {error.err}'
+                ) from error
+
+        return prepare
+
+    def _init_collate(self, cfg: Config) -> Callable:
+        """Keep the parts of a batch in lists, which is what the data preprocessor takes."""
+        return pseudo_collate
+
+    def _init_visualizer(self, cfg: Config) -> None:
+        """Have none: faces are drawn with the same code as without torch."""
+        return None
+
+
+def find_config(config_or_name: PathLike) -> Path:
+    """Give the path of a config.
+
+    Args:
+        config_or_name: A file, or the name of a file below ``configs``, without '.py'.
+
+    Raises:
+        FileNotFoundError: No such file and no such name; the message has similar names.
+    """
+    path = Path(config_or_name).expanduser()
+    if path.is_file():
+        return path
+    folder = CONFIG_DIR if CONFIG_DIR.is_dir() else Path('configs')
+    known = {file.stem: file for file in folder.glob('[!_]*/*.py')}
+    name = str(config_or_name)
+    if name in known:
+        return known[name]
+    similar = difflib.get_close_matches(path.name.removesuffix('.py'), known, n=4)
+    raise FileNotFoundError(
+        f'config {name} is neither a file nor the name of one of {folder.resolve()}'
+        + (f'; similar names: {", ".join(similar)}' if similar else '')
+    )
+
+
+def check_device(device: str | None) -> str:
+    """Give the name of a device that is there.
+
+    Raises:
+        ValueError: There is no such device.
+    """
+    if device in (None, 'auto'):
+        return mmengine.device.utils.get_device()
+    if device.partition(':')[0] != 'cpu':
+        use_device(device.partition(':')[0])
+    return device
+
+
+def to_faces(sample: DetDataSample, score_thr: float = 0.0) -> list[Face]:
+    """Give the detections of a sample from ``score_thr`` on, best first."""
+    found = sample.pred_instances.cpu().numpy()
+    order = np.argsort(-found.scores, kind='stable')
+    order = order[found.scores[order] >= score_thr]
+    points = found.get('keypoints')
+    return [
+        Face(
+            bbox=found.bboxes[i].astype(np.float32),
+            score=float(found.scores[i]),
+            keypoints=None if points is None else points[i, :, :2].astype(np.float32),
+        )
+        for i in order
+    ]
+
+
+def _load(item: Source | NDArray) -> Picture:
+    return as_bgr(item) if isinstance(item, np.ndarray) else read_picture(item.path)
+
+
+def _target(item: Source | NDArray, number: int, out_dir: PathLike | None) -> Path | None:
+    """Give the file that the picture with the faces of ``item`` is written to."""
+    if out_dir is None:
+        return None
+    if isinstance(item, np.ndarray):
+        return Path(out_dir, f'{number:06d}.png')
+    return result_path(item, out_dir)

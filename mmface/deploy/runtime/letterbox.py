@@ -1,0 +1,207 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Put pictures into the input of a network, and remember where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mmface.deploy.model_spec import ModelSpec
+from mmface.utils.picture import as_bgr
+
+LETTERBOXES = ('exact', 'insightface')
+CANVASES = ('full', 'tight')
+MIN_DIVISOR = 32
+_WARP_LIMIT = 32767  # cv2.warpAffine counts pixels in 16 bits
+
+
+class Placement(NamedTuple):
+    """Where a picture is in the network's input.
+
+    A position p of the input is (p - offset) / scale in the picture as it was given, x and y each.
+
+    Attributes:
+        scale: Input pixels per pixel of the picture, x and y.
+        offset: Position of the picture's left-top corner in the input, x and y.
+        content: Height and width of the part of the input that is not padding, from its left-top
+            corner: boxes can be clipped to it. With 'centre' it is the whole input.
+        size: Height and width of the input.
+    """
+
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+    content: tuple[int, int]
+    size: tuple[int, int]
+
+
+def place(
+    image: NDArray[np.generic],
+    spec: ModelSpec,
+    size: tuple[int, int] | None = None,
+    letterbox: str = 'exact',
+    canvas: str = 'full',
+) -> tuple[NDArray[np.uint8], Placement]:
+    """Resize a picture as a model wants it.
+
+    Args:
+        image: See ``as_bgr``.
+        spec: Its ``resize`` and strides count.
+        size: Height and width of the input; default ``spec.size``. (0, 0): those of the picture,
+            rounded up to multiples of 32 (or of the largest stride).
+        letterbox: 'exact', as the model is tested by ``tools/test.py``, or 'insightface', as that
+            package does: sizes cut instead of rounded and one scale, that of the height, for both
+            axes.
+        canvas: 'full', or 'tight' to pad no further than to the next multiples of 32
+            ('keep_ratio' only).
+
+    Returns:
+        Pixels uint8 (h, w, 3), blue green red, that belong at the left-top corner of the input,
+        where (h, w) is ``Placement.content``, and the placement.
+
+    Raises:
+        ValueError: If the picture is none, or an option is unknown.
+    """
+    _check('letterbox', letterbox, LETTERBOXES)
+    _check('canvas', canvas, CANVASES)
+    pixels = as_bgr(image)
+    height, width = pixels.shape[:2]
+    divisor = size_divisor(spec)
+    size = spec.size if size is None else size
+    as_is = size == (0, 0)
+    if as_is:
+        size = (_round_up(height, divisor), _round_up(width, divisor))
+    if spec.resize == 'stretch':
+        scale = (size[1] / width, size[0] / height)
+        return _resize(pixels, size), Placement(scale, (0.0, 0.0), size, size)
+    factor = 1.0 if as_is else min(size[1] / width, size[0] / height)
+    if spec.resize == 'centre':
+        return _centre(pixels, size, factor)
+    if letterbox == 'insightface':
+        content = _insightface_content(height, width, size)
+        scale = (content[0] / height,) * 2
+    else:
+        content = (max(int(height * factor + 0.5), 1), max(int(width * factor + 0.5), 1))
+        scale = (content[1] / width, content[0] / height)
+    if canvas == 'tight':
+        size = (_round_up(content[0], divisor), _round_up(content[1], divisor))
+    return _resize(pixels, content), Placement(scale, (0.0, 0.0), content, size)
+
+
+def to_blob(
+    contents: Sequence[NDArray[np.uint8]],
+    placements: Sequence[Placement],
+    spec: ModelSpec,
+    letterbox: str = 'exact',
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Make a normalised batch of placed pictures, all with inputs of one size.
+
+    The padding is 0 after normalisation with the letterbox 'exact' and black with 'insightface'.
+
+    Args:
+        contents: What ``place`` gave.
+        placements: Likewise.
+        spec: ``mean``, ``std``, ``rgb`` and ``normalized_inside`` count.
+        letterbox: As for ``place``.
+        out: Where the batch goes, float32 of its shape; default a new array.
+
+    Returns:
+        float32 (B, 3, H, W); ``out`` if that was given.
+    """
+    height, width = placements[0].size
+    shape = (len(contents), 3, height, width)
+    blob = np.empty(shape, np.float32) if out is None else out
+    tables, padding = _tables(spec.mean, spec.std, spec.normalized_inside, letterbox)
+    for batch, pixels in zip(blob, contents, strict=True):
+        rows, columns = pixels.shape[:2]
+        for channel, (plane, table) in enumerate(zip(batch, tables, strict=True)):
+            source = cv2.extractChannel(pixels, 2 - channel if spec.rgb else channel)
+            cv2.LUT(source, table, dst=plane[:rows, :columns])
+            plane[rows:] = padding[channel]
+            plane[:rows, columns:] = padding[channel]
+    return blob
+
+
+def to_canvas(
+    pixels: NDArray[np.uint8], placement: Placement, fill: Sequence[int] = (0, 0, 0)
+) -> NDArray[np.uint8]:
+    """Pad a placed picture to the input's size: uint8 (H, W, 3), blue green red.
+
+    Args:
+        pixels: What ``place`` gave.
+        placement: Likewise.
+        fill: Blue, green and red of the padding.
+    """
+    rows, columns = pixels.shape[:2]
+    height, width = placement.size
+    if (rows, columns) == (height, width):
+        return pixels
+    canvas = np.empty((height, width, 3), np.uint8)
+    canvas[:] = fill
+    canvas[:rows, :columns] = pixels
+    return canvas
+
+
+def size_divisor(spec: ModelSpec) -> int:
+    """Give the number that the sides of the input have to be multiples of."""
+    return max(MIN_DIVISOR, *spec.strides)
+
+
+def _centre(
+    pixels: NDArray[np.uint8], size: tuple[int, int], factor: float
+) -> tuple[NDArray[np.uint8], Placement]:
+    height, width = pixels.shape[:2]
+    if max(height, width) > _WARP_LIMIT:
+        raise ValueError(
+            f'picture of {height}x{width} (height x width): sides of more than {_WARP_LIMIT} '
+            'pixels cannot be put in the middle of an input; shrink it first'
+        )
+    offset = ((size[1] - factor * width) / 2, (size[0] - factor * height) / 2)
+    # OpenCV maps indices, which are 1/2 less than the positions of the centres of pixels.
+    shift = (factor - 1) / 2
+    matrix = np.array([[factor, 0, offset[0] + shift], [0, factor, offset[1] + shift]])
+    warped = cv2.warpAffine(pixels, matrix, (size[1], size[0]))
+    return np.asarray(warped, np.uint8), Placement((factor, factor), offset, size, size)
+
+
+def _insightface_content(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
+    # The order of the operations decides which way a size is cut.
+    ratio = height / width
+    if ratio > size[0] / size[1]:
+        return size[0], max(int(size[0] / ratio), 1)
+    return max(int(size[1] * ratio), 1), size[1]
+
+
+def _resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    if pixels.shape[:2] == size:
+        return pixels
+    return np.asarray(cv2.resize(pixels, (size[1], size[0])), np.uint8)
+
+
+@lru_cache(maxsize=16)
+def _tables(
+    mean: tuple[float, ...], std: tuple[float, ...], normalized_inside: bool, letterbox: str
+) -> tuple[tuple[NDArray[np.float32], ...], tuple[float, ...]]:
+    """Give the input value of each pixel value and that of the padding, per input channel."""
+    values = np.arange(256, dtype=np.float32)
+    tables = tuple(
+        values if normalized_inside else (values - np.float32(m)) / np.float32(s)
+        for m, s in zip(mean, std, strict=True)
+    )
+    if letterbox == 'insightface':
+        return tables, tuple(float(table[0]) for table in tables)
+    return tables, tuple(mean) if normalized_inside else (0.0,) * len(mean)
+
+
+def _round_up(side: int, divisor: int) -> int:
+    return -(-side // divisor) * divisor
+
+
+def _check(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f'{name} {value!r}: expected one of {", ".join(allowed)}')

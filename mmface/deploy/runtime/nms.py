@@ -1,0 +1,63 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Greedy non-maximum suppression in numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+# So many of the best boxes are compared with each other at once: few enough that the matrix of
+# overlaps stays in the cache, many enough that Python's part does not count.
+_BLOCK = 128
+
+
+def nms(
+    bboxes: NDArray[np.float32], scores: NDArray[np.float32], iou: float, offset: int = 0
+) -> NDArray[np.intp]:
+    """Keep each box that overlaps no better one that is kept.
+
+    Args:
+        bboxes: (N, 4) xyxy.
+        scores: (N,); of equal ones the first is better.
+        iou: Boxes that overlap by more go; 0 keeps all.
+        offset: Pixels added to all sides: 0, or 1 as older code does.
+
+    Returns:
+        Indices of the boxes that stay, best first.
+    """
+    order = np.argsort(-scores, kind='stable')
+    if iou <= 0 or len(order) < 2:
+        return order
+    corners = np.ascontiguousarray(bboxes[order].T)
+    corners[2:] += np.float32(offset)
+    areas = (corners[2] - corners[0]) * (corners[3] - corners[1])
+    kept = []
+    while len(order):
+        head = slice(0, _BLOCK)
+        over = _overlaps(corners[:, head], areas[head], corners, areas, iou)
+        alive = np.ones(len(over), bool)
+        for index in range(len(over)):
+            if alive[index]:
+                alive[index + 1 :] &= ~over[index, index + 1 : len(over)]
+        kept.append(order[head][alive])
+        rest = ~over[alive, len(over) :].any(axis=0)
+        order, areas = order[_BLOCK:][rest], areas[_BLOCK:][rest]
+        corners = corners[:, _BLOCK:][:, rest]
+    return np.concatenate(kept)
+
+
+def _overlaps(
+    corners: NDArray[np.float32],
+    areas: NDArray[np.float32],
+    other_corners: NDArray[np.float32],
+    other_areas: NDArray[np.float32],
+    iou: float,
+) -> NDArray[np.bool_]:
+    """Say which of boxes (4, M) and (4, N) overlap by more than ``iou``: (M, N)."""
+    left, top, right, bottom = corners[:, :, None]
+    width = np.minimum(right, other_corners[2]) - np.maximum(left, other_corners[0])
+    height = np.minimum(bottom, other_corners[3]) - np.maximum(top, other_corners[1])
+    inter = np.maximum(width, 0) * np.maximum(height, 0)
+    # Boxes without area: 0 / 0 is no overlap, as a comparison with NaN is false.
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return inter / (areas[:, None] + other_areas - inter) > np.float32(iou)

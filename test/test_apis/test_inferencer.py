@@ -1,0 +1,245 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""FaceInferencer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mmface.apis import FaceInferencer
+from mmface.apis.inferencer import check_device, find_config
+from mmface.weights.convert import build_model, convert
+
+SCRFD = 'scrfd_500m_bnkps'
+
+
+# Small pictures: random weights find faces in every cell.
+SMALL = """
+_base_ = {base!r}
+test_pipeline = [
+    dict(type='LoadFaceImage'),
+    {resize},
+    dict(type='LoadFaceAnnotations'),
+    dict(type='PackFaceInputs'),
+]
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+model = dict(data_preprocessor=dict(pad_size={pad}))
+"""
+RESIZE = "dict(type='FaceResize', scale=(96, 96), keep_ratio=True)"
+LETTERBOX = "dict(type='FaceLetterbox', size=96)"
+
+
+def _model(folder, name, resize=RESIZE, pad=None):
+    """Write a small config based on that of ``name``, and random weights for it."""
+    config = folder / f'{name}_small.py'
+    config.write_text(SMALL.format(base=str(find_config(name)), resize=resize, pad=pad))
+    torch.manual_seed(0)
+    torch.save({'state_dict': build_model(config).state_dict()}, folder / 'w.pth')
+    return config, folder / 'w.pth'
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    return _model(tmp_path_factory.mktemp('model'), SCRFD, pad=(96, 96))
+
+
+@pytest.fixture(scope='module')
+def weights(model):
+    return model[1]
+
+
+@pytest.fixture(scope='module')
+def detector(model):
+    return FaceInferencer(*model, device='cpu', show_progress=False)
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    """Two pictures of different sizes in a folder, and their arrays."""
+    folder = tmp_path_factory.mktemp('in') / 'photos'
+    (folder / 'sub').mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((48, 64), (70, 40))]
+    for name, image in zip(('a.png', 'sub/b.png'), images, strict=True):
+        assert cv2.imwrite(str(folder / name), image)
+    return folder, images
+
+
+def _rows(faces):
+    """Give all numbers of each face as a row."""
+    rows = [
+        np.concatenate([[f.score], f.bbox, np.ravel([] if f.keypoints is None else f.keypoints)])
+        for f in faces
+    ]
+    return np.array(rows, float)
+
+
+def _assert_same(found, expected, atol=1e-3):
+    """Compare in any order: random weights give many faces of the same score."""
+    assert len(found) == len(expected) > 0
+    away = np.abs(_rows(found)[:, None] - _rows(expected)).max(axis=-1)
+    assert away.min(axis=0).max() < atol
+    assert away.min(axis=1).max() < atol
+
+
+def test_call__path_array_list_and_folder_agree(detector, photos):
+    folder, images = photos
+    one = detector(images[0])
+    assert one[0].bbox.shape == (4,)
+    assert one[0].keypoints.shape == (5, 2)
+    scores = [face.score for face in one]
+    assert scores == sorted(scores, reverse=True)
+    assert min(scores) >= 0.5
+    _assert_same(detector(folder / 'a.png'), one)
+    _assert_same(detector(str(folder / 'a.png')), one)
+    for found in (detector(folder, batch_size=2), detector([folder / 'a.png', images[1]])):
+        assert len(found) == 2
+        _assert_same(found[0], one)
+        _assert_same(found[1], detector(images[1]))
+    assert len(detector([images[0]])) == 1  # a list of one stays a list
+
+
+def test_call__boxes_are_in_pixels_of_the_picture(detector, photos):
+    boxes = np.stack([face.bbox for face in detector(photos[1][1])])
+    assert boxes.min() >= 0
+    assert boxes[:, 2].max() <= 40
+    assert 40 < boxes[:, 3].max() <= 70
+
+
+def test_call__threshold(detector, photos):
+    everything = detector(photos[1][0], score_thr=0.0)
+    some = everything[len(everything) // 2].score
+    assert len(detector(photos[1][0], score_thr=some)) < len(everything)
+    assert detector(photos[1][0], score_thr=1.0) == []
+
+
+def test_call__kinds_of_arrays(detector, photos):
+    grey = photos[1][0][..., 0]
+    expected = detector(np.dstack([grey] * 3))
+    for image in (grey, grey[..., None], grey.astype(np.uint16) * 257, np.dstack([grey] * 4)):
+        _assert_same(detector(image), expected)
+    for shape in ((1, 1, 3), (5, 5000, 3), (5000, 5, 3)):
+        assert isinstance(detector(np.zeros(shape, np.uint8)), list)
+
+
+def test_call__pictures_out(detector, photos, tmp_path):
+    folder, images = photos
+    detector([folder, images[0]], out_dir=tmp_path / 'out')
+    names = sorted(p.relative_to(tmp_path / 'out').as_posix() for p in tmp_path.rglob('*.png'))
+    assert names == ['000002.png', 'photos/a.png', 'photos/sub/b.png']
+    drawn = cv2.imread(str(tmp_path / 'out' / 'photos' / 'sub' / 'b.png'))
+    assert drawn.shape == images[1].shape
+    assert not np.array_equal(drawn, images[1])
+    with pytest.raises(ValueError, match='would be overwritten'):
+        detector(folder / 'a.png', out_dir=folder)
+
+
+def test_call__two_results_of_the_same_name(detector, photos, tmp_path):
+    copy = tmp_path / 'a.png'
+    copy.write_bytes((photos[0] / 'a.png').read_bytes())
+    with pytest.raises(ValueError, match='have the same name'):
+        detector([photos[0] / 'a.png', copy], out_dir=tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_call__bad_input(detector, photos, tmp_path):
+    (tmp_path / 'text.jpg').write_text('text')
+    for bad, message in (
+        ('http://a.org/b.jpg', 'is a URL'),
+        (tmp_path / 'text.jpg', 'cannot be read'),
+        (np.zeros((0, 0, 3), np.uint8), 'no pixels'),
+        (np.zeros((4, 4, 3)), 'float64'),
+        ([None], 'NoneType'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            detector(bad)
+    with pytest.raises(FileNotFoundError, match='does not exist'):
+        detector(tmp_path / 'none.jpg')
+    with pytest.raises(ValueError, match='batch_size'):
+        detector(photos[1][0], batch_size=0)
+
+
+@pytest.mark.parametrize(
+    ('name', 'resize'), [('centerface', LETTERBOX), ('centernet2_narrow_wider_face', RESIZE)]
+)
+def test_call__batches_of_other_models(name, resize, photos, tmp_path):
+    """CenterNet2 pads to the largest of a batch: the pictures must not go together."""
+    detector = FaceInferencer(*_model(tmp_path, name, resize), device='cpu', show_progress=False)
+    together = detector(photos[1], batch_size=2, score_thr=0.0)
+    for found, image in zip(together, photos[1], strict=True):
+        _assert_same(found, detector(image, score_thr=0.0), atol=0.01)
+        assert (found[0].keypoints is None) == name.startswith('centernet2')
+    if name == 'centerface':  # OpenCV's warp counts pixels in 16 bits
+        with pytest.raises(ValueError, match='of 40000x10 pixels'):
+            detector(np.zeros((10, 40000, 3), np.uint8))
+
+
+def test_init__wrong_weights(weights, tmp_path):
+    with pytest.raises(ValueError, match='does not fit the model of this config'):
+        FaceInferencer('scrfd_1g', weights, device='cpu')
+    cut = tmp_path / 'cut.pth'
+    cut.write_bytes(weights.read_bytes()[:-5000])
+    with pytest.raises(ValueError, match='is not a checkpoint'):
+        FaceInferencer(SCRFD, cut, device='cpu')
+    with pytest.raises(FileNotFoundError, match='does not exist'):
+        FaceInferencer(SCRFD, tmp_path / 'none.pth', device='cpu')
+
+
+def test_init__runs_no_code_of_the_checkpoint(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / 'hacked'), 'w'))
+
+    torch.save({'state_dict': {}, 'meta': Evil()}, tmp_path / 'evil.pth')
+    with pytest.raises(ValueError, match='could run code'):
+        FaceInferencer(SCRFD, tmp_path / 'evil.pth', device='cpu')
+    assert not (tmp_path / 'hacked').exists()
+
+
+def test_init__refuses_detectors_of_other_things(weights):
+    with pytest.raises(ValueError, match='detects 80 classes'):
+        FaceInferencer('centernet2_r50_1x', weights, device='cpu')
+
+
+def test_find_config__by_path_and_name(repo):
+    path = repo / 'configs' / 'scrfd' / f'{SCRFD}.py'
+    assert find_config(SCRFD) == find_config(path) == path
+    with pytest.raises(FileNotFoundError, match=r'similar names: scrfd_2\.5g_bnkps'):
+        find_config('scrfd_2.5g_bnkp')
+
+
+def test_check_device():
+    assert check_device('cpu') == 'cpu'
+    assert check_device(None) == check_device('auto')
+    with pytest.raises(ValueError, match="device 'tpu' was asked for"):
+        check_device('tpu:0')
+
+
+def test_apis__imports_no_torch_before_the_inferencer():
+    code = (
+        'import sys, mmface.apis, mmface.apis.render, mmface.apis.video\n'
+        'assert "torch" not in sys.modules\n'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True, timeout=60)
+    with pytest.raises(ImportError, match='Nonsense'):
+        from mmface.apis import Nonsense  # noqa: F401
+
+
+@pytest.mark.reference
+def test_call__same_faces_as_without_torch(reference_dir, tmp_path):
+    pytest.importorskip('onnxruntime')
+    from mmface.deploy.runtime import FaceDetector
+
+    folder = reference_dir / 'data' / 'scrfd' / 'weights'
+    converted = convert(folder / f'{SCRFD}_folded.pth', [find_config(SCRFD)])
+    torch.save(converted.state_dict, tmp_path / 'w.pth')
+    inferencer = FaceInferencer(SCRFD, tmp_path / 'w.pth', device='cpu')
+    runtime = FaceDetector(folder / f'{SCRFD}.onnx', score_thr=0.5)
+    pictures = sorted((reference_dir / 'data/wider/WIDER_val/images').glob('9--*/*.jpg'))[:3]
+    for path, found in zip(pictures, inferencer(pictures, batch_size=3), strict=True):
+        _assert_same(found, runtime(cv2.imread(str(path))))
