@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from mmface.deploy.model_spec import ModelSpec
 from mmface.deploy.runtime.letterbox import Placement
-
-#: Largest logarithm of a size that is decoded: far more than any picture, exponential finite.
-MAX_LOG_SIZE = 10.0
+from mmface.utils.centerface_convention import CONVENTIONS, MAX_LOG_SIZE
 
 Array = NDArray[Any]
 Reader = Callable[[int], 'Candidates']
@@ -33,30 +31,6 @@ class Candidates(NamedTuple):
     bboxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     keypoints: NDArray[np.float32] | None
-
-
-class Convention(NamedTuple):
-    """How one project writes CenterFace's maps; see ``CenterFaceCoder``.
-
-    Attributes:
-        size_unit: Pixels of the input that a size is divided by before the logarithm.
-        half_cell: Whether offset 0 is the middle of the cell instead of its left-top corner.
-        rows_first: Whether pairs are (h, w) and (y, x) instead of (w, h) and (x, y).
-        keypoint_frame: 'map', from the anchor in cells; 'sized', from the anchor in sides of
-            the box; or 'box', from the box's left-top corner in sides of the box.
-    """
-
-    size_unit: float
-    half_cell: bool
-    rows_first: bool
-    keypoint_frame: str
-
-
-CONVENTIONS = {
-    'centernet': Convention(16.0, False, False, 'map'),
-    'star_clouds': Convention(4.0, True, True, 'box'),
-    'mindspore': Convention(16.0, False, False, 'sized'),
-}
 
 
 def reader_of(outputs: Sequence[Array], spec: ModelSpec, placements: Sequence[Placement]) -> Reader:

@@ -10,38 +10,8 @@ import torch
 from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
-#: Largest logarithm of a size that is decoded: 22,026 units, far more than any picture, and
-#: its exponential is finite.
-MAX_LOG_SIZE = 10.0
+from mmface.utils.centerface_convention import CONVENTIONS, MAX_LOG_SIZE
 
-
-class _Convention(NamedTuple):
-    """How one project writes its maps.
-
-    Attributes:
-        size_unit: Pixels of the input that a size is divided by before the logarithm.
-        half_cell: Whether offset 0 is the middle of the cell instead of its left-top corner.
-        rows_first: Whether pairs are (h, w) and (y, x) instead of (w, h) and (x, y).
-        keypoint_frame: 'map', from the anchor in cells; 'sized', from the anchor in sides of
-            the box; or 'box', from the box's left-top corner in sides of the box.
-        clip: Whether decoding keeps boxes inside the picture.
-    """
-
-    size_unit: float
-    half_cell: bool
-    rows_first: bool
-    keypoint_frame: str
-    clip: bool
-
-
-#: Star-Clouds prj-python/centerface.py (its sizes are in input pixels, the others' in cells:
-#: the same face differs by ln 4); chenjun2hao multi_pose.py and decode.py, used by Ascend;
-#: MindSpore multi_pose.py.
-CONVENTIONS = {
-    'centernet': _Convention(16.0, False, False, 'map', False),
-    'star_clouds': _Convention(4.0, True, True, 'box', True),
-    'mindspore': _Convention(16.0, False, False, 'sized', False),
-}
 KEYPOINT_ANCHORS = ('cell', 'centre')
 
 

@@ -15,8 +15,6 @@ from mmengine.structures import InstanceData
 from mmface.deploy.model_spec import ModelSpec
 from mmface.deploy.runtime.decode import Detections, decode, to_faces
 from mmface.deploy.runtime.letterbox import Placement
-from mmface.deploy.runtime.readers import CONVENTIONS
-from mmface.models.task_modules import centerface_coder
 
 SIZE = (320, 384)
 PLACEMENTS = [
@@ -182,14 +180,6 @@ def test_centerface__equals_the_head(convention, anchor, test_cfg):
     outputs = [heat.sigmoid().numpy(), *(each.numpy() for each in others)]
     found = decode(outputs, spec, placements, max_per_img=test_cfg.get('max_per_img', -1))
     assert_equal(found, expected)
-
-
-def test_conventions__are_those_of_the_coder():
-    coder = centerface_coder.CONVENTIONS
-    assert {name: rule._asdict() for name, rule in CONVENTIONS.items()} == {
-        name: {key: value for key, value in rule._asdict().items() if key != 'clip'}
-        for name, rule in coder.items()
-    }
 
 
 def test_decoded__moves_a_face_inside_and_cuts_it():
