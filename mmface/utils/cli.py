@@ -35,7 +35,7 @@ TRACEBACK_ENV = 'MMFACE_TRACEBACK'
 USER_ERRORS: tuple[type[BaseException], ...] = (ValueError, OSError)
 
 # What the set-up script installs; mmcv._ext are its compiled operators.
-SET_UP = ('torch', 'mmcv', 'mmengine', 'mmdet')
+SET_UP = ('torch', 'mmcv', 'mmengine', 'mmdet', 'onnx', 'onnxruntime')
 
 
 def one_line(error: BaseException) -> str:

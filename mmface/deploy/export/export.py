@@ -1,0 +1,195 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Export a trained detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+import mmface
+from mmface.deploy.export.check import (
+    HALF_TOLERANCE,
+    TOLERANCE,
+    Difference,
+    check_pictures,
+    compare,
+    to_input,
+)
+from mmface.deploy.export.graph import (
+    drop_identities,
+    fold_batch_norms,
+    fold_shapes,
+    normalise_inside,
+    to_half,
+)
+from mmface.deploy.export.networks import ExportNetwork, build_network, check_layout
+from mmface.deploy.export.options import ExportOptions
+from mmface.deploy.export.spec import find_resize, make_spec
+from mmface.deploy.export.trace import trace
+from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
+from mmface.utils.checkpoint import load_checkpoint_file, load_weights
+from mmface.utils.files import whole_file
+
+#: Batch, height and width that a dynamic file is checked with besides its own size.
+OTHER_SIZES = ((2, 64, 160), (3, 128, 96))
+
+
+@dataclass
+class ExportResult:
+    """What was written.
+
+    Attributes:
+        spec: The specification in the file.
+        differences: Per output, how far the file is from torch; empty if it was not checked.
+        notes: What a user should know.
+    """
+
+    spec: ModelSpec
+    differences: list[Difference] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def load_detector(cfg: Config, checkpoint: str | Path, trust: bool = False) -> Any:
+    """Build the model of a config and load its weights, in evaluation mode on the CPU.
+
+    Args:
+        cfg: A whole config.
+        checkpoint: A checkpoint of that model.
+        trust: See ``load_checkpoint_file``.
+
+    Raises:
+        FileNotFoundError: No such checkpoint.
+        ValueError: The checkpoint cannot be read or does not fit.
+    """
+    content = load_checkpoint_file(checkpoint, trust)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    model = MODELS.build(cfg.model)
+    load_weights(model, content, str(checkpoint))
+    return model.eval()
+
+
+def export_onnx(
+    cfg: Config,
+    model: Any,
+    path: str | Path,
+    options: ExportOptions,
+    pictures: Sequence[str | Path] | None = None,
+) -> ExportResult:
+    """Write an ONNX file of SCRFD or CenterFace.
+
+    The file carries its ``ModelSpec`` in the metadata. Batch norms are folded.
+
+    Args:
+        cfg: The config that the model is tested with.
+        model: The trained detector.
+        path: File to write, whole or not at all.
+        options: What kind of file.
+        pictures: Files to check it with against torch, drawn ones if empty; ``None`` to not check.
+
+    Returns:
+        What was written.
+
+    Raises:
+        FileNotFoundError: A picture is missing.
+        ValueError: The model has no such layout, the config no size, or the check found the file
+            to differ; then nothing is written.
+    """
+    check_layout(model, options.layout)
+    resize, tested = find_resize(cfg)
+    size = options.size or tested
+    if size == (0, 0) and not options.dynamic:
+        raise ValueError(
+            'this config tests every picture at its own size: choose one with --size H W, or '
+            'export a file for all sizes with --dynamic'
+        )
+    example = size if size != (0, 0) else (320, 320)
+    network = build_network(model, options.layout, None if options.dynamic else example)
+    spec = make_spec(cfg, model, network, size, resize, options.fold_normalize)
+    result = ExportResult(spec)
+    onnx_model = _make_graph(network, spec, example, options, result.notes)
+    if (model.bbox_head.test_cfg.get('nms') or {}).get('type', 'nms') != 'nms':
+        result.notes.append(
+            f'the config tests with {model.bbox_head.test_cfg["nms"]["type"]}, the runtime uses '
+            f'NMS at IoU {spec.nms_iou}'
+        )
+    if options.layout == 'insightface' and options.fold_normalize:
+        result.notes.append(
+            'the package insightface normalises pictures itself: it needs a file without this'
+        )
+    with whole_file(path) as tmp:
+        onnx.save(onnx_model, str(tmp))
+        if pictures is not None:
+            result.differences = _check(tmp, network, spec, example, options, pictures)
+            tolerance = HALF_TOLERANCE if options.half else TOLERANCE
+            wrong = [item for item in result.differences if item.excess > 1]
+            if wrong:
+                found = ', '.join(f'{item.name} by up to {item.largest:.3g}' for item in wrong)
+                raise ValueError(
+                    f'the ONNX file differs from torch by more than {tolerance:g} '
+                    f'+ {tolerance:g} x the largest value: {found}; nothing was written'
+                )
+    return result
+
+
+def _make_graph(
+    network: ExportNetwork,
+    spec: ModelSpec,
+    size: tuple[int, int],
+    options: ExportOptions,
+    notes: list[str],
+) -> onnx.ModelProto:
+    axes = None
+    # Two pictures: with one, an exporter may take the batch for a constant.
+    batch = 2 if options.dynamic else options.batch
+    if options.dynamic:
+        axes = {name: {0: 'batch', **more} for name, more in network.dynamic_axes.items()}
+        axes[network.input_name] = {0: 'batch', 2: 'height', 3: 'width'}
+        size = (96, 64)  # any will do, and a small one is quick
+    image = torch.zeros(batch, 3, *size)
+    model = trace(network, [image], [network.input_name], network.output_names, options.opset, axes)
+    drop_identities(model)
+    fold_shapes(model)
+    fold_batch_norms(model)
+    if options.fold_normalize:
+        notes.append('normalisation inside: ' + normalise_inside(model, spec.mean, spec.std))
+    if options.half:
+        to_half(model)
+    model.producer_name, model.producer_version = 'mmface', mmface.__version__
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _check(
+    path: Path,
+    network: ExportNetwork,
+    spec: ModelSpec,
+    size: tuple[int, int],
+    options: ExportOptions,
+    pictures: Sequence[str | Path],
+) -> list[Difference]:
+    """Compare the file with torch, a dynamic one at three sizes."""
+    shapes = [(options.batch, *size)]
+    if options.dynamic:
+        shapes += OTHER_SIZES
+    batches = []
+    mean, std = (np.array(v, np.float32)[:, None, None] for v in (spec.mean, spec.std))
+    for count, *sides in shapes:
+        raw = to_input(check_pictures(pictures, (sides[0], sides[1]), count), spec.rgb)
+        normalised = (raw - mean) / std
+        for start in range(0, len(raw), count):
+            part = slice(start, start + count)
+            fed = raw[part] if spec.normalized_inside else normalised[part]
+            batches.append((fed, torch.from_numpy(normalised[part])))
+    tolerance = HALF_TOLERANCE if options.half else TOLERANCE
+    return compare(path, network, batches, tolerance)

@@ -1,0 +1,231 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Changes of an exported graph: norms folded, normalisation inside, half precision."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
+Array = NDArray[np.float64]
+
+
+def attribute(node: NodeProto, name: str, default: int = 0) -> int:
+    """Give an attribute that is one number."""
+    for item in node.attribute:
+        if item.name == name:
+            return helper.get_attribute_value(item)
+    return default
+
+
+def rename(nodes: Iterable[NodeProto], old: str, new: str, readers_only: bool = False) -> None:
+    """Give a value another name, everywhere or for those who read it."""
+    for node in nodes:
+        for names in [node.input] if readers_only else [node.input, node.output]:
+            for place, name in enumerate(names):
+                if name == old:
+                    names[place] = new
+
+
+def fold_shapes(model: ModelProto) -> None:
+    """Replace the reading of shapes that are known, of group norms in static files, by numbers."""
+    while True:
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+        shapes = {}
+        for value in [*inferred.input, *inferred.value_info]:
+            sides = value.type.tensor_type.shape.dim
+            if sides and all(side.HasField('dim_value') for side in sides):
+                shapes[value.name] = [side.dim_value for side in sides]
+        known = [n for n in model.graph.node if n.op_type == 'Shape' and n.input[0] in shapes]
+        if not known:
+            return
+        for node in known:
+            value = numpy_helper.from_array(np.array(shapes[node.input[0]]), node.output[0])
+            model.graph.initializer.append(value)
+            model.graph.node.remove(node)
+
+
+def drop_identities(model: ModelProto) -> None:
+    """Remove the copies that the exporter makes of weights that are equal."""
+    graph = model.graph
+    outputs = {value.name for value in graph.output}
+    for node in [node for node in graph.node if node.op_type == 'Identity']:
+        if node.output[0] not in outputs:
+            rename(graph.node, node.output[0], node.input[0], readers_only=True)
+            graph.node.remove(node)
+
+
+def fold_batch_norms(model: ModelProto) -> None:
+    """Put every batch norm into the convolution in front of it.
+
+    The exporter does so for convolutions, not for transposed ones.
+
+    Raises:
+        ValueError: If a batch norm does not follow a convolution that serves it alone.
+    """
+    graph = model.graph
+    weights = {item.name: item for item in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    users = Counter(name for node in graph.node for name in node.input)
+    for norm in [node for node in graph.node if node.op_type == 'BatchNormalization']:
+        conv = makers.get(norm.input[0])
+        if conv is None or 'Conv' not in conv.op_type or users[norm.input[0]] != 1:
+            raise ValueError(f'the batch norm {norm.name} does not follow a convolution')
+        scale, shift, mean, var = (_array(weights[name]) for name in norm.input[1:5])
+        epsilon = next(item.f for item in norm.attribute if item.name == 'epsilon')
+        factor = scale / np.sqrt(var + epsilon)
+        weight = _array(weights[conv.input[1]])
+        bias = _array(weights[conv.input[2]]) if len(conv.input) > 2 else 0.0
+        name = f'{conv.name}.folded'
+        _set_conv(
+            model,
+            conv,
+            name,
+            weight * _per_output(factor, weight.shape, conv),
+            (bias - mean) * factor + shift,
+        )
+        conv.output[0] = norm.output[0]
+        graph.node.remove(norm)
+    drop_unused(model)
+
+
+def normalise_inside(model: ModelProto, mean: Sequence[float], std: Sequence[float]) -> str:
+    """Let the graph subtract the mean and divide by std itself.
+
+    The division goes into the weights of the first convolution. The mean cannot go into its
+    bias: the convolution pads with zeros after the normalisation, which would have to be the mean
+    before it. So it is subtracted in front, which is exact. Whoever pads the picture itself has to
+    pad with the mean, a fraction for most models: the input stays float32.
+
+    Args:
+        model: Changed in place; its first input is the picture.
+        mean: Of each channel.
+        std: Of each channel.
+
+    Returns:
+        What was done, in words.
+    """
+    graph = model.graph
+    name = graph.input[0].name
+    users = [node for node in graph.node if name in node.input]
+    done = []
+    scale = 1 / np.asarray(std, np.float64)
+    if np.any(scale != 1):
+        if all(node.op_type == 'Conv' and attribute(node, 'group', 1) == 1 for node in users):
+            weights = {item.name: item for item in graph.initializer}
+            for node in users:
+                weight = _array(weights[node.input[1]]) * scale[None, :, None, None]
+                _set_conv(model, node, f'{node.name}.scaled', weight)
+            done.append('std in the weights of the first convolution')
+        else:
+            _insert(model, 'Mul', name, 'input.scale', scale)
+            done.append('multiplication by 1 / std in front')
+    if np.any(mean):
+        # In front of the rest, so last.
+        _insert(model, 'Sub', name, 'input.mean', np.asarray(mean, np.float64))
+        done.insert(0, 'subtraction of the mean in front')
+    drop_unused(model)
+    return ', '.join(done) or 'nothing to do: mean 0, std 1'
+
+
+def to_half(model: ModelProto) -> None:
+    """Compute in half precision; inputs and outputs stay float32.
+
+    Args:
+        model: Changed in place.
+
+    Raises:
+        ValueError: If a weight is too large for half precision.
+    """
+    graph = model.graph
+    # The scales of Resize are float32 in every precision.
+    kept = {name for node in graph.node if node.op_type == 'Resize' for name in node.input[1:]}
+    for tensor in graph.initializer:
+        if tensor.name not in kept:
+            _halve(tensor)
+    for node in graph.node:
+        if kept.intersection(node.output):
+            continue
+        for item in node.attribute:
+            if item.type == onnx.AttributeProto.TENSOR:
+                _halve(item.t)
+            elif node.op_type == 'Cast' and item.name == 'to' and item.i == FLOAT:
+                item.i = HALF
+    del graph.value_info[:]
+    nodes = list(graph.node)
+    del graph.node[:]
+    for value in graph.input:
+        if value.type.tensor_type.elem_type == FLOAT:
+            rename(nodes, value.name, f'{value.name}.half', readers_only=True)
+            graph.node.append(_cast(value.name, f'{value.name}.half', HALF))
+    casts = []
+    for value in graph.output:
+        if value.type.tensor_type.elem_type == FLOAT:
+            rename(nodes, value.name, f'{value.name}.half')
+            casts.append(_cast(f'{value.name}.half', value.name, FLOAT))
+    graph.node.extend([*nodes, *casts])
+
+
+def drop_unused(model: ModelProto) -> None:
+    """Remove weights that no node reads."""
+    used = {name for node in model.graph.node for name in node.input}
+    used.update(value.name for value in model.graph.output)
+    for item in [item for item in model.graph.initializer if item.name not in used]:
+        model.graph.initializer.remove(item)
+
+
+def _array(tensor: TensorProto) -> Array:
+    return numpy_helper.to_array(tensor).astype(np.float64)
+
+
+def _per_output(factor: Array, shape: tuple[int, ...], conv: NodeProto) -> Array:
+    """Arrange a factor per output channel as the weights of a convolution are."""
+    if conv.op_type == 'Conv':
+        return factor.reshape(-1, 1, 1, 1)
+    # (in, out / groups, k, k): each group's inputs go to that group's outputs.
+    groups = attribute(conv, 'group', 1)
+    return factor.reshape(groups, -1).repeat(shape[0] // groups, axis=0)[..., None, None]
+
+
+def _set_conv(
+    model: ModelProto, conv: NodeProto, name: str, weight: Array, bias: Array | None = None
+) -> None:
+    """Give a convolution weights of its own; the exporter shares those that are equal."""
+    values = [weight] if bias is None else [weight, bias]
+    for place, value in enumerate(values, start=1):
+        key = f'{name}.{"bias" if place == 2 else "weight"}'
+        model.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), key))
+        if place < len(conv.input):
+            conv.input[place] = key
+        else:
+            conv.input.append(key)
+
+
+def _insert(model: ModelProto, kind: str, name: str, key: str, value: Array) -> None:
+    """Put an operation with a number per channel behind the input."""
+    graph = model.graph
+    array = value.astype(np.float32).reshape(1, -1, 1, 1)
+    graph.initializer.append(numpy_helper.from_array(array, key))
+    rename(graph.node, name, f'{key}.out', readers_only=True)
+    graph.node.insert(0, helper.make_node(kind, [name, key], [f'{key}.out'], name=f'{key}.node'))
+
+
+def _cast(source: str, target: str, kind: int) -> NodeProto:
+    return helper.make_node('Cast', [source], [target], name=f'{target}.cast', to=kind)
+
+
+def _halve(tensor: TensorProto) -> None:
+    if tensor.data_type == FLOAT:
+        with np.errstate(over='ignore'):
+            half = numpy_helper.to_array(tensor).astype(np.float16)
+        if not np.isfinite(half).all():
+            raise ValueError(
+                f'the weights {tensor.name} have values beyond 65504, the largest number of half '
+                'precision: export in float32'
+            )
+        tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))

@@ -1,0 +1,48 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""What kind of file to export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Sides of the input are multiples of it: the coarsest stride.
+DIVISOR = 32
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What kind of file to write.
+
+    Attributes:
+        layout: Names and shapes of the outputs, see ``mmface.deploy.export``.
+        size: Height and width of the input; ``None`` for that of the config.
+        dynamic: Whether batch, height and width are free.
+        batch: Pictures of a static file.
+        opset: ONNX opset.
+        fold_normalize: Whether the graph subtracts the mean and divides by std itself.
+        half: Whether the graph computes in half precision.
+    """
+
+    layout: str = 'raw'
+    size: tuple[int, int] | None = None
+    dynamic: bool = False
+    batch: int = 1
+    opset: int = 11
+    fold_normalize: bool = False
+    half: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dynamic and (self.size is not None or self.batch != 1):
+            raise ValueError('a dynamic file has no size and no batch: leave them out')
+        if self.batch < 1:
+            raise ValueError(f'batch {self.batch}: expected at least 1')
+        if self.size is not None and any(side < 1 or side % DIVISOR for side in self.size):
+            raise ValueError(
+                f'size {self.size[0]} {self.size[1]} (height, width): both must be multiples of '
+                f'{DIVISOR}'
+            )
+        if self.half and self.layout == 'decoded':
+            raise ValueError(
+                'half precision holds positions beyond 512 only to 0.5 px: use another layout '
+                'than decoded, whose boxes the host computes'
+            )

@@ -1,0 +1,289 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""CenterNet2 as two graphs of fixed shapes, with the suppression between them left to the host.
+
+``<name>_proposals.onnx``: input ``image`` (B, 3, H, W), normalised; outputs ``boxes`` (B, T, 4)
+xyxy in input pixels and ``scores`` (B, T), the best ``nms_pre`` of each level whatever their
+score, and the maps ``feat_8`` to ``feat_128``.
+
+``<name>_rois.onnx``: inputs are those maps of one picture (1, C, H / s, W / s), ``proposals``
+(R, 4), ``proposal_scores`` (R,) and ``limits`` (4,), width, height, width, height of the picture in
+the input, to which boxes are cut; outputs ``boxes`` (R, 4) and ``scores`` (R, classes).
+
+The host, in between: drop scores not above ``score_thr``, NMS, keep the best R, fill up with zeros.
+Afterwards: threshold and NMS by class. The metadata entry 'mmface_two_stage' has the numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from mmcv.ops import ModulatedDeformConv2dPack, roi_align
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from mmface.deploy.export.check import TOLERANCE, Difference, check_pictures, to_input
+from mmface.deploy.export.graph import drop_identities, fold_batch_norms, fold_shapes
+from mmface.deploy.export.options import ExportOptions
+from mmface.deploy.export.trace import trace
+from mmface.models.roi_heads.centernet2_roi_head import CenterNet2RoIHead
+from mmface.utils.files import whole_file
+
+#: Key of the metadata.
+TWO_STAGE_KEY = 'mmface_two_stage'
+#: RoiAlign counts from the edges of pixels since opset 16.
+MIN_OPSET = 17
+
+
+class ProposalNetwork(nn.Module):
+    """From normalised pictures to candidates and feature maps.
+
+    Args:
+        model: A CenterNet2.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Compute boxes (B, T, 4), scores (B, T) and the maps, finest first."""
+        feats = self.model.extract_feat(image)
+        head = self.model.rpn_head
+        _, heat, distances = head(feats)
+        boxes, scores = [], []
+        for logits, distance, stride in zip(heat, distances, head.strides, strict=True):
+            rank = logits.sigmoid().flatten(1)
+            count = min(int(head.test_cfg['nms_pre']), int(np.prod(logits.shape[-2:])))
+            score, cell = rank.topk(count)
+            x1y1x2y2 = _boxes(distance, int(stride)).flatten(2).transpose(1, 2)
+            boxes.append(x1y1x2y2.gather(1, torch.stack([cell] * 4, -1)))
+            scores.append(score.sqrt())
+        return (torch.cat(boxes, 1), torch.cat(scores, 1), *feats)
+
+
+class RoINetwork(nn.Module):
+    """From maps and proposals to classes and refined boxes.
+
+    Args:
+        model: A CenterNet2.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.head: CenterNet2RoIHead = model.roi_head
+        self.stages = nn.ModuleList(self.head.stages)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute boxes (R, 4) and scores (R, classes) of the inputs in the module's docstring."""
+        *feats, bboxes, proposal_scores, limits = inputs
+        chance = feats[0].new_zeros(())
+        stage: Any
+        for stage in self.stages:
+            logits, deltas = stage(self._pool(feats, bboxes))
+            chance = chance + logits.softmax(-1)[:, :-1] / len(self.stages)
+            # As where the head clips: not below 0, and not beyond the picture.
+            moved = stage.bbox_coder.decode(bboxes, deltas).clamp(min=0)
+            bboxes = torch.minimum(moved, limits)
+        return bboxes, (chance * proposal_scores[:, None]).sqrt()
+
+    def _pool(self, feats: Sequence[Tensor], bboxes: Tensor) -> Tensor:
+        """Pool each box from the level of its size; the others see it as an empty box."""
+        extractor = self.head.bbox_roi_extractor
+        sides = bboxes[:, 2:] - bboxes[:, :2]
+        ratio = (sides[:, :1] * sides[:, 1:]).clamp(min=0).sqrt() / extractor.finest_scale + 1e-6
+        # Comparisons instead of a logarithm, which rounds at the powers of two.
+        reached = [(ratio >= 2.0**level).float() for level in range(1, len(feats))]
+        lowest, none = torch.ones_like(ratio), torch.zeros_like(ratio)
+        steps = [lowest, *reached, none]
+        pooled = feats[0].new_zeros(())
+        for level, (layer, feat) in enumerate(zip(extractor.roi_layers, feats, strict=True)):
+            here = steps[level] - steps[level + 1]
+            args = (layer.output_size, float(layer.spatial_scale), int(layer.sampling_ratio))
+            part = _RoIAlign.apply(feat, bboxes * here, *args)
+            pooled = pooled + part * here[:, :, None, None]
+        return pooled
+
+
+class _RoIAlign(torch.autograd.Function):
+    """mmcv's RoIAlign of one picture, which is ONNX's since opset 16."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, feat: Tensor, bboxes: Tensor, size: tuple[int, int], scale: float, ratio: int
+    ) -> Tensor:
+        rois = torch.cat([torch.zeros_like(bboxes[:, :1]), bboxes], 1)
+        return roi_align(feat, rois, size, scale, ratio, 'avg', True)
+
+    @staticmethod
+    def symbolic(
+        g: Any, feat: Any, bboxes: Any, size: tuple[int, int], scale: float, ratio: int
+    ) -> Any:
+        count = bboxes.type().sizes()[0]
+        return g.op(
+            'RoiAlign',
+            feat,
+            bboxes,
+            g.op('Constant', value_t=torch.zeros(count, dtype=torch.long)),
+            coordinate_transformation_mode_s='half_pixel',
+            mode_s='avg',
+            output_height_i=size[0],
+            output_width_i=size[1],
+            sampling_ratio_i=ratio,
+            spatial_scale_f=scale,
+        )
+
+
+def export_two_stage(
+    cfg: Config,
+    model: Any,
+    path: str | Path,
+    options: ExportOptions,
+    pictures: Sequence[str | Path] | None = None,
+) -> tuple[list[Path], list[Difference]]:
+    """Write the two ONNX files of a CenterNet2.
+
+    Args:
+        cfg: The config that the model is tested with.
+        model: The trained detector.
+        path: Name that those of the files are made of: ``a.onnx`` gives ``a_proposals.onnx`` and
+            ``a_rois.onnx``. Each is written whole, both or none.
+        options: What kind of files; they have to be static.
+        pictures: See ``export_onnx``.
+
+    Returns:
+        The files, and the differences to torch.
+
+    Raises:
+        FileNotFoundError: A picture is missing.
+        ValueError: The options do not go with two stages, the model has deformable convolutions,
+            or the files differ from torch.
+    """
+    size = _check_options(model, options)
+    preprocessor, test_cfg = cfg.model.data_preprocessor, model.test_cfg
+    proposals, rois = ProposalNetwork(model).eval(), RoINetwork(model).eval()
+    count = int(test_cfg.rpn['max_per_img'])
+    image = torch.zeros(options.batch, 3, *size)
+    with torch.no_grad():
+        _, _, *feats = proposals(image)
+    names = [f'feat_{stride}' for stride in model.rpn_head.strides]
+    outputs = [['boxes', 'scores', *names], ['boxes', 'scores']]
+    fed = [feat[:1] for feat in feats]
+    height, width = map(float, size)
+    box = torch.tensor([[0.0, 0.0, width / 2, height / 2]]).repeat(count, 1)
+    limits = torch.tensor([width, height, width, height])
+    examples = [[image], [*fed, box, torch.ones(count), limits]]
+    inputs = [['image'], [*names, 'proposals', 'proposal_scores', 'limits']]
+    numbers: dict[str, Any] = dict(
+        size=size,
+        mean=list(preprocessor.mean),
+        std=list(preprocessor.std),
+        rgb=bool(preprocessor.get('bgr_to_rgb', True)),
+        rpn=dict(test_cfg.rpn),
+        rcnn=dict(test_cfg.rcnn),
+    )
+    graphs = []
+    for network, example, ins, outs in zip(
+        (proposals, rois), examples, inputs, outputs, strict=True
+    ):
+        graph = trace(network, example, ins, outs, options.opset)
+        drop_identities(graph)
+        fold_shapes(graph)
+        fold_batch_norms(graph)
+        graph.producer_name = 'mmface'
+        onnx.helper.set_model_props(graph, {TWO_STAGE_KEY: json.dumps(numbers)})
+        onnx.checker.check_model(graph, full_check=True)
+        graphs.append(graph)
+    target = Path(path)
+    files = [target.with_name(f'{target.stem}_{part}.onnx') for part in ('proposals', 'rois')]
+    with whole_file(files[0]) as first, whole_file(files[1]) as second:
+        for graph, tmp in zip(graphs, (first, second), strict=True):
+            onnx.save(graph, str(tmp))
+        differences = []
+        if pictures is not None:
+            mean, std = (
+                np.array(v, np.float32)[:, None, None]
+                for v in (preprocessor.mean, preprocessor.std)
+            )
+            raw = to_input(check_pictures(pictures, size, options.batch), numbers['rgb'])
+            normalised = torch.from_numpy((raw[: options.batch] - mean) / std)
+            differences = _compare((first, second), (proposals, rois), normalised, count, limits)
+            wrong = [item for item in differences if item.excess > 1]
+            if wrong:
+                found = ', '.join(f'{item.name} by up to {item.largest:.3g}' for item in wrong)
+                raise ValueError(f'the ONNX files differ from torch: {found}; nothing was written')
+    return files, differences
+
+
+def _check_options(model: Any, options: ExportOptions) -> tuple[int, int]:
+    if options.size is None:
+        raise ValueError('CenterNet2 is exported for one size: give --size H W')
+    if options.layout != 'raw' or options.fold_normalize or options.half:
+        raise ValueError('CenterNet2 has the layout raw only, no --fold-normalize and no --fp16')
+    if options.opset < MIN_OPSET:
+        raise ValueError(
+            f'opset {options.opset} has no RoiAlign that counts from the edges of pixels: give '
+            f'--opset {MIN_OPSET}'
+        )
+    if any(isinstance(module, ModulatedDeformConv2dPack) for module in model.modules()):
+        raise ValueError(
+            'this model has deformable convolutions, which ONNX has since opset 19 only: choose a '
+            'config without dcn'
+        )
+    return options.size
+
+
+def _boxes(distance: Tensor, stride: int) -> Tensor:
+    """Decode distances (B, 4, H, W) as ``best_candidates`` does."""
+    height, width = map(int, distance.shape[-2:])
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
+    cells = torch.stack([x, y]).float() * stride + stride / 2
+    corner = cells - distance[:, :2] * stride
+    opposite = torch.maximum(cells + distance[:, 2:] * stride, corner + 0.01)
+    return torch.cat([corner, opposite], 1)
+
+
+def _compare(
+    files: Sequence[Path],
+    networks: Sequence[nn.Module],
+    image: Tensor,
+    count: int,
+    limits: Tensor,
+) -> list[Difference]:
+    """Run both graphs and both networks; the second ones on the first network's results."""
+    sessions = [ort.InferenceSession(str(f), providers=['CPUExecutionProvider']) for f in files]
+    with torch.no_grad():
+        wanted = networks[0](image)
+        best = wanted[1][0].topk(min(count, wanted[1].shape[1]))
+        boxes, scores = torch.zeros(count, 4), torch.zeros(count)
+        boxes[: len(best.indices)] = wanted[0][0][best.indices]
+        scores[: len(best.indices)] = best.values
+        inputs = [*(feat[:1] for feat in wanted[2:]), boxes, scores, limits]
+        truths = [[value.numpy() for value in wanted], [v.numpy() for v in networks[1](*inputs)]]
+    fed: list[list[Tensor]] = [[image], inputs]
+    result = []
+    for part, session, values, truth in zip(
+        ('proposals', 'rois'), sessions, fed, truths, strict=True
+    ):
+        feeds = {p.name: v.numpy() for p, v in zip(session.get_inputs(), values, strict=True)}
+        found = session.run(None, feeds)
+        if part == 'proposals':
+            # Candidates of nearly the same score may change places.
+            found[0], truth[0] = _sorted_rows(found[0]), _sorted_rows(truth[0])
+        for port, value, same in zip(session.get_outputs(), found, truth, strict=True):
+            gap = np.abs(value - same)
+            largest = float(np.where(np.isfinite(gap), gap, np.inf).max(initial=0))
+            excess = largest / (TOLERANCE * (1 + float(np.nanmax(np.abs(same)))))
+            result.append(Difference(f'{part} {port.name}', largest, excess))
+    return result
+
+
+def _sorted_rows(boxes: np.ndarray) -> np.ndarray:
+    """Sort each coordinate of boxes (B, T, 4) by itself."""
+    return np.sort(boxes, axis=1)

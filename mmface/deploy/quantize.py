@@ -1,0 +1,187 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""ONNX files in 8-bit integers, by onnxruntime's static quantisation."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, version_converter
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from tqdm import tqdm
+
+from mmface.apis.pictures import read_picture
+from mmface.deploy.om_lint import load_onnx
+from mmface.deploy.runtime import FaceDetector
+from mmface.deploy.wider_val import find_pictures
+from mmface.utils.files import whole_file
+
+#: The first opset whose quantised weights have a scale per channel.
+MIN_OPSET = 13
+METHODS = {
+    'minmax': CalibrationMethod.MinMax,
+    'percentile': CalibrationMethod.Percentile,
+    'entropy': CalibrationMethod.Entropy,
+}
+
+
+def quantize_onnx(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    calibration: str | os.PathLike[str],
+    max_images: int = 100,
+    method: str = 'percentile',
+    keep_float: Sequence[str] = (),
+    progress: bool = False,
+) -> list[str]:
+    """Quantise a detector: weights to int8 per channel, activations to uint8, in QDQ form.
+
+    The ranges of activations are those that pictures produce, put in as the runtime does. Inputs
+    and outputs stay float32, and so do the metadata.
+
+    Args:
+        source: ONNX file that ``FaceDetector`` reads.
+        target: File to write, whole or not at all.
+        calibration: Folder of pictures, or of WIDER FACE (then ``val/images``).
+        max_images: Pictures used, spread evenly over the sorted names.
+        method: How ranges are chosen from values: a key of ``METHODS``.
+        keep_float: Nodes that stay float32: all whose name contains one of these.
+        progress: Whether to show a bar.
+
+    Returns:
+        Names of the nodes that stay float32 by ``keep_float``.
+
+    Raises:
+        FileNotFoundError: If the file, the folder or the pictures are missing.
+        ValueError: If the file is quantised already, unknown, or of an opset that cannot be
+            raised, or an option is wrong.
+    """
+    if method not in METHODS:
+        raise ValueError(f'method {method!r}: expected one of {", ".join(METHODS)}')
+    if max_images < 1:
+        raise ValueError(f'{max_images} calibration pictures: expected at least 1')
+    pictures = list(find_pictures(calibration).values())
+    chosen = np.linspace(0, len(pictures) - 1, min(max_images, len(pictures))).round().astype(int)
+    detector = FaceDetector(source)
+    model = _prepare(load_onnx(source), source)
+    kept = [node.name for node in model.graph.node if any(part in node.name for part in keep_float)]
+    unused = [part for part in keep_float if not any(part in name for name in kept)]
+    if unused:
+        raise ValueError(f'no node of {source} has a name with {", ".join(unused)} in it')
+    reader = _Pictures(detector, [pictures[index] for index in chosen], progress)
+    with whole_file(target) as tmp, tempfile.TemporaryDirectory() as folder, _quiet():
+        prepared = Path(folder, 'prepared.onnx')
+        onnx.save(model, str(prepared))
+        quantize_static(
+            prepared,
+            tmp,
+            reader,
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=kept,
+            calibrate_method=METHODS[method],
+            # One picture at a time; all at once need gigabytes. The name notwithstanding, it
+            # holds for every method.
+            extra_options={'CalibStridedMinMax': 1},
+        )
+        result = onnx.load(str(tmp))
+        onnx.helper.set_model_props(result, {item.key: item.value for item in model.metadata_props})
+        onnx.save(result, str(tmp))
+    return kept
+
+
+def _prepare(model: ModelProto, source: str | os.PathLike[str]) -> ModelProto:
+    """Make a file ready: opset, names of nodes, no empty inputs."""
+    if any(node.op_type == 'QuantizeLinear' for node in model.graph.node):
+        raise ValueError(f'{source} is quantised already: give the float32 file')
+    opset = next(item.version for item in model.opset_import if item.domain in ('', 'ai.onnx'))
+    if opset < MIN_OPSET:
+        props = {item.key: item.value for item in model.metadata_props}
+        try:
+            model = version_converter.convert_version(model, MIN_OPSET)
+        except Exception as error:  # it raises RuntimeError and others
+            raise ValueError(
+                f'{source} has opset {opset}, which cannot be raised to {MIN_OPSET}: export it '
+                f'with --opset {MIN_OPSET}'
+            ) from error
+        onnx.helper.set_model_props(model, props)
+        model.ir_version = max(model.ir_version, 7)  # that of opset 13
+    _drop_empty_regions(model)
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f'{node.op_type}_{index}'
+    return model
+
+
+def _drop_empty_regions(model: ModelProto) -> None:
+    """Leave out the region of ``Resize``, empty before opset 13: it has no range of values."""
+    tensors = {item.name: item for item in model.graph.initializer}
+    constants = [node for node in model.graph.node if node.op_type == 'Constant']
+    tensors |= {node.output[0]: node.attribute[0].t for node in constants}
+    empty = {name for name, tensor in tensors.items() if list(tensor.dims) == [0]}
+    for node in model.graph.node:
+        if node.op_type == 'Resize' and node.input[1] in empty:
+            node.input[1] = ''
+    used = {name for node in model.graph.node for name in node.input}
+    for node in constants:
+        if node.output[0] in empty - used:
+            model.graph.node.remove(node)
+
+
+class _Pictures(CalibrationDataReader):
+    """Feed pictures as the runtime does."""
+
+    def __init__(self, detector: FaceDetector, paths: Sequence[Path], progress: bool) -> None:
+        self.detector = detector
+        self.paths = paths
+        self.bar = tqdm(total=len(paths), unit='picture', disable=not progress)
+        self.range = iter(paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Go on with these pictures."""
+        self.range = iter(self.paths[start_index:end_index])
+
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        """Give the next input, or ``None`` at the end."""
+        path = next(self.range, None)
+        if path is None:
+            return None
+        self.bar.update()
+        pixels, placement = self.detector.place(read_picture(path))
+        # A file of a fixed batch is fed the same picture in every place: padding would count.
+        count = self.detector.batch_size or 1
+        blob = self.detector.blob([pixels] * count, [placement] * count)
+        return {self.detector.input_name: blob.copy()}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what the quantiser prints, and its advice to do what the exporter has done."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(previous)
