@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 #: Key of the ONNX metadata (and of the manifest of bins) under which a specification is stored.
 METADATA_KEY = 'mmface'
@@ -96,7 +97,11 @@ class ModelSpec:
             unknown = sorted(set(values) - known)
             if unknown:
                 raise ValueError(f'unknown entries {", ".join(unknown)}')
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+            arguments: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in values.items()
+            }
+            return cls(**arguments)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f'the model was written by another version of mmface ({error}): export it again'

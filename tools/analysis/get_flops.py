@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from typing import Any
 
 from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.quiet import import_mmdet_quietly
@@ -39,7 +40,7 @@ def count_multiply_adds(model, size: tuple[int, int]) -> Counter[str]:
     hooks = []
 
     def counter(part: str):
-        def count(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        def count(module: Any, inputs: tuple, output: torch.Tensor) -> None:
             weights = module.weight[0].numel()  # of one output value, or one input value
             values = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
             found[part] += values.numel() * weights

@@ -106,6 +106,8 @@ def export_onnx(
     check_layout(model, options.layout)
     resize, tested = find_resize(cfg)
     size = options.size or tested
+    if tested == (0, 0) != size and resize == 'stretch':
+        resize = 'centre'  # one size for all pictures would change the ratio of their sides
     if size == (0, 0) and not options.dynamic:
         raise ValueError(
             'this config tests every picture at its own size: choose one with --size H W, or '

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.structures import InstanceData
@@ -57,7 +58,8 @@ def make_ways(
     """
     from mmface.testing.benchmarks.baseline_gfl import StockScrfdHead
 
-    head = build_model(config).to(device).bbox_head
+    model: Any = build_model(Path(config)).to(device)
+    head = model.bbox_head
     if type(head).__name__ != 'SCRFDHead' or head.num_keypoints:
         raise ValueError(f'{config}: expected an SCRFD config without landmarks (no _bnkps)')
     generator = head.prior_generator
@@ -112,7 +114,7 @@ def _inputs(
 def _backward(losses: dict[str, list[Tensor]], maps: list[list[Tensor]]) -> float:
     for level in (level for row in maps for level in row):
         level.grad = None
-    total = sum(part for parts in losses.values() for part in parts)
+    total = torch.stack([part for parts in losses.values() for part in parts]).sum()
     total.backward()
     return float(total.detach())
 

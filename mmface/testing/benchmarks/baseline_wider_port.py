@@ -16,7 +16,7 @@ Table = NDArray[np.float64]
 
 def read_port(folder: Path) -> dict[str, Table]:
     """Read ``<folder>/<event>/<image>.txt`` line by line: rows (n, 5) by ``event/image``."""
-    rows = {}
+    rows: dict[str, Table] = {}
     for event in sorted(folder.iterdir()):
         for file in sorted(event.iterdir()):
             with file.open() as stream:

@@ -1,0 +1,116 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Bins for the NPU: a picture as the numbers the network's input takes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmface.deploy.ascend.manifest import BinPicture
+from mmface.deploy.model_spec import ModelSpec
+from mmface.deploy.runtime.letterbox import place, to_blob, to_canvas
+from mmface.utils.files import whole_file
+
+AIPP_NAME = 'aipp.config'
+#: What ais_bench takes for an input.
+_INPUTS = ('.bin', '.npy')
+
+
+def uint8_padding(spec: ModelSpec) -> tuple[int, ...]:
+    """Give the padding of uint8 bins, a pixel value for each channel of the input.
+
+    Where the padding is 0 after normalisation ('keep_ratio') it is the mean, which has to be
+    rounded: 127.5 becomes 128, which the network sees as 0.5 / std. Otherwise it is black.
+    """
+    if spec.resize != 'keep_ratio':
+        return (0, 0, 0)
+    return tuple(round(value) for value in spec.mean)
+
+
+def write_input_bin(
+    folder: str | os.PathLike[str],
+    file: str,
+    image: NDArray[np.uint8],
+    spec: ModelSpec,
+    dtype: str,
+) -> BinPicture:
+    """Write the bin of one picture, ``<stem>.bin``, whole or not at all.
+
+    Args:
+        folder: Where to.
+        file: Name of the picture, ``event/name.jpg``.
+        image: Its pixels, uint8 BGR (h, w, 3).
+        spec: Of the model; its size is that of the input.
+        dtype: See ``BinManifest``.
+
+    Returns:
+        Its entry in the manifest.
+    """
+    pixels, placement = place(image, spec)
+    if dtype == 'float32':
+        values: NDArray = to_blob([pixels], [placement], spec)
+    else:
+        order = slice(None, None, -1 if spec.rgb else 1)
+        canvas = to_canvas(pixels, placement, uint8_padding(spec)[order])
+        values = np.ascontiguousarray(canvas[..., order])
+    stem = PurePosixPath(file).stem
+    with whole_file(Path(folder, f'{stem}.bin'), sync=False) as tmp:
+        values.tofile(tmp)
+    return BinPicture(
+        stem=stem,
+        file=file,
+        width=image.shape[1],
+        height=image.shape[0],
+        scale=placement.scale,
+        offset=placement.offset,
+        content=placement.content,
+        sha256=hashlib.sha256(values.data).hexdigest(),
+    )
+
+
+def check_names(files: Iterable[str]) -> None:
+    """Refuse pictures whose bins or results would get one name.
+
+    ais_bench takes all bins from one folder and names results after the part of a name before its
+    first dot.
+
+    Raises:
+        ValueError: If two pictures share a stem, or a stem has a dot.
+    """
+    seen: dict[str, str] = {}
+    for file in files:
+        stem = PurePosixPath(file).stem
+        if '.' in stem:
+            raise ValueError(
+                f'picture {file}: the name has a dot before its extension, and ais_bench names '
+                'results after the part before the first dot; rename the picture'
+            )
+        if stem in seen:
+            raise ValueError(
+                f'pictures {seen[stem]} and {file} have the same name, and all bins lie in one '
+                'folder; rename one, or prepare the folders one by one'
+            )
+        seen[stem] = file
+
+
+def check_folder(folder: str | os.PathLike[str], files: Iterable[str]) -> None:
+    """Refuse a folder with other inputs in it: ais_bench would take those as well.
+
+    Raises:
+        ValueError: If there is a .bin or .npy that is of none of the pictures ``files``.
+    """
+    if not Path(folder).is_dir():
+        return
+    ours = {f'{PurePosixPath(file).stem}.bin' for file in files}
+    there = {path.name for path in Path(folder).iterdir() if path.suffix.lower() in _INPUTS}
+    other = sorted(there - ours)
+    if other:
+        raise ValueError(
+            f'{folder} holds {len(other)} inputs of other pictures (first: {other[0]}), which '
+            'ais_bench would take as well: choose another folder or empty it'
+        )

@@ -1,0 +1,103 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""The input of an OM file, which is fixed when ATC makes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mmface.deploy.ascend.aipp import read_aipp
+from mmface.deploy.ascend.manifest import Output
+from mmface.deploy.model_spec import ModelSpec
+from mmface.deploy.runtime import FaceDetector
+
+
+def open_for_om(model: str | os.PathLike[str], size: Sequence[int] | None = None) -> FaceDetector:
+    """Open an ONNX file that an OM is made from; ``spec.size`` is the size of its input.
+
+    Args:
+        model: The file.
+        size: Height and width of the input, where the file leaves them open.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no face detector with a float32 input, or its size stays open.
+    """
+    detector = FaceDetector(model, size=size)
+    kind = detector.session.get_inputs()[0].type
+    if kind != 'tensor(float)':
+        raise ValueError(
+            f'{model}: its input is {kind}; expected float32, as tools/deploy/export_onnx.py '
+            'writes it (ATC chooses the precision inside)'
+        )
+    if 0 in detector.spec.size:
+        raise ValueError(
+            f"{model}: this model is tested at each picture's own size, and an OM has one: choose "
+            'it, for instance --size 800 800'
+        )
+    return detector
+
+
+def om_spec(spec: ModelSpec, resize: str | None = None) -> ModelSpec:
+    """Give the specification for an input of one size for all pictures.
+
+    CenterFace that is tested on stretched pictures, each at about its own size, is fed centred
+    ones instead: a fixed size would change the ratio of their sides.
+
+    Args:
+        spec: Of the ONNX file.
+        resize: What the user asked for, see ``ModelSpec.resize``.
+    """
+    own_size = spec.family == 'centerface' and spec.resize == 'stretch'
+    return replace(spec, resize=resize or ('centre' if own_size else spec.resize))
+
+
+def network_outputs(detector: FaceDetector) -> tuple[Output, ...]:
+    """Run the network once, for the shapes that its outputs have for one picture."""
+    batch = detector.batch_size or 1
+    arrays = detector.run(np.zeros((batch, 3, *detector.spec.size), np.float32))
+    return tuple(
+        Output(name, (len(array) // batch, *array.shape[1:]))
+        for name, array in zip(detector.output_names, arrays, strict=True)
+    )
+
+
+def atc_input_shape(
+    detector: FaceDetector, batch: int, aipp: str | os.PathLike[str] | None = None
+) -> str:
+    """Give ATC's ``--input_shape`` for a model, ``name:n,c,h,w``.
+
+    Args:
+        detector: See ``open_for_om``.
+        batch: Pictures at a time.
+        aipp: AIPP file to check against the size.
+
+    Raises:
+        FileNotFoundError: If the AIPP file is missing.
+        ValueError: If the batch or the AIPP file does not fit the model.
+    """
+    check_batch(detector, batch)
+    height, width = detector.spec.size
+    if aipp is not None and (found := read_aipp(aipp).size) != (height, width):
+        raise ValueError(
+            f'{aipp} is for pictures of {found[0]}x{found[1]}, the model takes {height}x{width} '
+            '(height x width): prepare the bins again for this model'
+        )
+    return f'{detector.input_name}:{batch},3,{height},{width}'
+
+
+def check_batch(detector: FaceDetector, batch: int) -> None:
+    """Refuse a batch that the file cannot take.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    if batch < 1 or detector.batch_size not in (None, batch):
+        limit = '1 or more' if detector.batch_size is None else f'{detector.batch_size} only'
+        raise ValueError(
+            f'--batch {batch}: {detector.path} takes {limit}; tools/deploy/export_onnx.py writes '
+            'files for other batches (--batch N or --dynamic)'
+        )

@@ -1,0 +1,45 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""A CenterFace of one random layer as an ONNX file: the right ports, milliseconds to run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+_CHANNELS = {'output1': 1, 'output2': 2, 'output3': 2, 'output4': 10}
+
+
+def write_toy_centerface(path: str | os.PathLike[str], batch: int | None = None) -> Path:
+    """Write a file in the layout of Ascend's CenterFace recipe; needs the package onnx.
+
+    Input ``image`` (batch, 3, h, w), sides free; outputs ``output1`` to ``output4``: heat,
+    logarithm of the size, offset and five landmarks in 1, 2, 2 and 10 maps, a quarter as large.
+
+    Args:
+        path: Where to.
+        batch: Pictures at a time, ``None`` for any number.
+    """
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    rng = np.random.default_rng(0)
+    sides = ['h', 'w']
+    nodes, weights, outputs = [], [], []
+    for name, channels in _CHANNELS.items():
+        kernel = rng.normal(0, 0.05, (channels, 3, 4, 4)).astype(np.float32)
+        weights.append(numpy_helper.from_array(kernel, f'{name}.weight'))
+        heat = name == 'output1'
+        logits = f'{name}.logits' if heat else name
+        nodes.append(
+            helper.make_node('Conv', ['image', f'{name}.weight'], [logits], strides=[4, 4])
+        )
+        if heat:
+            nodes.append(helper.make_node('Sigmoid', [logits], [name]))
+        shape = [batch or 'n', channels, 'rows', 'columns']
+        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    image = helper.make_tensor_value_info('image', TensorProto.FLOAT, [batch or 'n', 3, *sides])
+    graph = helper.make_graph(nodes, 'toy', [image], outputs, weights)
+    opset = [helper.make_opsetid('', 11)]
+    save(helper.make_model(graph, opset_imports=opset, ir_version=6), os.fspath(path))
+    return Path(path)
