@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -26,6 +27,12 @@ class StockScrfdHead(ATSSHead):
     """
 
     def __init__(self, prior_generator: dict) -> None:
+        with warnings.catch_warnings():
+            # mmdet reads a name of its own that it calls deprecated.
+            warnings.filterwarnings('ignore', message='.*num_anchors.*')
+            self._build(prior_generator)
+
+    def _build(self, prior_generator: dict) -> None:
         super().__init__(
             num_classes=1,
             in_channels=8,

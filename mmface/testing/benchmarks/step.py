@@ -13,6 +13,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> list[Comparison]:
     CenterNet2 with mmdet's Cascade R-CNN on the same backbone.
     """
     device = get_device()
+    MMLogger.get_instance('benchmark', log_level='ERROR')  # how each weight was initialised
     cfg = load_config(args.config)
     if args.precision:
         set_precision(cfg, _PRECISIONS / _FILES[args.precision])
