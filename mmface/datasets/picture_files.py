@@ -12,13 +12,14 @@ def missing_pictures(root: str | Path, names: Iterable[str]) -> list[str]:
 
     Listing each folder once is far quicker on network disks than asking for every file.
     """
-    there: dict[Path, set[str]] = {}
+    there: dict[str, set[str]] = {}
     missing = []
     for name in names:
-        place = Path(root) / name
-        folder = place.parent
+        # Not a Path for each name: those take longer than the listing.
+        folder, _, file = name.rpartition('/')
         if folder not in there:
-            there[folder] = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
-        if place.name not in there[folder]:
+            place = Path(root) / folder
+            there[folder] = {p.name for p in place.iterdir()} if place.is_dir() else set()
+        if file not in there[folder]:
             missing.append(name)
     return missing

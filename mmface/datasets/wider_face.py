@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,8 @@ class WiderFaceDataset(BaseDetDataset):
             sides = picture.bboxes[:, 2:] - picture.bboxes[:, :2]
             ignore = ignore | (sides < self.min_size).any(axis=1)
         return dict(
-            img_path=str(Path(self.data_prefix['img_path']) / picture.path),
+            # Not a Path: with one for each picture they take a third of the start-up.
+            img_path=os.path.join(self.data_prefix['img_path'], picture.path),  # noqa: PTH118
             img_id=picture.path,
             width=picture.width,
             height=picture.height,

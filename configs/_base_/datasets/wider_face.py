@@ -2,7 +2,7 @@
 # WIDER FACE in the layout that tools/data/prepare_widerface.py makes:
 #   <data_root>/{train,val}/images/<event>/*.jpg, {train,val}/labelv2.txt, val/gt/*.mat
 # Training samples are cut, resized and mirrored as uint8; the model's data_preprocessor
-# normalises and pads them on the device.
+# normalises and pads them on the device, where that is no CPU changes their colours, too.
 
 # What users change. The tools' --data-path replaces data_root; from a config that inherits this
 # one, set train_dataloader=dict(batch_size=..., num_workers=...) instead.

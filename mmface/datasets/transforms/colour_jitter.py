@@ -11,6 +11,9 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from numpy.typing import NDArray
 
+from mmface.datasets.transforms.colour_place import defer_colours, use_device_colours
+from mmface.utils.colour_map import ColourMap
+
 STEPS = ('brightness', 'contrast', 'saturation')
 # Principal components of the colours of COCO pictures, rows blue, green, red, in units of the
 # full range of grey levels: CenterNet, datasets/dataset/coco_hp.py.
@@ -42,6 +45,19 @@ class ColourChange(NamedTuple):
     order: tuple[str, ...] = STEPS
     lighting: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
+    def to_map(self) -> ColourMap:
+        """Give all steps in one."""
+        # The result of the steps so far is own * pixel + grey * (grey of it) + mean * (mean grey).
+        own, grey, mean = 1.0, 0.0, 0.0
+        for step in self.order:
+            factor = getattr(self, step)
+            own, grey, mean = factor * own, factor * grey, factor * mean
+            if step == 'contrast':
+                mean += 1 - factor
+            elif step == 'saturation':
+                grey += 1 - factor
+        return ColourMap(own=own, grey=grey, mean=mean, shift=self.lighting)
+
 
 @TRANSFORMS.register_module()
 class ColourJitter(BaseTransform):
@@ -62,15 +78,25 @@ class ColourJitter(BaseTransform):
     Args:
         strength: Largest change of each of the three factors.
         lighting_std: Standard deviation of the three weights of the principal components.
+        on_device: Whether only to draw the change here and leave it to ``FaceDataPreprocessor``
+            to apply it, for the whole batch on the device; see :mod:`.colour_place`. Default
+            ``None``: on a CUDA device or an NPU.
     """
 
-    def __init__(self, strength: float = 0.4, lighting_std: float = 0.1) -> None:
+    def __init__(
+        self, strength: float = 0.4, lighting_std: float = 0.1, on_device: bool | None = None
+    ) -> None:
         self.strength = strength
         self.lighting_std = lighting_std
+        self.on_device = use_device_colours(on_device)
 
     def transform(self, results: dict) -> dict:
-        """Distort the picture."""
-        results['img'] = self.apply(results['img'], self.draw())
+        """Distort the picture, or set ``colour_map`` for the data preprocessor."""
+        change = self.draw()
+        if self.on_device:
+            defer_colours(results, change.to_map())
+        else:
+            results['img'] = self.apply(results['img'], change)
         return results
 
     def draw(self) -> ColourChange:
@@ -86,14 +112,8 @@ class ColourJitter(BaseTransform):
     @staticmethod
     def apply(img: NDArray[np.uint8], change: ColourChange) -> NDArray[np.uint8]:
         """Change a uint8 BGR picture (h, w, 3); gives a new one."""
-        # The result of the steps so far is own * pixel + grey * (grey of it) + shift.
-        own, grey, shift = 1.0, 0.0, 0.0
-        for step in change.order:
-            factor = getattr(change, step)
-            own, grey, shift = factor * own, factor * grey, factor * shift
-            if step == 'contrast':
-                shift += (1 - factor) * cv2.mean(cv2.cvtColor(img, cv2.COLOR_BGR2GRAY))[0]
-            elif step == 'saturation':
-                grey += 1 - factor
-        matrix = own * np.eye(3) + grey * GREY_WEIGHTS
-        return cv2.transform(img, np.column_stack([matrix, shift + np.array(change.lighting)]))
+        colours = change.to_map()
+        mean = cv2.mean(cv2.cvtColor(img, cv2.COLOR_BGR2GRAY))[0] if colours.mean else 0.0
+        matrix = colours.own * np.eye(3) + colours.grey * GREY_WEIGHTS
+        shift = colours.mean * mean + np.array(colours.shift)
+        return cv2.transform(img, np.column_stack([matrix, shift]))

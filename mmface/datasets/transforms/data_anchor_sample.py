@@ -11,6 +11,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from numpy.typing import NDArray
 
+from mmface.datasets.transforms.scratch import Scratch
 from mmface.structures import scale_keypoints
 
 INTERPOLATIONS = (
@@ -68,6 +69,7 @@ class DataAnchorSample(BaseTransform):
         self.max_choices = max_choices
         self.max_side = max_side
         self.min_keypoint_area = min_keypoint_area
+        self._scratch = Scratch()
 
     def transform(self, results: dict) -> dict:
         """Resize picture, boxes and landmarks; sets ``img_shape``."""
@@ -86,7 +88,8 @@ class DataAnchorSample(BaseTransform):
             size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
             # Whole pixels: the axes may differ a little, and the labels go with the pixels.
             factor = (size[0] / width, size[1] / height)
-            results['img'] = cv2.resize(results['img'], size, interpolation=interpolation)
+            out = self._scratch.take(size[1], size[0], 3)
+            results['img'] = cv2.resize(results['img'], size, out, interpolation=interpolation)
             results['img_shape'] = (size[1], size[0])
             results['gt_bboxes'] = bboxes * np.array(factor * 2, np.float32)
             keypoints = scale_keypoints(keypoints, factor)

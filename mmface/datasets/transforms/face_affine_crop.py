@@ -10,7 +10,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
-from mmface.datasets.transforms.random_square_crop import cut_square
+from mmface.datasets.transforms.scratch import Scratch
+from mmface.datasets.transforms.square import resize_square
 from mmface.structures import scale_keypoints, translate_keypoints
 
 BORDERS = (0.1, 0.2, 0.25)  # CenterNet, sample/multi_pose.py
@@ -51,15 +52,17 @@ class FaceAffineCrop(BaseTransform):
             raise ValueError(f'size: expected at least 1 pixel, found {size}')
         self.size = int(size)
         self.crop_choice = tuple(crop_choice)
+        self._square, self._resized = Scratch(), Scratch()
 
     def transform(self, results: dict) -> dict:
         """Crop and resize picture, boxes and landmarks; sets ``img_shape``."""
         height, width = results['img'].shape[:2]
         left, top, side = self.draw(width, height)
         scale = self.size / side
-        square = cut_square(results['img'], left, top, side, fill=0)
         mode = cv2.INTER_AREA if scale < ANTIALIAS_BELOW else cv2.INTER_LINEAR
-        results['img'] = cv2.resize(square, (self.size, self.size), interpolation=mode)
+        out = self._resized.take(self.size, self.size, 3)
+        square = (results['img'], left, top, side)
+        results['img'] = resize_square(*square, self.size, 0, mode, self._square, out)
         results['img_shape'] = (self.size, self.size)
 
         start = np.array((left, top), np.float32)

@@ -10,6 +10,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
+from mmface.datasets.transforms.scratch import Scratch
 from mmface.structures import FLIP_INDICES_5, flip_bboxes, flip_keypoints
 
 
@@ -30,14 +31,17 @@ class FaceFlip(BaseTransform):
     def __init__(self, prob: float = 0.5, flip_indices: Sequence[int] = FLIP_INDICES_5) -> None:
         self.prob = prob
         self.flip_indices = tuple(flip_indices)
+        self._scratch = Scratch()
 
     def transform(self, results: dict) -> dict:
         """Mirror picture, boxes and landmarks, or leave them."""
         results['flip'] = bool(np.random.rand() < self.prob)
         results['flip_direction'] = 'horizontal' if results['flip'] else None
         if results['flip']:
-            width = results['img'].shape[1]
-            results['img'] = cv2.flip(results['img'], 1)
+            img = results['img']
+            width = img.shape[1]
+            out = self._scratch.take(*img.shape) if img.dtype == np.uint8 else None
+            results['img'] = cv2.flip(img, 1, out)
             results['gt_bboxes'] = flip_bboxes(results['gt_bboxes'], width)
             results['gt_keypoints'] = flip_keypoints(
                 results['gt_keypoints'], width, self.flip_indices

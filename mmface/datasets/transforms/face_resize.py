@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
+from mmface.datasets.transforms.scratch import Scratch
 from mmface.structures import clip_points, scale_keypoints
 
 
@@ -35,6 +37,7 @@ class FaceResize(BaseTransform):
         self.scale = (int(scale[0]), int(scale[1]))
         self.keep_ratio = keep_ratio
         self.bbox_clip_border = bbox_clip_border
+        self._scratch = Scratch()
 
     def transform(self, results: dict) -> dict:
         """Resize the picture and, where there are any, boxes and landmarks."""
@@ -43,15 +46,18 @@ class FaceResize(BaseTransform):
         if self.keep_ratio:
             fitted = mmcv.rescale_size((width, height), size)
             size = (max(fitted[0], 1), max(fitted[1], 1))
-        results['img'] = mmcv.imresize(results['img'], size, backend='cv2')
+        img = results['img']
+        # Outside of training pictures may be of other types: arrays that users give.
+        out = self._scratch.take(size[1], size[0], 3) if img.dtype == np.uint8 else None
+        results['img'] = cv2.resize(img, size, out, interpolation=cv2.INTER_LINEAR)
         results['img_shape'] = (size[1], size[0])
         results['scale_factor'] = factor = (size[0] / width, size[1] / height)
         if 'gt_bboxes' in results:
-            corners = results['gt_bboxes'].reshape(-1, 2, 2) * np.array(factor, np.float32)
+            bboxes = results['gt_bboxes'] * np.array(factor * 2, np.float32)
             keypoints = scale_keypoints(results['gt_keypoints'], factor)
             if self.bbox_clip_border:
-                corners = clip_points(corners, (0, 0), size)
+                bboxes = clip_points(bboxes.reshape(-1, 2, 2), (0, 0), size).reshape(-1, 4)
                 keypoints[..., :2] = clip_points(keypoints[..., :2], (0, 0), size)
-            results['gt_bboxes'] = corners.reshape(-1, 4)
+            results['gt_bboxes'] = bboxes
             results['gt_keypoints'] = keypoints
         return results

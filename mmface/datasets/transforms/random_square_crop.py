@@ -11,7 +11,8 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from numpy.typing import NDArray
 
-from mmface.structures import clip_points, translate_keypoints
+from mmface.datasets.transforms.scratch import Scratch
+from mmface.datasets.transforms.square import cut_square, resize_square
 
 TRIES_PER_SCALE = 250  # As in SCRFD.
 MAX_SCALES = 50
@@ -40,6 +41,9 @@ class RandomSquareCrop(BaseTransform):
         bbox_clip_border: Whether boxes and landmarks are cut at the edge of the square. Default
             ``None``: as the data set says (``bbox_clip_border`` of the item), or else yes.
         fill: Value of the pixels outside of the picture. 128 as in SCRFD.
+        size: Side in pixels to resize the square to. The result is that of a ``FaceResize`` to
+            (size, size) behind this, but what lies outside of the picture at the right and bottom
+            costs nothing. Default ``None``: as it is.
     """
 
     def __init__(
@@ -47,34 +51,53 @@ class RandomSquareCrop(BaseTransform):
         crop_choice: Sequence[float],
         bbox_clip_border: bool | None = None,
         fill: int = 128,
+        size: int | None = None,
     ) -> None:
         if not crop_choice or min(crop_choice) <= 0:
             raise ValueError(f'crop_choice: expected positive numbers, found {crop_choice}')
         self.crop_choice = tuple(crop_choice)
         self.bbox_clip_border = bbox_clip_border
         self.fill = fill
+        self.size = size
+        self._square, self._resized = Scratch(), Scratch()
 
     def transform(self, results: dict) -> dict:
-        """Crop picture, boxes and landmarks; sets ``img_shape``."""
+        """Crop picture, boxes and landmarks.
+
+        Sets ``img_shape``, with ``size`` also ``scale_factor``.
+        """
         height, width = results['img'].shape[:2]
         bboxes = results['gt_bboxes']
         centres = (bboxes[:, :2] + bboxes[:, 2:]) / 2
         left, top, side = self.draw(width, height, centres[~results['gt_ignore_flags']])
-        results['img'] = cut_square(results['img'], left, top, side, self.fill)
-        results['img_shape'] = (side, side)
+        square = (results['img'], left, top, side)
+        if self.size is None:
+            results['img'] = cut_square(*square, self.fill, self._square)
+        else:
+            out = self._resized.take(self.size, self.size, 3)
+            results['img'] = resize_square(
+                *square, self.size, self.fill, cv2.INTER_LINEAR, self._square, out
+            )
+            results['scale_factor'] = (self.size / side, self.size / side)
+        results['img_shape'] = results['img'].shape[:2]
 
-        kept = _inside(centres, left, top, side)
+        kept = _inside(centres[:, 0], centres[:, 1], left, top, side)
         for key in ('gt_bboxes_labels', 'gt_ignore_flags'):
             results[key] = results[key][kept]
-        corners = bboxes[kept].reshape(-1, 2, 2)
         keypoints = results['gt_keypoints'][kept]
+        # Corners and landmarks at once: few faces cost little, but every step with numpy does.
+        points = np.concatenate([bboxes[kept].reshape(-1, 2, 2), keypoints[..., :2]], axis=1)
+        start = np.array((left, top), np.float32)
         clip = self.bbox_clip_border
         if results.get('bbox_clip_border', True) if clip is None else clip:
-            edges = (left, top), (left + side, top + side)
-            corners = clip_points(corners, *edges)
-            keypoints[..., :2] = clip_points(keypoints[..., :2], *edges)
-        results['gt_bboxes'] = (corners - np.array((left, top), np.float32)).reshape(-1, 4)
-        results['gt_keypoints'] = translate_keypoints(keypoints, (-left, -top))
+            np.maximum(points, start, out=points)
+            np.minimum(points, start + side, out=points)
+        points -= start
+        if self.size is not None:
+            points *= np.float32(self.size / side)
+        results['gt_bboxes'] = points[:, :2].reshape(-1, 4)
+        keypoints[..., :2] = points[:, 2:]
+        results['gt_keypoints'] = keypoints
         return results
 
     def draw(self, width: int, height: int, centres: NDArray[np.float32]) -> tuple[int, int, int]:
@@ -88,39 +111,23 @@ class RandomSquareCrop(BaseTransform):
         Returns:
             left, top and side in pixels of the picture; left and top may be negative.
         """
-        scale = np.random.choice(self.crop_choice)
+        scale = self._draw_scale()
+        x, y = centres[:, 0], centres[:, 1]
         for _ in range(MAX_SCALES):
             side = max(1, int(scale * min(width, height)))
             for _ in range(TRIES_PER_SCALE):
                 left, top = _draw_start(width, side), _draw_start(height, side)
-                if not len(centres) or _inside(centres, left, top, side).any():
+                if not len(centres) or _inside(x, y, left, top, side).any():
                     return left, top, side
             if max(self.crop_choice) > 1:
-                scale = np.random.choice(self.crop_choice)
+                scale = self._draw_scale()
             else:
                 scale = min(scale * 1.2, MAX_GROWN_SCALE)
         return left, top, side
 
-
-def cut_square(
-    img: NDArray[np.uint8], left: int, top: int, side: int, fill: int
-) -> NDArray[np.uint8]:
-    """Cut out a square that touches the picture; a view of it if the square is inside.
-
-    Args:
-        img: (h, w, 3).
-        left: First column; may be negative.
-        top: First row; may be negative.
-        side: Width and height.
-        fill: Value of what lies outside of the picture.
-    """
-    height, width = img.shape[:2]
-    right, bottom = left + side, top + side
-    part = img[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
-    if part.shape[:2] == (side, side):
-        return part
-    border = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
-    return cv2.copyMakeBorder(part, *border, cv2.BORDER_CONSTANT, value=(fill,) * 3)
+    def _draw_scale(self) -> float:
+        # What np.random.choice draws, but it makes an array of the choices every time.
+        return self.crop_choice[np.random.randint(len(self.crop_choice))]
 
 
 def _draw_start(size: int, side: int) -> int:
@@ -129,7 +136,7 @@ def _draw_start(size: int, side: int) -> int:
     return 0 if room == 0 else int(np.random.randint(min(room, 0), max(room, 0)))
 
 
-def _inside(centres: NDArray[np.float32], left: int, top: int, side: int) -> NDArray[np.bool_]:
-    start = np.array((left, top), np.float32)
-    inside = (centres > start) & (centres < start + side)
-    return inside[:, 0] & inside[:, 1]
+def _inside(
+    x: NDArray[np.float32], y: NDArray[np.float32], left: int, top: int, side: int
+) -> NDArray[np.bool_]:
+    return (x > left) & (x < left + side) & (y > top) & (y < top + side)

@@ -10,15 +10,19 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from mmface.models.data_preprocessors.batch_colours import change_colours
+from mmface.utils.colour_map import ColourMap
+
 
 @MODELS.register_module()
 class FaceDataPreprocessor(BaseDataPreprocessor):
-    """Normalise and pad a batch on the device.
+    """Normalise and pad a batch on the device, after the change of colours that samples ask for.
 
     Pictures travel as uint8 and are padded *after* normalisation, with 0 (the mean
     colour), at the right and bottom. This is what the published SCRFD accuracies were
     measured with: padding before normalisation would give -0.996. Ground truth stays on
-    the host; heads pack it into one tensor and send that (see ``pack_ground_truth``).
+    the host; heads pack it into one tensor and send that (see ``pack_ground_truth``). Samples
+    whose metainfo has a ``colour_map`` (BGR pictures) were left undistorted by the workers.
 
     Args:
         mean: Value subtracted from each channel, in the order of the network (RGB if
@@ -74,13 +78,19 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
         data_samples = data.get('data_samples')
         sizes = {tuple(picture.shape[-2:]) for picture in pictures}
         height, width = self._canvas_size(sizes)
-        if sizes == {(height, width)}:
+        maps = [sample.metainfo.get('colour_map') for sample in data_samples or ()]
+        batch = self.mean.new_empty((len(pictures), 3, height, width))
+        whole = sizes == {(height, width)}
+        if whole and batch.device.type != 'cpu':
             # The usual case in training: the whole batch at once.
-            batch = self._normalise(torch.stack(pictures))
+            self._normalise(torch.stack(pictures), maps, batch)
         else:
-            batch = self.mean.new_zeros((len(pictures), 3, height, width))
-            for canvas, picture in zip(batch, pictures, strict=True):
-                canvas[:, : picture.shape[-2], : picture.shape[-1]] = self._normalise(picture)
+            # One picture at a time stays in the cache of a CPU.
+            if not whole:
+                batch.zero_()
+            for index, picture in enumerate(pictures):
+                place = batch[index : index + 1, :, : picture.shape[-2], : picture.shape[-1]]
+                self._normalise(picture[None], maps[index : index + 1], place)
         for sample in data_samples or ():
             sample.set_metainfo(dict(batch_input_shape=(height, width), pad_shape=(height, width)))
         return dict(inputs=batch, data_samples=data_samples)
@@ -97,7 +107,9 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
         divisor = self.pad_size_divisor
         return -(-height // divisor) * divisor, -(-width // divisor) * divisor
 
-    def _normalise(self, pictures: Tensor) -> Tensor:
-        if self.bgr_to_rgb:
-            pictures = pictures.flip(-3)
-        return (pictures.float() - self.mean) / self.std
+    def _normalise(self, pictures: Tensor, maps: Sequence[ColourMap | None], out: Tensor) -> None:
+        """Fill ``out`` from uint8 pictures, both (b, 3, h, w)."""
+        if any(maps):
+            pictures = change_colours(pictures, [each or ColourMap() for each in maps])
+        out.copy_(pictures.flip(1) if self.bgr_to_rgb else pictures)
+        out.sub_(self.mean).div_(self.std)

@@ -285,8 +285,8 @@ class SCRFDHead(BaseDenseHead):
                 levels, sizes, generator.strides, generator.base_anchors, strict=True
             ):
                 # Priors at the first cell; on the host, so that nothing waits.
-                origin = ((base[0, :2] + base[0, 2:]) / 2).tolist()
-                grids.append(PriorGrid(*size, len(base), tuple(stride), tuple(origin)))
+                x, y = ((base[0, :2] + base[0, 2:]) / 2).tolist()
+                grids.append(PriorGrid(size[0], size[1], len(base), (stride[0], stride[1]), (x, y)))
                 strides.append(level.new_full((len(level),), stride[0]))
             self._prior_cache[key] = (grids, torch.cat(levels), torch.cat(strides))
         return self._prior_cache[key]

@@ -50,7 +50,8 @@ def run(args: argparse.Namespace) -> list[Comparison]:
     CenterNet2 with mmdet's Cascade R-CNN on the same backbone.
     """
     device = get_device()
-    MMLogger.get_instance('benchmark', log_level='ERROR')  # how each weight was initialised
+    # Else it would tell how each weight was initialised.
+    MMLogger.get_instance('benchmark').setLevel('ERROR')
     cfg = load_config(args.config)
     if args.precision:
         set_precision(cfg, _PRECISIONS / _FILES[args.precision])

@@ -36,7 +36,8 @@ def test_load__grey_and_alpha_become_three_channels(tmp_path):
     np.testing.assert_array_equal(alpha, PICTURE)
 
 
-def test_load__applies_the_exif_orientation(tmp_path):
+@pytest.mark.parametrize('size', [{}, dict(width=20, height=30), dict(width=30, height=20)])
+def test_load__applies_the_exif_orientation(tmp_path, size):
     path = jpeg(tmp_path / 'a.jpg')
     plain = path.read_bytes()
     # A TIFF block with one entry: tag 0x0112 (orientation), type 3, count 1, value 6.
@@ -44,19 +45,51 @@ def test_load__applies_the_exif_orientation(tmp_path):
     block = b'Exif\x00\x00' + tiff
     turned = plain[:2] + b'\xff\xe1' + struct.pack('>H', len(block) + 2) + block + plain[2:]
     path.write_bytes(turned)
-    results = LoadFaceImage()(dict(img_path=str(path)))
+    results = LoadFaceImage()(dict(img_path=str(path), **size))
     upright = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(results['img'], cv2.rotate(upright, cv2.ROTATE_90_CLOCKWISE))
     assert results['ori_shape'] == (30, 20)
 
 
+# With the size from the labels, a JPEG goes straight into its array.
+SIZES = [{}, dict(width=600, height=400), dict(width=400, height=600)]
+
+
+@pytest.mark.parametrize('size', SIZES, ids=['unknown', 'known', 'wrong'])
+def test_load__same_pixels_whatever_the_labels_say(tmp_path, size):
+    path = jpeg(tmp_path / 'a.jpg', cv2.resize(PICTURE, (600, 400)))
+    want = cv2.imread(str(path))
+    results = LoadFaceImage()(dict(img_path=str(path), **size))
+    np.testing.assert_array_equal(results['img'], want)
+    assert (results['height'], results['width']) == (400, 600)
+
+
+@pytest.mark.parametrize(
+    'name', ['größe.jpg', 'a b.jpg', b'caf\xe9.jpg'.decode('utf-8', 'surrogateescape')]
+)
+def test_load__any_file_name(tmp_path, name):
+    (tmp_path / name).write_bytes(jpeg(tmp_path / 'a.jpg').read_bytes())
+    results = LoadFaceImage()(dict(img_path=str(tmp_path / name), width=30, height=20))
+    np.testing.assert_array_equal(results['img'], cv2.imread(str(tmp_path / 'a.jpg')))
+
+
+def test_load__pictures_in_use_are_not_written_over(tmp_path):
+    load = LoadFaceImage()
+    paths = []
+    for value in (10, 200):
+        paths.append(jpeg(tmp_path / f'{value}.jpg', np.full((20, 30, 3), value, np.uint8)))
+    views = [load(dict(img_path=str(path), width=30, height=20))['img'][3:9, ::2] for path in paths]
+    assert [int(view.mean()) for view in views] == [10, 200]
+
+
+@pytest.mark.parametrize('size', SIZES, ids=['unknown', 'known', 'wrong'])
 @pytest.mark.parametrize('kept', [0.0, 0.3, 0.9, 0.999])
-def test_load__truncated_jpeg_is_refused_by_name(tmp_path, kept):
+def test_load__truncated_jpeg_is_refused_by_name(tmp_path, kept, size):
     path = jpeg(tmp_path / 'cut.jpg', cv2.resize(PICTURE, (600, 400)))
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * kept)])
     with pytest.raises(ValueError, match=r'cut\.jpg .*truncated or not a picture'):
-        LoadFaceImage()(dict(img_path=str(path)))
+        LoadFaceImage()(dict(img_path=str(path), **size))
 
 
 def test_load__text_is_no_picture(tmp_path):

@@ -54,3 +54,22 @@ def test_pack__a_picture_without_faces():
     instances = PackFaceInputs()(results)['data_samples'].gt_instances
     assert instances.bboxes.shape == (0, 4)
     assert instances.keypoints.shape == (0, 5, 3)
+
+
+def test_pack__picture_is_a_copy_and_contiguous():
+    """Transforms use their memory again: what is packed must not change with it."""
+    results = make_results()
+    img = results['img'] = results['img'][:, ::-1]
+    inputs = PackFaceInputs()(results)['inputs']
+    want = np.ascontiguousarray(img.transpose(2, 0, 1))
+    img[:] = 0
+    assert inputs.is_contiguous()
+    np.testing.assert_array_equal(inputs.numpy(), want)
+
+
+def test_pack__labels_without_ignore_flags_are_to_be_learned():
+    results = make_results()
+    del results['gt_ignore_flags']
+    sample = PackFaceInputs()(results)['data_samples']
+    assert len(sample.gt_instances) == 3
+    assert len(sample.ignored_instances) == 0

@@ -217,3 +217,37 @@ def test_crop__without_faces_is_as_random_as_with():
 def test_crop__refuses_sides_that_are_not_positive(choice):
     with pytest.raises(ValueError, match='positive'):
         RandomSquareCrop(choice)
+
+
+def test_crop__with_size_equals_crop_and_resize():
+    rng = np.random.default_rng(0)
+    img = rng.integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    bboxes = [[10, 10, 40, 50], [60, 30, 90, 80], [100, -5, 140, 60]]
+    for seed in range(40):
+        both = []
+        for steps in (
+            [RandomSquareCrop(CROP_CHOICE), FaceResize((64, 64))],
+            [RandomSquareCrop(CROP_CHOICE, size=64)],
+        ):
+            np.random.seed(seed)
+            results = make_results(img, bboxes)
+            for step in steps:
+                results = step(results)
+            both.append({**results, 'next draw': np.random.rand()})
+        two, one = both
+        assert one.keys() == two.keys()
+        assert one['img_shape'] == two['img_shape'] == (64, 64)
+        assert one['scale_factor'] == two['scale_factor']
+        assert one['next draw'] == two['next draw']
+        np.testing.assert_array_equal(one['img'], two['img'])
+        np.testing.assert_allclose(one['gt_bboxes'], two['gt_bboxes'], rtol=1e-6, atol=1e-5)
+        np.testing.assert_allclose(one['gt_keypoints'], two['gt_keypoints'], rtol=1e-6, atol=1e-5)
+
+
+def test_draw__scale_is_what_choice_draws():
+    crop = RandomSquareCrop(CROP_CHOICE)
+    for seed in range(20):
+        np.random.seed(seed)
+        want = int(np.random.choice(CROP_CHOICE) * 200)
+        np.random.seed(seed)
+        assert crop.draw(300, 200, np.zeros((0, 2), np.float32))[2] == want

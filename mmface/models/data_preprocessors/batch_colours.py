@@ -1,0 +1,80 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Change the colours of a whole batch on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mmface.utils.colour_map import ColourMap
+
+# Blue, green and red; those of OpenCV.
+GREY_WEIGHTS = (0.114, 0.587, 0.299)
+CHUNK = 16  # pictures; bounds the memory of what lies between
+
+
+@torch.no_grad()
+def change_colours(pictures: Tensor, maps: Sequence[ColourMap]) -> Tensor:
+    """Apply each picture's own change.
+
+    The values are those of ``FacePhotometric.apply`` and ``ColourJitter.apply``, but for
+    rounding (one grey level). Shapes do not depend on what was drawn, and the device is not
+    waited for.
+
+    Args:
+        pictures: (B, 3, H, W) uint8, blue, green, red.
+        maps: One for each picture.
+
+    Returns:
+        (B, 3, H, W) float32 whole grey levels, 0 to 255.
+    """
+    numbers = [(m.hue, m.own, m.value, m.grey, m.mean, *m.shift, *m.channels) for m in maps]
+    # One tensor means one copy, pinned: see pack_ground_truth.
+    packed = torch.tensor(numbers, pin_memory=pictures.device.type not in ('cpu', 'meta'))
+    packed = packed.to(pictures.device, non_blocking=True)
+    # Known on the host. What no picture of the batch needs is left out.
+    turned, valued, greyed = (any(row[i] for row in numbers) for i in (0, 2, 3))
+    greyed = greyed or any(m.mean for m in maps)
+    moved = any(m.channels != (0, 1, 2) for m in maps)
+    out = torch.empty_like(pictures, dtype=torch.float32)
+    for start in range(0, len(maps), CHUNK):
+        part = pictures[start : start + CHUNK].float()
+        # (b, 11, 1, 1)
+        each = packed[start : start + CHUNK, :, None, None]
+        result = _turn_hue(part, each[:, :1]) if turned else part
+        result = result * each[:, 1:2] + each[:, 5:8]
+        if valued:
+            result += part.amax(1, keepdim=True) * each[:, 2:3]
+        if greyed:
+            planes = zip(part.split(1, 1), GREY_WEIGHTS, strict=True)
+            grey = torch.cat([plane * weight for plane, weight in planes], 1).sum(1, keepdim=True)
+            result += grey * each[:, 3:4] + grey.mean((2, 3), keepdim=True) * each[:, 4:5]
+        if moved:
+            rows = 3 * torch.arange(len(part), device=part.device)[:, None]
+            order = (rows + each[:, 8:, 0, 0].long()).flatten()
+            result = result.flatten(0, 1).index_select(0, order).view_as(part)
+        out[start : start + CHUNK] = result.round_().clamp_(0, 255)
+    return out
+
+
+def _turn_hue(pictures: Tensor, degrees: Tensor) -> Tensor:
+    """Turn the hue of BGR pictures (b, 3, H, W) by ``degrees`` (b, 1, 1, 1).
+
+    By HSV's definition a channel is V - C t, where C is the range of the channels of the pixel and
+    t = clip(min(k, 4 - k), 0, 1), k = n + hue / 60 modulo 6, n = 1, 3, 5 for blue, green, red.
+    """
+    blue, green, red = pictures.split(1, 1)
+    value = pictures.amax(1, keepdim=True)
+    span = value - pictures.amin(1, keepdim=True)
+    hue = torch.where(
+        value == red, green - blue, torch.where(value == green, blue - red, red - green)
+    ) / span.clamp(min=1)
+    # In sixths of the circle; grey has none, and no span to use it with.
+    hue += torch.where(value == red, 0.0, torch.where(value == green, 2.0, 4.0)) + degrees / 60
+    # 1, 3, 5 for blue, green, red; made on the device, as copying them would wait for it.
+    offsets = torch.arange(1, 7, 2, device=pictures.device).view(1, 3, 1, 1)
+    place = (hue + offsets).remainder_(6)
+    place = torch.minimum(place, 4 - place).clamp_(0, 1)
+    return value - span * place
