@@ -113,10 +113,12 @@ def main() -> None:
     import_mmdet_quietly()
     from mmface.engine.dist import leave_distributed
     from mmface.engine.face_runner import FaceRunner
+    from mmface.utils.allocator import keep_freed_memory
     from mmface.utils.checkpoint import secure_mmengine_loading
     from mmface.utils.device import use_device
 
     use_device(args.device)
+    keep_freed_memory()
     secure_mmengine_loading(trust=args.trust_checkpoint)
     cfg = build_config(args)
     runner = FaceRunner.from_cfg(cfg)
