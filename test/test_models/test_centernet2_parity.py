@@ -47,6 +47,8 @@ ALL = 1 << 14  # RoIs per picture: more than there are, so that nothing is drawn
 
 BOXES = dict(atol=1e-2, rtol=0)  # pixels
 SCORES = dict(atol=1e-4, rtol=0)
+# Raw outputs reach some tens, where float32 kernels of two CPUs differ by 1e-5 of them.
+LOGITS = dict(atol=1e-4, rtol=1e-5)
 LOSSES = dict(atol=1e-6, rtol=1e-4)
 # Limits of losses after 0, 1 and 2 steps. From the second on the network enlarges rounding: with
 # PyTorch's kernels for other CPUs the losses of the third step differ by 3e-3, those of the
@@ -205,7 +207,7 @@ def check_stages(stages: list[dict[str, Tensor]], golden: Golden, mode: str) -> 
         for key in ('logits', 'deltas'):
             if (name := f'{mode}/s{number}_{key}') in golden.arrays:
                 assert len(order) == 2
-                torch.testing.assert_close(stage[key][torch.cat(order)], golden[name], **SCORES)
+                torch.testing.assert_close(stage[key][torch.cat(order)], golden[name], **LOGITS)
 
 
 @pytest.mark.reference

@@ -117,7 +117,8 @@ def test_rows__have_the_lengths_of_their_split(toy):
 
     assert 19 in lengths('train')
     assert lengths('train') <= {5, 19}
-    assert lengths('val') == {4, 19}
+    assert 19 in lengths('val')
+    assert lengths('val') <= {4, 19}
 
 
 def test_mat__holds_the_boxes_of_the_official_text(toy):

@@ -20,6 +20,7 @@ import tempfile
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 SOURCES = ('nms_npu.cpp', 'roi_align_npu.cpp', 'focal_loss_npu.cpp')
 # The wheels of all Pythons hold the same headers; this one is there for both kinds of machine.
@@ -74,7 +75,9 @@ def unpack(wheel: Path, sdist: Path, place: Path) -> tuple[Path, Path]:
             names = [n for n in archive.namelist() if n.startswith('torch_npu/include/')]
             archive.extractall(place, names)
         with tarfile.open(sdist) as archive:
-            archive.extractall(place / 'mmcv', filter='data')
+            # Python before 3.11.4 has no filters.
+            safe: dict[str, Any] = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}
+            archive.extractall(place / 'mmcv', **safe)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         raise RuntimeError(f'a download is damaged ({error}): remove {wheel} and {sdist}') from None
     if not names:

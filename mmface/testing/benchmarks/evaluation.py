@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmface.evaluation.wider_ap import evaluate_rows
 from mmface.evaluation.wider_gt import read_ground_truth
@@ -80,6 +81,8 @@ def _folder(source: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as place:
         with tarfile.open(source) as archive:
-            archive.extractall(place, filter='data')
+            # Python before 3.11.4 has no filters.
+            safe: dict[str, Any] = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}
+            archive.extractall(place, **safe)
         (folder,) = Path(place).iterdir()
         yield folder
