@@ -174,9 +174,13 @@ def test_call__batches_of_other_models(name, resize, photos, tmp_path):
     for found, image in zip(together, photos[1], strict=True):
         _assert_same(found, detector(image, score_thr=0.0), atol=0.01)
         assert (found[0].keypoints is None) == name.startswith('centernet2')
-    if name == 'centerface':  # OpenCV's warp counts pixels in 16 bits
-        with pytest.raises(ValueError, match='of 40000x10 pixels'):
-            detector(np.zeros((10, 40000, 3), np.uint8))
+    if name == 'centerface':
+        long = np.zeros((10, 40000, 3), np.uint8)
+        if int(cv2.__version__.partition('.')[0]) < 5:  # its warp counts pixels in 16 bits
+            with pytest.raises(ValueError, match='of 40000x10 pixels'):
+                detector(long)
+        else:
+            assert isinstance(detector(long), list)
 
 
 def test_init__wrong_weights(weights, tmp_path):
