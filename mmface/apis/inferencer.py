@@ -34,11 +34,11 @@ from mmface.apis.pictures import (
 )
 from mmface.apis.render import mark_faces
 from mmface.structures import Face
-from mmface.utils.checkpoint import load_checkpoint_file, load_weights
+from mmface.utils.checkpoint import load_checkpoint_file
 from mmface.utils.config import load_config
 from mmface.utils.device import use_device
 from mmface.utils.picture import as_bgr
-from mmface.weights.variants import variant_hint
+from mmface.weights.variants import load_fitting_weights
 
 #: Where a config is looked for by its name.
 CONFIG_DIR = Path(mmface.__file__).parents[1] / 'configs'
@@ -221,11 +221,7 @@ class FaceInferencer(DetInferencer):
             )
         checkpoint = load_checkpoint_file(weights, trust=self._trust)
         model = MODELS.build(cfg.model)
-        try:
-            load_weights(model, checkpoint, weights)
-        except ValueError as error:
-            hint = variant_hint(checkpoint['state_dict'])
-            raise ValueError(f'{error}{f"; {hint}" if hint else ""}') from error
+        load_fitting_weights(model, checkpoint, weights)
         return model.to(device).eval()
 
     def _init_pipeline(self, cfg: Config) -> Callable:

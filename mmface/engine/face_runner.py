@@ -26,9 +26,9 @@ from mmface.engine.dist import init_distributed
 from mmface.engine.hooks.master_ema_hook import MasterEMAHook
 from mmface.engine.master_weights import cast_to_half, round_masters, weights_and_masters
 from mmface.engine.o2_optim_wrapper import O2OptimWrapper
-from mmface.utils.checkpoint import find_resume_checkpoint, load_weights
+from mmface.utils.checkpoint import find_resume_checkpoint
 from mmface.utils.files import whole_file
-from mmface.weights.variants import variant_hint
+from mmface.weights.variants import load_fitting_weights
 
 #: What a checkpoint has to hold besides weights for a run to go on.
 TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
@@ -249,11 +249,7 @@ class FaceRunner(Runner):
             )
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        try:
-            load_weights(model, checkpoint, str(filename), strict=strict or self._strict)
-        except ValueError as error:
-            hint = variant_hint(checkpoint['state_dict'])
-            raise ValueError(f'{error}{f"; {hint}" if hint else ""}') from error
+        load_fitting_weights(model, checkpoint, str(filename), strict=strict or self._strict)
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmface.utils.checkpoint import load_weights
 from mmface.weights import resnet
 from mmface.weights.centerface import guess_centerface_variant
 from mmface.weights.centernet2 import guess_centernet2_variant
@@ -29,3 +31,18 @@ def variant_hint(state_dict: Mapping[str, Tensor]) -> str | None:
         if variant is not None:
             return variant.hint
     return None
+
+
+def load_fitting_weights(
+    model: nn.Module, checkpoint: Mapping[str, Any], source: str, strict: bool = True
+) -> None:
+    """Load weights as ``load_weights`` does; if they do not fit, say also what they look like.
+
+    Raises:
+        ValueError: The weights do not fit.
+    """
+    try:
+        load_weights(model, checkpoint, source, strict)
+    except ValueError as error:
+        hint = variant_hint(checkpoint['state_dict'])
+        raise ValueError(f'{error}{f"; {hint}" if hint else ""}') from error

@@ -36,8 +36,9 @@ from mmface.deploy.export.options import ExportOptions
 from mmface.deploy.export.spec import find_resize, make_spec
 from mmface.deploy.export.trace import trace
 from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
-from mmface.utils.checkpoint import load_checkpoint_file, load_weights
+from mmface.utils.checkpoint import load_checkpoint_file
 from mmface.utils.files import whole_file
+from mmface.weights.variants import load_fitting_weights
 
 #: Batch, height and width that a dynamic file is checked with besides its own size.
 OTHER_SIZES = ((2, 64, 160), (3, 128, 96))
@@ -73,7 +74,7 @@ def load_detector(cfg: Config, checkpoint: str | Path, trust: bool = False) -> A
     content = load_checkpoint_file(checkpoint, trust)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = MODELS.build(cfg.model)
-    load_weights(model, content, str(checkpoint))
+    load_fitting_weights(model, content, str(checkpoint))
     return model.eval()
 
 
