@@ -9,8 +9,7 @@ max_epochs = 36
 base_lr = 0.005
 # ---- Normally not modified ---------------------------------------------------------------
 train_pipeline = _base_.train_pipeline
-train_pipeline[3].update(crop_choice=[0.6, 0.8, 1.0, 1.2, 1.4])
-train_pipeline[4].update(scale=image_size)
+train_pipeline[2].update(crop_choice=[0.6, 0.8, 1.0, 1.2, 1.4], size=image_size[0])
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(scale=image_size)
 model = dict(data_preprocessor=dict(pad_size=image_size))

@@ -29,7 +29,7 @@ custom_imports = dict(
 custom_hooks = [dict(type='NpuProbe')]
 image_size = ({side}, {side})
 train_pipeline = _base_.train_pipeline
-train_pipeline[4].update(scale=image_size)
+train_pipeline[2].update(size=image_size[0])
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(scale=image_size)
 # A model that has learnt next to nothing finds only what scores little.

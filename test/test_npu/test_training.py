@@ -95,7 +95,7 @@ def test_fp32__is_chosen_and_equals_the_cpu(
         'tools/train.py', small_config('scrfd_10g', epochs=2), '--data-path', toy, '--work-dir',
         tmp_path, '--seed', 1, '--no-validate', '--cfg-options',
         # As on the NPU; in the workers pixels are rounded in other places.
-        'train_dataloader.dataset.pipeline.6.on_device=True', **cpu_env,
+        'train_dataloader.dataset.pipeline.4.on_device=True', **cpu_env,
     )  # fmt: skip
     assert read_probe(tmp_path)['device'] == 'cpu'
     ours, theirs = _losses(work), _losses(tmp_path)

@@ -40,7 +40,7 @@ def small():
         'train_dataloader.num_workers=0',
         'val_dataloader.num_workers=0',
         'test_dataloader.num_workers=0',
-        f'train_dataloader.dataset.pipeline.4.scale={SIDE}',
+        'train_dataloader.dataset.pipeline.2.size=96',
         f'val_dataloader.dataset.pipeline.1.scale={SIDE}',
         f'test_dataloader.dataset.pipeline.1.scale={SIDE}',
         f'model.data_preprocessor.pad_size={SIDE}',

@@ -29,7 +29,7 @@ def tiny(repo, tmp_path_factory):
 _base_ = '{repo}/configs/scrfd/scrfd_500m_bnkps.py'
 side = (64, 64)
 train_pipeline = _base_.train_pipeline
-train_pipeline[4].update(scale=side)
+train_pipeline[2].update(size=side[0])
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(scale=side)
 model = dict(data_preprocessor=dict(pad_size=side))

@@ -16,10 +16,9 @@ crop_choice = [0.3, 0.45, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0]
 
 train_pipeline = [
     dict(type='SeedSample'),
-    dict(type='LoadFaceImage'),
     dict(type='LoadFaceAnnotations'),
-    dict(type='RandomSquareCrop', crop_choice=crop_choice),
-    dict(type='FaceResize', scale=image_size, keep_ratio=False),
+    # Reads the picture too, but only down to the lower edge of the square.
+    dict(type='RandomSquareCrop', crop_choice=crop_choice, size=image_size[0]),
     dict(type='FaceFlip', prob=0.5),
     dict(type='FacePhotometric'),
     dict(type='PackFaceInputs'),

@@ -74,5 +74,9 @@ def _to_planes(img: NDArray) -> NDArray:
 
 
 def _instances(results: dict, chosen: NDArray[np.bool_] | slice) -> InstanceData:
-    labels = {name: results[key][chosen] for name, key in LABELS.items() if key in results}
-    return InstanceData(**{name: torch.from_numpy(values) for name, values in labels.items()})
+    instances = InstanceData()
+    for name, key in LABELS.items():
+        if key in results:
+            # Setting an attribute compares lengths, which costs more than the values.
+            instances.set_field(torch.from_numpy(results[key][chosen]), name)
+    return instances

@@ -11,6 +11,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from numpy.typing import NDArray
 
+from mmface.datasets.transforms.picture_file import PictureFile
 from mmface.datasets.transforms.scratch import Scratch
 from mmface.datasets.transforms.square import cut_square, resize_square
 
@@ -34,7 +35,8 @@ class RandomSquareCrop(BaseTransform):
     without a face to learn take the first square, and after 50 scales the last square is taken,
     although it holds no centre.
 
-    A square inside the picture is a view of it; no pixel is copied.
+    Without ``LoadFaceImage`` before it, it reads the picture itself, and decodes no row below the
+    square. A square inside the picture is a view of it; no pixel is copied.
 
     Args:
         crop_choice: Sides to choose from, relative to the short side of the picture.
@@ -59,27 +61,28 @@ class RandomSquareCrop(BaseTransform):
         self.bbox_clip_border = bbox_clip_border
         self.fill = fill
         self.size = size
-        self._square, self._resized = Scratch(), Scratch()
+        self._picture, self._square, self._resized = Scratch(), Scratch(), Scratch()
 
     def transform(self, results: dict) -> dict:
         """Crop picture, boxes and landmarks.
 
-        Sets ``img_shape``, with ``size`` also ``scale_factor``.
+        Sets ``img_shape``, with ``size`` also ``scale_factor``, and what ``LoadFaceImage`` sets if
+        that was not there before.
+
+        Raises:
+            FileNotFoundError: If the picture has to be read and is not there.
+            ValueError: If it cannot be read.
         """
-        height, width = results['img'].shape[:2]
+        picture = None
+        if results.get('img') is None:
+            picture = PictureFile(results['img_path'])
+            height, width = picture.height, picture.width
+            results.update(height=height, width=width, ori_shape=(height, width))
+        else:
+            height, width = results['img'].shape[:2]
         bboxes = results['gt_bboxes']
         centres = (bboxes[:, :2] + bboxes[:, 2:]) / 2
         left, top, side = self.draw(width, height, centres[~results['gt_ignore_flags']])
-        square = (results['img'], left, top, side)
-        if self.size is None:
-            results['img'] = cut_square(*square, self.fill, self._square)
-        else:
-            out = self._resized.take(self.size, self.size, 3)
-            results['img'] = resize_square(
-                *square, self.size, self.fill, cv2.INTER_LINEAR, self._square, out
-            )
-            results['scale_factor'] = (self.size / side, self.size / side)
-        results['img_shape'] = results['img'].shape[:2]
 
         kept = _inside(centres[:, 0], centres[:, 1], left, top, side)
         for key in ('gt_bboxes_labels', 'gt_ignore_flags'):
@@ -98,6 +101,20 @@ class RandomSquareCrop(BaseTransform):
         results['gt_bboxes'] = points[:, :2].reshape(-1, 4)
         keypoints[..., :2] = points[:, 2:]
         results['gt_keypoints'] = keypoints
+
+        # Pixels come last: they drive from the cache what the steps above have in common.
+        if picture is not None:
+            results['img'] = picture.decode(self._picture, top + side)
+        square = (results['img'], left, top, side)
+        if self.size is None:
+            results['img'] = cut_square(*square, self.fill, self._square)
+        else:
+            out = self._resized.take(self.size, self.size, 3)
+            results['img'] = resize_square(
+                *square, self.size, self.fill, cv2.INTER_LINEAR, self._square, out
+            )
+            results['scale_factor'] = (self.size / side, self.size / side)
+        results['img_shape'] = results['img'].shape[:2]
         return results
 
     def draw(self, width: int, height: int, centres: NDArray[np.float32]) -> tuple[int, int, int]:

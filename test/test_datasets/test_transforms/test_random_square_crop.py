@@ -244,6 +244,33 @@ def test_crop__with_size_equals_crop_and_resize():
         np.testing.assert_allclose(one['gt_keypoints'], two['gt_keypoints'], rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.parametrize('size', [None, 64])
+def test_crop__reads_the_picture_if_nobody_did(tmp_path, size):
+    path = str(tmp_path / 'a.jpg')
+    cv2.imwrite(path, cv2.resize(np.arange(35, dtype=np.uint8).reshape(5, 7), (210, 290)))
+    for seed in range(20):
+        both = []
+        for img in (cv2.imread(path), None):
+            # Only one of the two knows the size from the pixels; the labels have it wrong.
+            results = make_results(np.zeros((10, 10, 3), np.uint8), [20, 30, 60, 90])
+            results.update(img=img, img_path=path, height=10, width=10)
+            np.random.seed(seed)
+            both.append(RandomSquareCrop([0.3, 0.6, 1.4], size=size)(results))
+        given, read = both
+        assert read['ori_shape'] == (290, 210)
+        assert (read['height'], read['width']) == (290, 210)
+        assert given['img_shape'] == read['img_shape']
+        for key in ('img', 'gt_bboxes', 'gt_keypoints', 'gt_bboxes_labels', 'gt_ignore_flags'):
+            np.testing.assert_array_equal(given[key], read[key])
+
+
+def test_crop__missing_picture_is_named(tmp_path):
+    results = make_results(np.zeros((10, 10, 3), np.uint8), [2, 3, 6, 9])
+    results.update(img=None, img_path=str(tmp_path / 'no.jpg'))
+    with pytest.raises(FileNotFoundError, match=r'no\.jpg does not exist.*prepare_widerface'):
+        RandomSquareCrop([1.0])(results)
+
+
 def test_draw__scale_is_what_choice_draws():
     crop = RandomSquareCrop(CROP_CHOICE)
     for seed in range(20):
