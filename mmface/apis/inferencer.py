@@ -37,6 +37,7 @@ from mmface.structures import Face
 from mmface.utils.checkpoint import load_checkpoint_file
 from mmface.utils.config import load_config
 from mmface.utils.device import use_device
+from mmface.utils.memory_format import use_memory_format
 from mmface.utils.picture import as_bgr
 from mmface.weights.variants import load_fitting_weights
 
@@ -222,6 +223,7 @@ class FaceInferencer(DetInferencer):
         checkpoint = load_checkpoint_file(weights, trust=self._trust)
         model = MODELS.build(cfg.model)
         load_fitting_weights(model, checkpoint, weights)
+        use_memory_format(model, cfg, torch.device(device).type)
         return model.to(device).eval()
 
     def _init_pipeline(self, cfg: Config) -> Callable:

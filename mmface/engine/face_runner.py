@@ -28,6 +28,7 @@ from mmface.engine.master_weights import cast_to_half, round_masters, weights_an
 from mmface.engine.o2_optim_wrapper import O2OptimWrapper
 from mmface.utils.checkpoint import find_resume_checkpoint
 from mmface.utils.files import whole_file
+from mmface.utils.memory_format import use_memory_format
 from mmface.weights.variants import load_fitting_weights
 
 #: What a checkpoint has to hold besides weights for a run to go on.
@@ -61,6 +62,7 @@ class FaceRunner(Runner):
       parameter for ``load_from``.
     * Checkpoints are written whole or not at all.
     * The config and the environment go to the log file only, not to the console.
+    * Weights lie in memory as :func:`.use_memory_format` says.
     * With ``O2OptimWrapper`` the model is cast before it is wrapped; mmengine cannot replace
       mmface's optimizer wrappers on early NPUs; NPUs use their fused optimizers.
     """
@@ -85,6 +87,7 @@ class FaceRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Put the model on its device, cast it for O2, and wrap it for several ranks."""
+        use_memory_format(model, self.cfg, get_device())
         if self.distributed and get_device() == 'cpu' and not is_model_wrapper(model):
             # Synchronised batch norm knows accelerators only, and DDP wants no device ids
             # for a model on the CPU, where mmengine always gives one.

@@ -45,9 +45,7 @@ def main() -> None:
     args = parser.parse_args()
 
     from mmface.testing.benchmarks.timing import format_table
-    from mmface.utils.allocator import keep_freed_memory
 
-    keep_freed_memory()  # as the tools that are timed do, for both sides
     found = _module(args.subject).run(args)
     for comparison in found:
         print(format_table(comparison))

@@ -13,6 +13,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmface.testing.benchmarks.timing import Comparison, compare
+from mmface.utils.allocator import keep_freed_memory
 from mmface.weights.convert import build_model
 
 OURS = 'mmface'
@@ -32,20 +33,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> list[Comparison]:
     """Time every number of faces, and measure the peak memory of each way."""
-    found = []
-    for faces in args.faces:
-        ways = make_ways(args.config, args.batch_size, faces, args.device)
-        losses = {name: way() for name, way in ways.items()}
-        notes: dict[str, float | str] = {
-            f'loss, {name}': f'{value:.4f}' for name, value in losses.items()
-        }
-        for name, way in ways.items():
-            notes[f'peak memory, {name}, MiB'] = round(_peak_memory(way, args.device), 1)
-        wait = torch.cuda.synchronize if args.device == 'cuda' else None
-        task = f'assignment, losses, backward: batch {args.batch_size}, {faces} faces each'
-        # At least one of warm-up; more would only be slow where a round takes seconds.
-        found.append(compare(task, ways, args.rounds, 1, wait, notes))
-    return found
+    ways = {
+        faces: make_ways(args.config, args.batch_size, faces, args.device) for faces in args.faces
+    }
+    notes = {faces: _describe(each, args.device) for faces, each in ways.items()}
+    # As tools/train.py does; what the process keeps would hide the peaks above.
+    keep_freed_memory()
+    wait = torch.cuda.synchronize if args.device == 'cuda' else None
+    task = f'assignment, losses, backward: batch {args.batch_size}, {{}} faces each'
+    # At least one of warm-up; more would only be slow where a round takes seconds.
+    return [
+        compare(task.format(faces), each, args.rounds, 1, wait, notes[faces])
+        for faces, each in ways.items()
+    ]
+
+
+def _describe(ways: dict[str, Callable[[], float]], device: str) -> dict[str, float | str]:
+    notes: dict[str, float | str] = {f'loss, {name}': f'{way():.4f}' for name, way in ways.items()}
+    for name, way in ways.items():
+        notes[f'peak memory, {name}, MiB'] = round(_peak_memory(way, device), 1)
+    return notes
 
 
 def make_ways(

@@ -20,6 +20,7 @@ import mmface.datasets
 import mmface.models  # noqa: F401
 from mmface.testing.benchmarks import baseline_pipelines as baselines
 from mmface.testing.benchmarks.timing import Comparison, compare
+from mmface.utils.allocator import keep_freed_memory
 from mmface.utils.epoch_index import EpochIndex
 
 Way = Callable[[], object]
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('configs', nargs='*', default=CONFIGS, help='of SCRFD or CenterFace (one of each)')
     add('--labels', help="label file (the config's)")
     add('--images', help='folder of its pictures, given with --labels')
-    add('--batch-size', type=int, default=8, help='pictures timed at a time (%(default)s)')
+    add('--batch-size', type=int, default=32, help='pictures timed at a time (%(default)s)')
     add('--device', default='cpu', help='cpu (default) or cuda: where a batch gets its colours')
 
 
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> list[Comparison]:
     """
     if bool(args.labels) != bool(args.images):
         raise ValueError('expected --labels and --images together, found only one of them')
+    keep_freed_memory()  # as the workers of tools/train.py do, for every way
     threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from torch import Tensor
 from mmface.engine.master_weights import cast_to_half
 from mmface.testing.benchmarks.baseline_cascade_rcnn import cascade_rcnn
 from mmface.testing.benchmarks.timing import Comparison, compare
+from mmface.utils.allocator import keep_freed_memory
 from mmface.utils.config import load_config, set_precision
+from mmface.utils.memory_format import use_memory_format
 
 NETWORK = 'network alone'
 STEP = 'training step'
@@ -39,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--size', type=int, nargs=2, default=(640, 640), metavar=('H', 'W'), help='of pictures')
     add('--faces', type=int, default=30, help='per picture (%(default)s)')
     add('--precision', choices=tuple(_FILES), help='default: as the config says')
-    add('--channels-last', action='store_true', help='keep weights in this memory format')
+    add('--formats', action='store_true', help='time both memory formats of the weights, too')
     add('--profile', action='store_true', help='show where the time of a step goes, too')
 
 
@@ -49,6 +52,7 @@ def run(args: argparse.Namespace) -> list[Comparison]:
     SCRFD and CenterFace are compared with the forward and backward pass of their network alone,
     CenterNet2 with mmdet's Cascade R-CNN on the same backbone.
     """
+    keep_freed_memory()  # as tools/train.py does, for every way
     device = get_device()
     # Else it would tell how each weight was initialised.
     MMLogger.get_instance('benchmark').setLevel('ERROR')
@@ -56,16 +60,19 @@ def run(args: argparse.Namespace) -> list[Comparison]:
     if args.precision:
         set_precision(cfg, _PRECISIONS / _FILES[args.precision])
     batch = make_batch(args.batch_size, tuple(args.size), args.faces)
-    step, model = make_step(cfg, device, args.channels_last)
+    step, model = make_step(cfg, device)
     ways: dict[str, Callable[[], object]]
     if hasattr(model, 'roi_head'):
         other = cfg.copy()
         other.model = Config(dict(model=cascade_rcnn(cfg.model.to_dict()))).model
-        baseline, _ = make_step(other, device, args.channels_last)
+        baseline, _ = make_step(other, device)
         ways = {STEP: lambda: step(batch), CASCADE: lambda: baseline(batch)}
     else:
         network = _network_alone(model, step.wrapper, batch)
         ways = {NETWORK: network, STEP: lambda: step(batch)}
+    for last in (True, False) if args.formats else ():
+        again, _ = make_step(cfg, device, last)
+        ways[f'{STEP}, channels {"last" if last else "first"}'] = functools.partial(again, batch)
     wait = torch.cuda.synchronize if device == 'cuda' else None
     notes: dict[str, float | str] = {}
     if args.profile:
@@ -117,15 +124,23 @@ class _Step:
         return self.model.train_step(data, self.wrapper)
 
 
-def make_step(cfg: Config, device: str, channels_last: bool = False) -> tuple[_Step, Any]:
-    """Build the detector of a config and give its training step."""
+def make_step(cfg: Config, device: str, channels_last: bool | None = None) -> tuple[_Step, Any]:
+    """Build the detector of a config and give its training step.
+
+    Args:
+        cfg: Of a training.
+        device: Kind of device.
+        channels_last: Whether the channels of the weights come last; ``None``: as the runner does.
+    """
     torch.manual_seed(0)
     init_default_scope(cfg.default_scope)
     cfg.model.data_preprocessor.pad_size = None
     model = MODELS.build(cfg.model)
     model.init_weights()
     model = model.to(device).train()
-    if channels_last:
+    if channels_last is None:
+        use_memory_format(model, cfg, device)
+    elif channels_last:
         model = model.to(memory_format=torch.channels_last)
     options = cfg.optim_wrapper
     if options.get('type') == 'O2OptimWrapper':
