@@ -21,4 +21,4 @@ def use_memory_format(model: nn.Module, cfg: Config, device: str) -> None:
         device: Kind of device, such as ``'cpu'``.
     """
     if device == 'cpu' and cfg.get('cpu_channels_last', False):
-        model.to(memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
