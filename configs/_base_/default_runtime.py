@@ -17,6 +17,7 @@ default_hooks = dict(
     buffers=dict(type='BroadcastBuffersHook'),
     throughput=dict(type='ThroughputHook'),
     loss_scale=dict(type='LossScaleHook', interval=50),
+    fuse=dict(type='FuseConvBNHook'),
     visualization=dict(type='DetVisualizationHook'),
 )
 log_level = 'INFO'

@@ -14,6 +14,7 @@ import cv2
 import mmengine.device.utils
 import numpy as np
 import torch
+from mmcv.cnn import fuse_conv_bn
 from mmdet.apis.det_inferencer import DetInferencer
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -224,7 +225,7 @@ class FaceInferencer(DetInferencer):
         model = MODELS.build(cfg.model)
         load_fitting_weights(model, checkpoint, weights)
         use_memory_format(model, cfg, torch.device(device).type)
-        return model.to(device).eval()
+        return fuse_conv_bn(model).to(device).eval()
 
     def _init_pipeline(self, cfg: Config) -> Callable:
         """Build the test pipeline so that it begins with an array."""

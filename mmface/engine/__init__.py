@@ -5,6 +5,7 @@ from mmface.engine.autocast_optim_wrapper import AutocastOptimWrapper
 from mmface.engine.face_runner import FaceRunner
 from mmface.engine.hooks.broadcast_buffers_hook import BroadcastBuffersHook
 from mmface.engine.hooks.class_count_hook import ClassCountHook
+from mmface.engine.hooks.fuse_conv_bn_hook import FuseConvBNHook
 from mmface.engine.hooks.loss_scale_hook import LossScaleHook
 from mmface.engine.hooks.master_ema_hook import MasterEMAHook
 from mmface.engine.hooks.safe_checkpoint_hook import SafeCheckpointHook
@@ -18,6 +19,7 @@ __all__ = [
     'BroadcastBuffersHook',
     'ClassCountHook',
     'FaceRunner',
+    'FuseConvBNHook',
     'LossScaleHook',
     'MasterEMAHook',
     'O2OptimWrapper',

@@ -86,11 +86,12 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
             self._normalise(torch.stack(pictures), maps, batch)
         else:
             # One picture at a time stays in the cache of a CPU.
-            if not whole:
-                batch.zero_()
             for index, picture in enumerate(pictures):
-                place = batch[index : index + 1, :, : picture.shape[-2], : picture.shape[-1]]
-                self._normalise(picture[None], maps[index : index + 1], place)
+                own = batch[index : index + 1]
+                rows, columns = picture.shape[-2:]
+                self._normalise(picture[None], maps[index : index + 1], own[..., :rows, :columns])
+                own[..., rows:, :] = 0
+                own[..., :rows, columns:] = 0
         for sample in data_samples or ():
             sample.set_metainfo(dict(batch_input_shape=(height, width), pad_shape=(height, width)))
         return dict(inputs=batch, data_samples=data_samples)

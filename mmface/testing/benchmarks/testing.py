@@ -14,6 +14,7 @@ from mmengine.device import get_device
 from mmface.engine.face_runner import FaceRunner
 from mmface.testing.benchmarks.timing import Comparison, compare
 from mmface.utils import config as edit
+from mmface.utils.allocator import keep_freed_memory
 from mmface.utils.checkpoint import secure_mmengine_loading
 
 BARE = 'decoding and network'
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> list[Comparison]:
     test for each, in this process, one after the other: what no test can do without.
     """
     secure_mmengine_loading()
+    keep_freed_memory()  # as tools/test.py does, for both ways
     cfg = edit.load_config(args.config)
     edit.set_data_path(cfg, args.data_path)
     if args.mode:
