@@ -80,7 +80,7 @@ def test_training_sample__equals_that_of_the_reference(data, toy, index):
         boxes *= factor
         if truth.flip:
             boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
-        np.testing.assert_allclose(truth.gt_instances.bboxes.numpy(), boxes, atol=1e-3)
+        np.testing.assert_allclose(truth.gt_instances.bboxes, boxes, atol=1e-3)
     assert shorts <= {640, 672, 704, 736, 768, 800}
     assert len(shorts) >= 3
     assert flips == {False, True}

@@ -54,6 +54,7 @@ def logged(monkeypatch):
     logger = MMLogger.get_current_instance()
     handler = Keep()
     logger.addHandler(handler)
+    monkeypatch.setattr(logger, 'level', logging.INFO)  # another test may have made it quiet
     yield messages
     logger.removeHandler(handler)
 

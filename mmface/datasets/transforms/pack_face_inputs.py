@@ -35,7 +35,9 @@ class PackFaceInputs(BaseTransform):
 
     Gives ``inputs``, uint8 (3, h, w), and ``data_samples``, a ``DetDataSample`` whose
     ``gt_instances`` are the faces to learn and ``ignored_instances`` the others, both with
-    ``bboxes`` (n, 4), ``labels`` (n,) and ``keypoints`` (n, K, 3). Its metainfo has ``img_id``,
+    ``bboxes`` (n, 4), ``labels`` (n,) and ``keypoints`` (n, K, 3): arrays, of which
+    ``FaceDataPreprocessor`` makes tensors, because each tensor that a worker sends is a file that
+    the training has to ask for, and arrays are not. Its metainfo has ``img_id``,
     ``img_path``, ``ori_shape`` and ``img_shape`` (h, w), ``scale_factor`` (w_scale, h_scale),
     ``flip`` and ``flip_direction``, the last three also where no transform set them, and after
     ``FaceLetterbox`` ``pad_offset`` (x, y). After transforms that leave the colours to the device
@@ -78,5 +80,5 @@ def _instances(results: dict, chosen: NDArray[np.bool_] | slice) -> InstanceData
     for name, key in LABELS.items():
         if key in results:
             # Setting an attribute compares lengths, which costs more than the values.
-            instances.set_field(torch.from_numpy(results[key][chosen]), name)
+            instances.set_field(results[key][chosen], name)
     return instances

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
@@ -93,6 +95,7 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
                 own[..., rows:, :] = 0
                 own[..., :rows, columns:] = 0
         for sample in data_samples or ():
+            _make_tensors(sample)
             sample.set_metainfo(dict(batch_input_shape=(height, width), pad_shape=(height, width)))
         return dict(inputs=batch, data_samples=data_samples)
 
@@ -114,3 +117,11 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
             pictures = change_colours(pictures, [each or ColourMap() for each in maps])
         out.copy_(pictures.flip(1) if self.bgr_to_rgb else pictures)
         out.sub_(self.mean).div_(self.std)
+
+
+def _make_tensors(sample: DetDataSample) -> None:
+    """Turn the labels of a sample, which come from the workers as arrays, into tensors."""
+    for instances in (sample.get('gt_instances'), sample.get('ignored_instances')):
+        for name, value in instances.items() if instances is not None else ():
+            if isinstance(value, np.ndarray):
+                instances.set_field(torch.from_numpy(value), name)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import tempfile
 from pathlib import Path
 
@@ -53,18 +54,18 @@ def run(args: argparse.Namespace) -> list[Comparison]:
     with tempfile.TemporaryDirectory() as work_dir:
         cfg.work_dir = work_dir
         runner = FaceRunner.from_cfg(cfg)
-        runner.test()  # starts the workers
+        network = copy.deepcopy(runner.model).eval()  # as the config builds it
+        runner.test()  # starts the workers; from now on the norms are part of the convolutions
         dataset = runner.test_dataloader.dataset
         files = [dataset.get_data_info(number)['img_path'] for number in range(len(dataset))]
-        model = runner.model
-        size = model.data_preprocessor.pad_size or dataset[0]['inputs'].shape[-2:]
+        size = network.data_preprocessor.pad_size or dataset[0]['inputs'].shape[-2:]
         inputs = torch.zeros(1, 3, *size, device=device)
 
         def bare() -> None:
             with torch.no_grad():
                 for file in files:
                     cv2.imread(file)
-                    model(inputs, mode='tensor')
+                    network(inputs, mode='tensor')
 
         wait = torch.cuda.synchronize if device == 'cuda' else None
         ways = {BARE: bare, TEST: lambda: runner.test_loop.run()}
