@@ -225,7 +225,9 @@ class FaceInferencer(DetInferencer):
         model = MODELS.build(cfg.model)
         load_fitting_weights(model, checkpoint, weights)
         use_memory_format(model, cfg, torch.device(device).type)
-        return fuse_conv_bn(model).to(device).eval()
+        if cfg.get('default_hooks', {}).get('fuse', {}).get('enabled', True):  # as in tools/test.py
+            fuse_conv_bn(model)
+        return model.to(device).eval()
 
     def _init_pipeline(self, cfg: Config) -> Callable:
         """Build the test pipeline so that it begins with an array."""

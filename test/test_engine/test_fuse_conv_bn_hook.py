@@ -19,12 +19,12 @@ class Loop(EpochBasedTrainLoop):
         """Only its type counts."""
 
 
-def norms_left(train_loop=None, hooks=(), half=False) -> int:
+def norms_left(train_loop=None, hooks=(), half=False, **options) -> int:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
     if half:
         model[0].to(torch.bfloat16)
     runner = SimpleNamespace(model=model, _train_loop=train_loop, hooks=[*hooks])
-    FuseConvBNHook().before_test(runner)
+    FuseConvBNHook(**options).before_test(runner)
     return sum(isinstance(module, nn.BatchNorm2d) for module in runner.model.modules())
 
 
@@ -35,8 +35,13 @@ def test_before_test__folds_norms_of_a_model_that_is_only_tested(train_loop):
 
 @pytest.mark.parametrize(
     'kept',
-    [dict(train_loop=Loop()), dict(hooks=[EMAHook()]), dict(half=True)],
-    ids=['trained', 'averaged', 'two types'],
+    [
+        dict(train_loop=Loop()),
+        dict(hooks=[EMAHook()]),
+        dict(half=True),
+        dict(enabled=False),
+    ],
+    ids=['trained', 'averaged', 'two types', 'switched off'],
 )
 def test_before_test__leaves_others_alone(kept):
     assert norms_left(**kept) == 1

@@ -18,12 +18,22 @@ class FuseConvBNHook(Hook):
     The network computes the same, but for rounding, in less time. Nothing is done where the model
     is trained too, where an average of the weights takes their place in the test (``EMAHook``),
     or where norms have another type than convolutions.
+
+    mmcv folds a norm into the convolution that the same module has before it. That is right for all
+    models of this repository; for one that uses them in another order set
+    ``default_hooks = dict(fuse=dict(enabled=False))``.
+
+    Args:
+        enabled: Whether to do so at all.
     """
+
+    def __init__(self, enabled: bool = True) -> None:
+        self.enabled = enabled
 
     def before_test(self, runner: Any) -> None:
         """Change the model; the weights are loaded by now."""
         trains = isinstance(runner._train_loop, BaseLoop)
         averages = any(isinstance(hook, EMAHook) for hook in runner.hooks)
         types = {parameter.dtype for parameter in runner.model.parameters()}
-        if not trains and not averages and len(types) == 1:
+        if self.enabled and not trains and not averages and len(types) == 1:
             fuse_conv_bn(runner.model)
