@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import cv2
 from tqdm import tqdm
 
-from mmface.apis.pictures import (
+from mmface.apis.render import blur_faces, mark_faces
+from mmface.apis.video import Frame, VideoReader, open_video
+from mmface.utils.cli import main_guard, make_parser, one_line
+from mmface.utils.files import whole_file, write_text
+from mmface.utils.picture_files import (
     Picture,
     Source,
     find_sources,
@@ -25,10 +29,6 @@ from mmface.apis.pictures import (
     result_path,
     write_picture,
 )
-from mmface.apis.render import blur_faces, mark_faces
-from mmface.apis.video import Frame, VideoReader, open_video
-from mmface.utils.cli import main_guard, make_parser, one_line
-from mmface.utils.files import whole_file, write_text
 
 if TYPE_CHECKING:
     from mmface.structures import Face

@@ -24,7 +24,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import mmface
-from mmface.apis.pictures import (
+from mmface.apis.render import mark_faces
+from mmface.structures import Face
+from mmface.utils.checkpoint import load_checkpoint_file
+from mmface.utils.config import load_config
+from mmface.utils.device import use_device
+from mmface.utils.memory_format import use_memory_format
+from mmface.utils.picture import as_bgr
+from mmface.utils.picture_files import (
     PathLike,
     Picture,
     Source,
@@ -33,13 +40,6 @@ from mmface.apis.pictures import (
     result_path,
     write_picture,
 )
-from mmface.apis.render import mark_faces
-from mmface.structures import Face
-from mmface.utils.checkpoint import load_checkpoint_file
-from mmface.utils.config import load_config
-from mmface.utils.device import use_device
-from mmface.utils.memory_format import use_memory_format
-from mmface.utils.picture import as_bgr
 from mmface.weights.variants import load_fitting_weights
 
 #: Where a config is looked for by its name.

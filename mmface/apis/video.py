@@ -11,8 +11,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from mmface.apis.pictures import PathLike, Picture
 from mmface.utils.files import whole_file
+from mmface.utils.picture_files import PathLike, Picture
 
 #: Frames per second where a camera or a file does not say.
 DEFAULT_FPS = 25.0

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmface.apis.pictures import PICTURE_SUFFIXES
 from mmface.evaluation.wider_result import WiderResult
+from mmface.utils.picture_files import PICTURE_SUFFIXES
 
 
 def find_pictures(

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmface.apis.pictures import read_picture
 from mmface.apis.video import Frame, VideoReader, open_video
+from mmface.utils.picture_files import read_picture
 
 TOOL = 'tools/detect.py'
 SMALL = """

@@ -17,12 +17,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mmface.apis.pictures import read_picture
 from mmface.deploy.runtime import FaceDetector, letterbox
 from mmface.deploy.runtime.face_detector import open_session
 from mmface.deploy.wider_val import find_pictures
 from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.files import write_text
+from mmface.utils.picture_files import read_picture
 
 PARTS = ('resize', 'pre', 'network', 'post', 'pre+post', 'whole')
 RATIOS = ('pre+post', 'network', 'whole')

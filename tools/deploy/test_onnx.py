@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mmface.apis.pictures import read_picture
 from mmface.deploy.runtime import FaceDetector
 from mmface.deploy.runtime.letterbox import LETTERBOXES
 from mmface.deploy.wider_val import detection_rows, find_pictures, format_val_ap
@@ -22,6 +21,7 @@ from mmface.evaluation.wider_txt import write_wider_txt
 from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.files import write_text
 from mmface.utils.image_names import read_part
+from mmface.utils.picture_files import read_picture
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

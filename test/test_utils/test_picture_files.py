@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmface.apis.pictures import (
+from mmface.utils.picture_files import (
     Source,
     find_sources,
     local_path,
