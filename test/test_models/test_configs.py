@@ -33,6 +33,7 @@ TESTED: set[str] = set()
 
 
 def build(name: str, initialise: bool = True) -> tuple[Config, torch.nn.Module]:
+    torch.manual_seed(0)  # the same weights and draws whatever ran before
     cfg = Config.fromfile(CONFIGS / name)
     init_default_scope(cfg.default_scope)
     # The test uses small pictures; the published padding would only cost time.
