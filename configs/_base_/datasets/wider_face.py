@@ -7,7 +7,7 @@
 # What users change. The tools' --data-path replaces data_root; from a config that inherits this
 # one, set train_dataloader=dict(batch_size=..., num_workers=...) instead.
 data_root = 'data/WIDERFace/'
-image_size = (640, 640)  # width, height
+image_size = (640, 640)  # width, height; training samples are squares of this width
 batch_size = 8  # pictures per card
 num_workers = 2  # processes per card
 

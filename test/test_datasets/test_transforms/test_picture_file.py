@@ -6,6 +6,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmface.datasets.transforms.picture_file import CONTEXT_ROWS, PictureFile, _Frame
 from mmface.datasets.transforms.scratch import Scratch
@@ -53,6 +54,25 @@ def test_decode__others_are_decoded_whole(tmp_path, name):
     options = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1] if name.endswith('jpg') else []
     cv2.imwrite(path, SMOOTH, options)
     np.testing.assert_array_equal(PictureFile(path).decode(Scratch(), 20), cv2.imread(path))
+
+
+@pytest.mark.parametrize('rows', [None, 40])
+def test_decode__four_colours_are_left_to_opencv(tmp_path, rows):
+    path = str(tmp_path / 'a.jpg')
+    Image.fromarray(SMOOTH).convert('CMYK').save(path)
+    got = PictureFile(path).decode(Scratch(), rows)
+    np.testing.assert_array_equal(got[:rows], cv2.imread(path)[:rows])
+
+
+@pytest.mark.parametrize('rows', [None, 40])
+def test_decode__damaged_pixels_are_those_that_opencv_gives(tmp_path, rows):
+    path = tmp_path / 'a.jpg'
+    cv2.imwrite(str(path), SMOOTH)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 20] = bytes(20)
+    path.write_bytes(data)
+    got = PictureFile(str(path)).decode(Scratch(), rows)
+    np.testing.assert_array_equal(got[:rows], cv2.imread(str(path))[:rows])
 
 
 def test_decode__pixels_in_use_are_not_written_over(tmp_path):
