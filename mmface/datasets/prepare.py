@@ -28,8 +28,8 @@ from mmface.datasets.prepare_labels import (
     read_labels,
     read_mat_faces,
 )
-from mmface.datasets.prepare_sources import PICTURE_SUFFIXES, SourceFile, is_safe, scan
-from mmface.utils.files import write_text
+from mmface.datasets.prepare_sources import PICTURE_SUFFIXES, SourceFile, scan
+from mmface.utils.files import inside, is_safe, write_text
 from mmface.utils.image_names import read_part
 from mmface.utils.picture_size import picture_size
 
@@ -261,7 +261,7 @@ class Preparation:
             for split in self.splits:
                 folder = self.out / split.name
                 for key, file in split.pictures.items():
-                    file.place(folder / 'images' / key, copy)
+                    file.place(inside(folder / 'images', key), copy)
                     bar.update()
                 self._write_labels(split, folder)
                 if self.part is not None:

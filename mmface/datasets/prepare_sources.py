@@ -15,19 +15,12 @@ from filecmp import cmp
 from pathlib import Path
 from typing import IO
 
-from mmface.utils.files import whole_file
+from mmface.utils.files import is_safe, whole_file
 
 PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 _WANTED = (*PICTURE_SUFFIXES, '.txt', '.mat', '.json')
 _ARCHIVES = re.compile(r'\.(tar|tgz|tar\.\w+|rar|7z)$')
 _CHUNK = 1 << 20
-
-
-def is_safe(parts: Sequence[str]) -> bool:
-    """Whether path components stay inside of the folder they are joined to, on any system."""
-    return bool(parts) and not any(
-        part in ('', '.', '..') or re.search(r'[\\:\0]', part) for part in parts
-    )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from mmengine.device import get_device
 from mmengine.dist import broadcast, is_distributed, master_only
-from mmengine.hooks import EMAHook
+from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import RUNNERS
@@ -26,8 +26,13 @@ from mmface.engine.dist import init_distributed
 from mmface.engine.hooks.master_ema_hook import MasterEMAHook
 from mmface.engine.master_weights import cast_to_half, round_masters, weights_and_masters
 from mmface.engine.o2_optim_wrapper import O2OptimWrapper
-from mmface.utils.checkpoint import find_resume_checkpoint
-from mmface.utils.files import whole_file
+from mmface.engine.resumed_state import (
+    check_training_state,
+    confine_removals,
+    take_config_texts,
+)
+from mmface.utils.checkpoint import find_resume_checkpoint, secure_mmengine_loading
+from mmface.utils.files import whole_file, write_text
 from mmface.utils.memory_format import use_memory_format
 from mmface.weights.variants import load_fitting_weights
 
@@ -58,6 +63,8 @@ class FaceRunner(Runner):
     """mmengine's ``Runner`` with these differences.
 
     * Several ranks work on the CPU too (gloo).
+    * Checkpoints are data: whoever builds the runner, no code in them is run, and they do not
+      decide which files are removed (see :mod:`.resumed_state`).
     * Weights must fit the model: entirely in a test or a resumed run, at least one
       parameter for ``load_from``.
     * Checkpoints are written whole or not at all.
@@ -70,6 +77,11 @@ class FaceRunner(Runner):
     # Weights have to fit entirely; what is loaded has to hold the state of a training.
     _strict = False
     _resuming = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Before anything is built: a model's init_cfg may name a checkpoint.
+        secure_mmengine_loading()
+        super().__init__(*args, **kwargs)
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Start the process group, if any, and set up the rest as mmengine does."""
@@ -250,12 +262,31 @@ class FaceRunner(Runner):
                 f'{filename} holds weights only ({", ".join(lost)} missing), so no run can be '
                 'resumed from it; start a new one from them with --load-from'
             )
+        self._take_as_data(checkpoint, str(filename))
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         load_fitting_weights(model, checkpoint, str(filename), strict=strict or self._strict)
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
+
+    def _take_as_data(self, checkpoint: dict[str, Any], source: str) -> None:
+        """Take what could be evaluated or name files to remove out of a checkpoint."""
+        texts = take_config_texts(checkpoint)
+        if not self._resuming:
+            return
+        check_training_state(checkpoint, source)
+        folders = {Path(self.work_dir)}
+        for hook in self.hooks:
+            if isinstance(hook, CheckpointHook) and hook.out_dir is not None:
+                # As the hook makes it when training starts.
+                folders.add(Path(hook.out_dir, Path(self.work_dir).name))
+        for forgotten in confine_removals(checkpoint, sorted(folders)):
+            self.logger.warning(f'{source}: {forgotten}, so it will not be removed')
+        if texts and self.rank == 0:
+            note = Path(self._log_dir) / 'resumed_config.txt'
+            write_text(note, ''.join(f'# {place} of {source}\n{texts[place]}\n' for place in texts))
+            self.logger.info(f'The config in {source} is not evaluated; it is kept in {note}')
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmface.evaluation.wider_gt import WiderGroundTruth
-from mmface.utils.files import write_text
+from mmface.utils.files import inside, write_text
 
 _COLUMNS = 5  # x y w h score; landmarks behind them are not read
 
@@ -35,14 +35,20 @@ class Predictions(NamedTuple):
     """Warnings, a sentence each."""
 
 
-def write_wider_txt(path: str | os.PathLike[str], stem: str, rows: NDArray[np.floating]) -> None:
+def write_wider_txt(folder: str | os.PathLike[str], name: str, rows: NDArray[np.floating]) -> None:
     """Write the detections of one image, the whole file or nothing.
 
     Args:
-        path: The file, ``<folder>/<event>/<stem>.txt``; folders are made.
-        stem: Image name without extension, for the first line.
+        folder: Where to; missing folders are made.
+        name: Image name without extension, ``event/stem``; the file is ``<folder>/<name>.txt``.
         rows: Shape (n, 5): x, y, w, h in pixels and score.
+
+    Raises:
+        ValueError: The name leads out of ``folder``.
+        OSError: The file cannot be written.
     """
+    path = inside(folder, f'{name}.txt')
+    stem = name.rpartition('/')[2]
     # Nine digits give a float32 score back exactly, so that ranks survive.
     lines = [f'{x:.5f} {y:.5f} {w:.5f} {h:.5f} {score:.9g}' for x, y, w, h, score in rows.tolist()]
     write_text(path, '\n'.join([stem, str(len(lines)), *lines, '']), sync=False)

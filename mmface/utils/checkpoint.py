@@ -23,6 +23,9 @@ SHOWN_KEYS = 4
 #: What torch raises on files that are no checkpoint or a part of one.
 BROKEN_FILE = (RuntimeError, EOFError, LookupError, AttributeError, UnicodeDecodeError)
 
+#: Whether the user has said that checkpoints of this process may hold any Python object.
+_trusting = False
+
 
 def load_checkpoint_file(
     path: str | os.PathLike[str],
@@ -143,7 +146,7 @@ def load_weights(
         )
 
 
-def secure_mmengine_loading(trust: bool = False) -> None:
+def secure_mmengine_loading(trust: bool | None = None) -> None:
     """Make everything that loads a checkpoint in this process do it safely.
 
     mmengine's loader for local files is replaced by ``load_checkpoint_file`` (``load_from``,
@@ -151,19 +154,23 @@ def secure_mmengine_loading(trust: bool = False) -> None:
     downloads.
 
     Args:
-        trust: Allow any Python object everywhere instead.
+        trust: Whether any Python object is allowed everywhere instead. None keeps what an earlier
+            call said, and is safe without one.
     """
     from mmengine.runner import CheckpointLoader
+
+    global _trusting
+    _trusting = _trusting if trust is None else trust
 
     # The name up to its 10th character is cut off and the rest logged by mmengine.
     def load_from_local(
         filename: str, map_location: str | torch.device | Callable | None = None
     ) -> dict[str, Any]:
-        return load_checkpoint_file(filename, trust=trust, map_location=map_location)
+        return load_checkpoint_file(filename, trust=_trusting, map_location=map_location)
 
     CheckpointLoader.register_scheme('', load_from_local, force=True)
     os.environ.pop('TORCH_FORCE_WEIGHTS_ONLY_LOAD', None)
-    if not trust:
+    if not _trusting:
         os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
 
 

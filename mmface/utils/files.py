@@ -1,13 +1,46 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Write files whole or not at all."""
+"""Write files whole or not at all, and only where the user said."""
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+#: What a part of a path may not hold: the separator and drives of Windows, the end of a C string.
+_UNSAFE = re.compile(r'[\\\0]|^[A-Za-z]:')
+
+
+def is_safe(parts: Sequence[str]) -> bool:
+    """Return whether path components stay inside the folder they are joined to, on any system."""
+    return bool(parts) and not any(
+        part in ('', '.', '..') or _UNSAFE.search(part) for part in parts
+    )
+
+
+def inside(folder: str | os.PathLike[str], name: str) -> Path:
+    """Return the path of ``name`` in ``folder``. Every writer that gets a name from data asks here.
+
+    Names in label files, manifests, archives and models are data. They may choose a file in the
+    folder that the user named, and nothing else.
+
+    Args:
+        folder: The folder that the user chose.
+        name: Relative path with forward slashes, such as ``event/name.txt``.
+
+    Raises:
+        ValueError: The name is empty, absolute, or leads out of the folder on some system.
+    """
+    if not is_safe(name.split('/')):
+        raise ValueError(
+            f'the name {name[:120]!r} comes from a data file and leads out of {folder}: expected a '
+            "relative path such as 'event/name.jpg', without '..', backslashes and colons; nothing "
+            'was written for it, correct the name in the label file or manifest'
+        )
+    return Path(folder, name)
 
 
 @contextmanager

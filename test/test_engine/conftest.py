@@ -54,8 +54,8 @@ class DoorsNoise(BaseTransform):
 class DoorsNet(BaseModel):
     """Has all that a resumed run may get wrong: running statistics and draws of its own."""
 
-    def __init__(self, width=8):
-        super().__init__()
+    def __init__(self, width=8, init_cfg=None):
+        super().__init__(init_cfg=init_cfg)
         self.net = nn.Sequential(
             nn.Linear(8, width), nn.BatchNorm1d(width), nn.Dropout(0.5), nn.Linear(width, 1)
         )

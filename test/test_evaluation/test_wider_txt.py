@@ -143,8 +143,8 @@ def test_read_predictions__reads_only_images_of_the_ground_truth(tmp_path, small
 def test_write_wider_txt__is_read_back(tmp_path):
     rng = np.random.default_rng(0)
     rows = np.column_stack([rng.uniform(-5, 900, (50, 4)), rng.random(50, np.float32)])
-    write_wider_txt(tmp_path / 'set' / '0--A' / 'a.b.txt', 'a.b', rows)
-    write_wider_txt(tmp_path / 'set' / '0--A' / 'none.txt', 'none', np.empty((0, 5)))
+    write_wider_txt(tmp_path / 'set', '0--A/a.b', rows)
+    write_wider_txt(tmp_path / 'set', '0--A/none', np.empty((0, 5)))
     assert (tmp_path / 'set' / '0--A' / 'a.b.txt').read_text().startswith('a.b\n50\n')
     found = read_predictions(tmp_path / 'set')
     np.testing.assert_allclose(found.rows['0--A/a.b'][:, :4], rows[:, :4], atol=5.1e-6)
@@ -158,6 +158,6 @@ def test_write_wider_txt__is_read_back(tmp_path):
 
 def test_read_predictions__written_set_has_the_same_ap(tmp_path, small_gt, small_rows):
     for name, rows in small_rows.items():
-        write_wider_txt(tmp_path / f'{name}.txt', name, rows)
+        write_wider_txt(tmp_path, name, rows)
     found = read_predictions(tmp_path, small_gt)
     assert evaluate_rows(small_gt, found.rows).ap == evaluate_rows(small_gt, small_rows).ap

@@ -167,6 +167,18 @@ def test_postprocess__bad_results(bins, results, door, tmp_path):
     assert done.returncode == 2 and 'none.json does not exist' in done.stderr
 
 
+@pytest.mark.parametrize('name', ['../{stem}.jpg', 'a/../{stem}.jpg'])
+def test_postprocess__names_in_the_manifest_stay_inside(name, bins, results, door, tmp_path):
+    manifest = json.loads((bins / 'manifest.json').read_text())
+    for picture in manifest['pictures']:
+        picture['file'] = name.format(stem=picture['stem'])
+    (tmp_path / 'manifest.json').write_text(json.dumps(manifest))
+    out = tmp_path / 'watched' / 'out'
+    done = door(POST, results, tmp_path / 'manifest.json', '--out', out, ok=False)
+    assert done.returncode == 2 and 'comes from a data file and leads out of' in done.stderr
+    assert not list(tmp_path.rglob('*.txt'))
+
+
 def test_build_om__command_and_missing_cann(model, run_tool, tmp_path):
     done = run_tool(BUILD, model, '--soc', 'Ascend310P3', '--batch', 4, '--dry-run')
     assert done.stdout.split() == [

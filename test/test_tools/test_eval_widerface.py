@@ -25,9 +25,9 @@ def world(tmp_path_factory):
         event = f'{number % 2}--E'
         pictures.append(ToyPicture(event, f'p_{number}.jpg', (300, 300), [ToyLabel(box, level=0)]))
         good = np.array([[*box, 0.9 - 0.1 * number], [250, 250, 9, 9, 0.1]])
-        write_wider_txt(root / 'good' / event / f'p_{number}.txt', f'p_{number}', good)
+        write_wider_txt(root / 'good', f'{event}/p_{number}', good)
         worse = good if number else good + np.array([0, 90, 0, 0, 0])
-        write_wider_txt(root / 'worse' / event / f'p_{number}.txt', f'p_{number}', worse)
+        write_wider_txt(root / 'worse', f'{event}/p_{number}', worse)
     write_mat(root / 'gt', pictures)
     return root
 
@@ -62,8 +62,8 @@ def test_eval_widerface__evaluates_a_part_in_the_official_protocol(world, run_to
 
 
 def test_eval_widerface__missing_and_extra_files_warn_and_strict_fails(world, run_tool, tmp_path):
-    write_wider_txt(tmp_path / 'set' / '0--E' / 'p_0.txt', 'p_0', np.array([[*BOXES[0], 0.5]] * 2))
-    write_wider_txt(tmp_path / 'set' / '9--Z' / 'x.txt', 'x', np.empty((0, 5)))
+    write_wider_txt(tmp_path / 'set', '0--E/p_0', np.array([[*BOXES[0], 0.5]] * 2))
+    write_wider_txt(tmp_path / 'set', '9--Z/x', np.empty((0, 5)))
     done = run_tool(TOOL, tmp_path / 'set', '--gt', world / 'gt')
     assert 'warning: set: 2 of 3 images (2 events) have no predictions' in done.stderr
     assert 'warning: set: 1 predicted images are not in the ground truth' in done.stderr

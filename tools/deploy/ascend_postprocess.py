@@ -60,7 +60,7 @@ def main() -> None:
             name = '/'.join([*PurePosixPath(picture.file).parent.parts[-1:], picture.stem])
             rows[name], lost = detection_rows(found.bboxes, found.scores)
             dropped += lost
-            write_wider_txt(args.out / f'{name}.txt', picture.stem, rows[name])
+            write_wider_txt(args.out, name, rows[name])
     print(f'{sum(map(len, rows.values()))} faces of {len(rows)} pictures in {args.out}')
     if dropped:
         print(

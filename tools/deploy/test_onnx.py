@@ -72,7 +72,7 @@ def main() -> None:
             rows[name], lost = detection_rows(found.bboxes, found.scores)
             dropped += lost
             if args.save_txt is not None:
-                write_wider_txt(args.save_txt / f'{name}.txt', name.rsplit('/', 1)[-1], rows[name])
+                write_wider_txt(args.save_txt, name, rows[name])
     result = evaluate_rows(gt, rows, args.protocol, args.iou)
     result.dropped_rows = dropped
     for warning in result.warnings():

@@ -152,7 +152,9 @@ class WiderFaceMetric(ImageMetric):
         if self.save_txt is None:
             return
         try:
-            write_wider_txt(self.save_txt / f'{name}.txt', name.rsplit('/', 1)[-1], rows)
+            write_wider_txt(self.save_txt, name, rows)
+        except ValueError as error:  # the name of this image alone
+            print_log(str(error), logger='current', level=logging.ERROR)
         except OSError as error:
             message = f'no more detections are written to {self.save_txt}: {error}'
             print_log(message, logger='current', level=logging.ERROR)

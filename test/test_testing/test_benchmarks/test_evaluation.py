@@ -28,7 +28,7 @@ def predictions(tmp_path_factory):
         near = np.repeat(boxes, 2, axis=0) + rng.normal(0, 3, (2 * len(boxes), 4))
         rows = np.concatenate([near, rng.uniform(5, 90, (6, 4))])
         rows = np.column_stack([rows, np.sort(rng.random(len(rows)))[::-1]])
-        write_wider_txt(root / f'txt/{name}.txt', name.split('/')[1], rows)
+        write_wider_txt(root / 'txt', name, rows)
     return root / 'txt', toy / 'val/gt'
 
 

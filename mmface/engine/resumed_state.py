@@ -1,0 +1,98 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""What a checkpoint says besides weights: taken as data, never as a program or a place to write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from mmface.utils.files import is_safe
+
+#: Where a checkpoint may hold the text of a config, which is a Python program: ``Runner.resume``
+#: evaluates the first, ``BaseInferencer`` (of mmengine and mmdet, when it is given weights only)
+#: the others, in checkpoints that a resumed run saves.
+CONFIG_PLACES = (('meta', 'config'), ('meta', 'cfg'), ('message_hub', 'runtime_info', 'cfg'))
+#: Names that mmengine gives to the checkpoint with the best metric.
+_BEST = re.compile(r'best_.+\.pth')
+
+
+def take_config_texts(checkpoint: Mapping[str, Any]) -> dict[str, str]:
+    """Remove the configs from a checkpoint, so that nothing can evaluate them.
+
+    Args:
+        checkpoint: Changed in place.
+
+    Returns:
+        The texts by the name of their place, such as 'meta.config'.
+    """
+    texts = {}
+    for *folders, last in CONFIG_PLACES:
+        place: Any = checkpoint
+        for name in folders:
+            place = place.get(name) if isinstance(place, dict) else None
+        if isinstance(place, dict) and last in place:
+            texts['.'.join((*folders, last))] = str(place.pop(last))
+    return texts
+
+
+def check_training_state(checkpoint: Mapping[str, Any], source: str) -> None:
+    """Check the numbers that a resumed run counts with.
+
+    Raises:
+        ValueError: One of them is missing or has another type or range.
+    """
+    meta = checkpoint['meta'] if isinstance(checkpoint['meta'], dict) else {}
+    problems = [
+        f'meta.{key}: expected a whole number from 0, found {meta.get(key)!r:.60}'
+        for key in ('epoch', 'iter')
+        if not _is_count(meta.get(key))
+    ]
+    if meta.get('seed') is not None and not _is_count(meta['seed']):
+        problems.append(f'meta.seed: expected a whole number from 0, found {meta["seed"]!r:.60}')
+    hub = checkpoint['message_hub']
+    parts = ('log_scalars', 'runtime_info', 'resumed_keys')
+    if not isinstance(hub, dict) or not all(isinstance(hub.get(part), dict) for part in parts):
+        problems.append(f'message_hub: expected a dict with {", ".join(parts)}')
+    if problems:
+        raise ValueError(
+            f'{source} is not a checkpoint that a run can be resumed from: {"; ".join(problems)}; '
+            'start a new run from its weights with load_from'
+        )
+
+
+def confine_removals(checkpoint: Mapping[str, Any], folders: Iterable[Path]) -> list[str]:
+    """Forget the files that ``CheckpointHook`` would remove unless they are the run's own.
+
+    The hook removes the best checkpoint so far when a better one is saved, and old ones by their
+    number. It takes both from the checkpoint.
+
+    Args:
+        checkpoint: Changed in place.
+        folders: Where this run saves checkpoints. A file named by the checkpoint is looked for by
+            its name alone, so that a folder that was moved as a whole is followed.
+
+    Returns:
+        What was forgotten, a sentence each.
+    """
+    info = checkpoint['message_hub']['runtime_info']
+    forgotten = []
+    for key in [key for key in info if str(key).startswith('best_ckpt')]:
+        if info[key] is None:
+            continue
+        name = PurePath(str(info[key])).name
+        safe = isinstance(info[key], str) and _BEST.fullmatch(name) and is_safe([name])
+        own = [folder / name for folder in folders if safe and (folder / name).is_file()]
+        if own:
+            info[key] = str(own[0])
+        else:
+            forgotten.append(f'{key} {str(info.pop(key))[:120]!r} is no file of this run')
+    ids = info.get('keep_ckpt_ids', [])
+    if not isinstance(ids, (list, tuple)) or not all(map(_is_count, ids)):
+        forgotten.append(f'keep_ckpt_ids {str(info.pop("keep_ckpt_ids"))[:120]!r} are no numbers')
+    return forgotten
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
