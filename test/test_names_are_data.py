@@ -105,7 +105,7 @@ def test_show_dir__takes_the_last_part_of_a_name(out):
     )
 
     class Runner:
-        iter = 0
+        iter, work_dir, timestamp = 0, str(out), ''
 
     hook.after_test_iter(Runner(), 0, {}, [sample])
     assert [path.name for path in out.iterdir()] == ['x.jpg']
