@@ -10,7 +10,7 @@ import cv2
 import pytest
 import torch
 
-from mmface.testing.toy_coco import make_toy_coco
+from mmface.toys.coco import make_toy_coco
 from mmface.utils.checkpoint import load_checkpoint_file
 
 CONFIG = 'configs/centernet2/centernet2_toy.py'

@@ -18,6 +18,7 @@ SCRIPTS = sorted(
         REPO / 'build_mmcv.sh',
         REPO / 'test' / 'run_tests.sh',
     ]
+    if 'mmface_benchmark' not in path.parts  # a package, not scripts
 )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from mmface.testing.toy_coco import make_toy_coco
+from mmface.toys.coco import make_toy_coco
 from mmface.utils.cli import main_guard, make_parser
 
 

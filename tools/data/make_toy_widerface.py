@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from mmface.testing.toy_widerface import EVENTS, make_toy_widerface
+from mmface.toys.widerface import EVENTS, make_toy_widerface
 from mmface.utils.cli import main_guard, make_parser
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from mmface.evaluation.wider_ap import evaluate_rows
 from mmface.evaluation.wider_gt import read_ground_truth
 from mmface.evaluation.wider_txt import read_predictions
-from mmface.testing.benchmarks.baseline_wider_port import evaluate_port, read_port
-from mmface.testing.benchmarks.timing import Comparison, compare
+from mmface_benchmark.baseline_wider_port import evaluate_port, read_port
+from mmface_benchmark.timing import Comparison, compare
 
 OURS = 'mmface'
 PORT = 'usual Python port'

@@ -13,7 +13,7 @@ from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.files import write_text
 from mmface.utils.quiet import import_mmdet_quietly
 
-#: What each module of mmface.testing.benchmarks measures.
+#: What each module of mmface_benchmark measures.
 SUBJECTS = {
     'data': 'training pipelines of SCRFD and CenterFace, against those of the references',
     'assign': "assignment and losses of SCRFD, against mmdet's",
@@ -29,7 +29,7 @@ def main() -> None:
     """Read the command line, time, print a table for each task."""
     parser = make_parser(
         f'{__doc__} The first way of a table is ours; medians and quartiles over rounds.',
-        'python tools/analysis/benchmark.py data configs/scrfd/scrfd_500m_bnkps.py '
+        'python tools/benchmark/benchmark.py data configs/scrfd/scrfd_500m_bnkps.py '
         '--labels data/WIDERFace/train/labelv2.txt --images data/WIDERFace/train/images '
         '--json data.json',
     )
@@ -44,7 +44,7 @@ def main() -> None:
             _module(name).add_arguments(subject)
     args = parser.parse_args()
 
-    from mmface.testing.benchmarks.timing import format_table
+    from mmface_benchmark.timing import format_table
 
     found = _module(args.subject).run(args)
     for comparison in found:
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _module(subject: str) -> ModuleType:
-    return import_module(f'mmface.testing.benchmarks.{MODULES.get(subject, subject)}')
+    return import_module(f'mmface_benchmark.{MODULES.get(subject, subject)}')
 
 
 if __name__ == '__main__':

@@ -12,9 +12,9 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmface.testing.benchmarks.timing import Comparison, compare
 from mmface.utils.allocator import keep_freed_memory
 from mmface.weights.convert import build_model
+from mmface_benchmark.timing import Comparison, compare
 
 OURS = 'mmface'
 STOCK = 'stock mmdet'
@@ -63,7 +63,7 @@ def make_ways(
     Raises:
         ValueError: If the config is no SCRFD, or one with landmarks, which mmdet does not have.
     """
-    from mmface.testing.benchmarks.baseline_gfl import StockScrfdHead
+    from mmface_benchmark.baseline_gfl import StockScrfdHead
 
     model: Any = build_model(Path(config)).to(device)
     head = model.bbox_head

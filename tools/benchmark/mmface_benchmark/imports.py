@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 import mmface.datasets  # noqa: F401
-from mmface.testing.benchmarks.timing import Comparison, compare
+from mmface_benchmark.timing import Comparison, compare
 
 OURS, PORT = 'mmface', 'one line after the other'
 MODULES = ('mmface.models', 'mmdet.models')

@@ -7,8 +7,7 @@ import json
 import time
 
 import pytest
-
-from mmface.testing.benchmarks.timing import compare, format_table
+from mmface_benchmark.timing import compare, format_table
 
 
 def test_compare__measures_ratio_and_takes_turns():

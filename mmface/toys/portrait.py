@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mmface.testing.toy_faces import LANDMARKS, NOSE_RISE, Array, Colour, ToyFace
+from mmface.toys.faces import LANDMARKS, NOSE_RISE, Array, Colour, ToyFace
 
 _SHIFT = 4  # fractional bits of the coordinates handed to OpenCV
 

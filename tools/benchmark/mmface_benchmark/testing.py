@@ -14,10 +14,10 @@ import torch
 from mmengine.device import get_device
 
 from mmface.engine.face_runner import FaceRunner
-from mmface.testing.benchmarks.timing import Comparison, compare
 from mmface.utils import config as edit
 from mmface.utils.allocator import keep_freed_memory
 from mmface.utils.checkpoint import secure_mmengine_loading
+from mmface_benchmark.timing import Comparison, compare
 
 BARE = 'decoding and network'
 TEST = 'whole test'

@@ -21,11 +21,11 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmface.engine.master_weights import cast_to_half
-from mmface.testing.benchmarks.baseline_cascade_rcnn import cascade_rcnn
-from mmface.testing.benchmarks.timing import Comparison, compare
 from mmface.utils.allocator import keep_freed_memory
 from mmface.utils.config import load_config, set_precision
 from mmface.utils.memory_format import use_memory_format
+from mmface_benchmark.baseline_cascade_rcnn import cascade_rcnn
+from mmface_benchmark.timing import Comparison, compare
 
 NETWORK = 'network alone'
 STEP = 'training step'
@@ -180,7 +180,7 @@ def profile(step: Callable[[], object], rows: int = 15) -> str:
 
 def host_waits(step: Callable[[dict], object], args: argparse.Namespace) -> str:
     """Count the values that a step reads on the host, and list shapes that depend on the data."""
-    from mmface.testing.step_trace import trace_steps
+    from mmface_benchmark.step_trace import trace_steps
 
     small = [make_batch(2, (128, 128), args.faces, seed) for seed in range(2)]
     trace = trace_steps(step, small, host_functions=('pack_ground_truth', 'suppress_fixed'))

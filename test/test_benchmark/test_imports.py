@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from mmface_benchmark.imports import read_by_line, repeat_labels
 
 from mmface.datasets import WiderFaceDataset
-from mmface.testing.benchmarks.imports import read_by_line, repeat_labels
-from mmface.testing.toy_widerface import make_toy_widerface
+from mmface.toys.widerface import make_toy_widerface
 
 
 def test_read_by_line__equals_the_data_set(tmp_path):

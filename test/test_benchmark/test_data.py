@@ -10,10 +10,10 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmface_benchmark import data
 
 from mmface.models import FaceDataPreprocessor
-from mmface.testing.benchmarks import data
-from mmface.testing.toy_widerface import make_toy_widerface
+from mmface.toys.widerface import make_toy_widerface
 
 CONFIGS = ['configs/scrfd/scrfd_500m_bnkps.py', 'configs/centerface/centerface.py']
 

@@ -6,10 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mmface_benchmark.assign import OURS, STOCK, make_ways
 
-from mmface.testing.benchmarks.assign import OURS, STOCK, make_ways
-
-CONFIGS = Path(__file__).resolve().parents[3] / 'configs/scrfd'
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs/scrfd'
 
 
 @pytest.mark.parametrize('faces', (1, 30))

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mmface.testing.toy_ground_truth import ToyPicture, write_bbx_gt, write_labelv2, write_mat
-from mmface.testing.toy_scenes import ToyLabel, compose, random_face
+from mmface.toys.ground_truth import ToyPicture, write_bbx_gt, write_labelv2, write_mat
+from mmface.toys.scenes import ToyLabel, compose, random_face
 from mmface.utils.files import whole_file, write_text
 
 EVENTS = ('0--Parade', '12--Group', '13--Interview', '19--Couple', '2--Demonstration')
@@ -71,7 +71,7 @@ def _draw(
 def _recipe(**arguments: object) -> str:
     """What a data set was made from: the arguments and the code that draws."""
     code = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob('toy_*.py')):
+    for source in sorted(Path(__file__).parent.glob('*.py')):
         code.update(source.read_bytes())
     return json.dumps({**arguments, 'opencv': cv2.__version__, 'code': code.hexdigest()}, indent=1)
 
@@ -105,7 +105,7 @@ def make_toy_widerface(
         image_size: Width and height, at least 64 pixels each.
         seed: Another seed draws another set.
         events: Folder names; the k-th one shows scene k of
-            :data:`mmface.testing.toy_scenes.SCENES` (they repeat).
+            :data:`mmface.toys.scenes.SCENES` (they repeat).
         edge_cases: False leaves the edge cases out.
         progress: Whether to show a progress bar.
 

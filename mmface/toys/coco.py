@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mmface.testing.toy_backgrounds import Rng, draw_background, random_colour
+from mmface.toys.backgrounds import Rng, draw_background, random_colour
 from mmface.utils.files import whole_file, write_text
 
 Art = NDArray[np.uint8]
@@ -223,7 +223,7 @@ def _draw(
 def _recipe(**arguments: object) -> str:
     """What a data set was made from: the arguments and the code that draws."""
     code = hashlib.sha256()
-    for name in ('toy_backgrounds.py', 'toy_coco.py'):
+    for name in ('backgrounds.py', 'coco.py'):
         code.update(Path(__file__).with_name(name).read_bytes())
     return json.dumps({**arguments, 'opencv': cv2.__version__, 'code': code.hexdigest()}, indent=1)
 

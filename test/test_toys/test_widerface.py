@@ -12,10 +12,10 @@ import pytest
 from scipy.io import loadmat
 
 from mmface.datasets.annotations import read_bbx_gt, read_labelv2
-from mmface.testing.toy_faces import ToyFace
-from mmface.testing.toy_portrait import draw_person
-from mmface.testing.toy_scenes import compose, random_face
-from mmface.testing.toy_widerface import EVENTS, make_toy_widerface
+from mmface.toys.faces import ToyFace
+from mmface.toys.portrait import draw_person
+from mmface.toys.scenes import compose, random_face
+from mmface.toys.widerface import EVENTS, make_toy_widerface
 
 SUBSETS = ('easy', 'medium', 'hard')
 

@@ -18,10 +18,10 @@ from mmengine.registry import DefaultScope
 
 import mmface.datasets
 import mmface.models  # noqa: F401
-from mmface.testing.benchmarks import baseline_pipelines as baselines
-from mmface.testing.benchmarks.timing import Comparison, compare
 from mmface.utils.allocator import keep_freed_memory
 from mmface.utils.epoch_index import EpochIndex
+from mmface_benchmark import baseline_pipelines as baselines
+from mmface_benchmark.timing import Comparison, compare
 
 Way = Callable[[], object]
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmface_benchmark import step
 
-from mmface.testing.benchmarks import step
-
-CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 
 @pytest.mark.parametrize(

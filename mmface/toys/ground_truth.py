@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import savemat
 
-from mmface.testing.toy_scenes import ToyLabel
+from mmface.toys.scenes import ToyLabel
 from mmface.utils.files import whole_file, write_text
 
 ATTRIBUTES = ('blur', 'expression', 'illumination', 'invalid', 'occlusion', 'pose')

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mmface.testing.toy_backgrounds import SKINS, Rng, draw_background, draw_object, random_colour
-from mmface.testing.toy_faces import ToyFace
-from mmface.testing.toy_portrait import draw_person
+from mmface.toys.backgrounds import SKINS, Rng, draw_background, draw_object, random_colour
+from mmface.toys.faces import ToyFace
+from mmface.toys.portrait import draw_person
 
 _HAIRS = ((25, 25, 30), (30, 40, 60), (40, 70, 110), (70, 140, 190), (150, 150, 155), (40, 60, 140))
 _IRISES = ((40, 60, 90), (60, 90, 60), (140, 100, 60), (30, 40, 50))

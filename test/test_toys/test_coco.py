@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from mmface.testing.toy_coco import CATEGORIES, CLASSES, make_toy_coco
+from mmface.toys.coco import CATEGORIES, CLASSES, make_toy_coco
 
 
 @pytest.fixture(scope='module')

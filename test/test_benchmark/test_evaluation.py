@@ -7,13 +7,13 @@ import argparse
 
 import numpy as np
 import pytest
+from mmface_benchmark import evaluation
+from mmface_benchmark.baseline_wider_port import evaluate_port, read_port
 
 from mmface.evaluation.wider_ap import evaluate_rows
 from mmface.evaluation.wider_gt import read_ground_truth
 from mmface.evaluation.wider_txt import write_wider_txt
-from mmface.testing.benchmarks import evaluation
-from mmface.testing.benchmarks.baseline_wider_port import evaluate_port, read_port
-from mmface.testing.toy_widerface import make_toy_widerface
+from mmface.toys.widerface import make_toy_widerface
 
 
 @pytest.fixture(scope='module')

@@ -203,7 +203,7 @@ def main() -> None:
     parser = make_parser(
         f'{__doc__} Medians over all pictures; "pre" is what comes before the network without the '
         'resizing, "post" what comes after it.',
-        'python tools/analysis/benchmark_runtime.py scrfd_500m_bnkps.onnx '
+        'python tools/benchmark/benchmark_runtime.py scrfd_500m_bnkps.onnx '
         'data/WIDERFace/val/images --insightface',
     )
     parser.add_argument('model', type=Path, help='ONNX file')
