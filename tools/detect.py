@@ -21,7 +21,7 @@ from mmface.apis.render import blur_faces, mark_faces
 from mmface.apis.video import Frame, VideoReader, open_video
 from mmface.utils.cli import main_guard, make_parser, one_line
 from mmface.utils.files import whole_file, write_text
-from mmface.utils.picture_files import (
+from mmface.utils.images import (
     Picture,
     Source,
     find_sources,

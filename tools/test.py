@@ -15,7 +15,7 @@ OUTPUTS = ('metrics.json', 'pr_curve.png')  # the second of WIDER FACE only
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    from mmface.utils.config import add_run_options
+    from mmface.apis.config import add_run_options
 
     parser = make_parser(
         "Evaluate a checkpoint: average precision on the easy, medium and hard faces, or COCO's.",
@@ -56,7 +56,7 @@ def set_tta(cfg, path: str, options: dict | None) -> None:
     """Test several views of each picture: of the config, or of the file ``path`` if given."""
     from mmengine.config import ConfigDict
 
-    from mmface.utils import config as edit
+    from mmface.apis import config as edit
 
     if path:
         own = {k: v for k, v in (options or {}).items() if k.split('.')[0] in TTA_KEYS}
@@ -76,7 +76,7 @@ def set_tta(cfg, path: str, options: dict | None) -> None:
 
 
 def build_config(args: argparse.Namespace):
-    from mmface.utils import config as edit
+    from mmface.apis import config as edit
 
     cfg = edit.load_config(args.config, args.cfg_options)
     if args.tta is not None:

@@ -20,7 +20,7 @@ PRECISIONS = {
 
 
 def parse_args() -> argparse.Namespace:
-    from mmface.utils.config import add_run_options
+    from mmface.apis.config import add_run_options
 
     parser = make_parser(
         'Train a detector.',
@@ -66,7 +66,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def build_config(args: argparse.Namespace):
-    from mmface.utils import config as edit
+    from mmface.apis import config as edit
     from mmface.utils.checkpoint import find_resume_checkpoint
 
     cfg = edit.load_config(args.config, args.cfg_options)

@@ -24,14 +24,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import mmface
+from mmface.apis.config import load_config
 from mmface.apis.render import mark_faces
 from mmface.structures import Face
 from mmface.utils.checkpoint import load_checkpoint_file
-from mmface.utils.config import load_config
 from mmface.utils.device import use_device
-from mmface.utils.memory_format import use_memory_format
-from mmface.utils.picture import as_bgr
-from mmface.utils.picture_files import (
+from mmface.utils.images import (
     PathLike,
     Picture,
     Source,
@@ -40,7 +38,9 @@ from mmface.utils.picture_files import (
     result_path,
     write_picture,
 )
-from mmface.weights.variants import load_fitting_weights
+from mmface.utils.memory_format import use_memory_format
+from mmface.utils.picture import as_bgr
+from mmface.weights.loading import load_fitting_weights
 
 #: Where a config is looked for by its name.
 CONFIG_DIR = Path(mmface.__file__).parents[1] / 'configs'

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmface.structures import Face
 from mmface.utils.draw import draw_faces
-from mmface.utils.picture_files import Picture
+from mmface.utils.images import Picture
 
 #: How far beyond its box a face is hidden on each side, relative to the box: boxes end at
 #: forehead and chin, and hair and ears tell people apart too.

@@ -30,7 +30,7 @@ from mmface.deploy.om_lint import load_onnx
 from mmface.deploy.runtime import FaceDetector
 from mmface.deploy.wider_val import find_pictures
 from mmface.utils.files import whole_file
-from mmface.utils.picture_files import read_picture
+from mmface.utils.images import read_picture
 
 #: The first opset whose quantised weights have a scale per channel.
 MIN_OPSET = 13

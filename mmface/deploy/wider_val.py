@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmface.evaluation.wider_result import WiderResult
-from mmface.utils.picture_files import PICTURE_SUFFIXES
+from mmface.utils.images import PICTURE_SUFFIXES
 
 
 def find_pictures(

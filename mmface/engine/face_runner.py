@@ -29,7 +29,7 @@ from mmface.engine.o2_optim_wrapper import O2OptimWrapper
 from mmface.utils.checkpoint import find_resume_checkpoint
 from mmface.utils.files import whole_file
 from mmface.utils.memory_format import use_memory_format
-from mmface.weights.variants import load_fitting_weights
+from mmface.weights.loading import load_fitting_weights
 
 #: What a checkpoint has to hold besides weights for a run to go on.
 TRAINING_STATE = ('meta', 'message_hub', 'optimizer')

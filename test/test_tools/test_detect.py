@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mmface.apis.video import Frame, VideoReader, open_video
-from mmface.utils.picture_files import read_picture
+from mmface.utils.images import read_picture
 
 TOOL = 'tools/detect.py'
 SMALL = """

@@ -69,7 +69,7 @@ def main() -> None:
     from mmdet.registry import MODELS
     from mmengine.registry import init_default_scope
 
-    from mmface.utils.config import load_config
+    from mmface.apis.config import load_config
 
     cfg = load_config(args.config)
     init_default_scope(cfg.default_scope)

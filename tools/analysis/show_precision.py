@@ -31,9 +31,9 @@ def main() -> None:
     from mmdet.registry import MODELS, OPTIM_WRAPPERS
     from mmengine.registry import init_default_scope
 
+    from mmface.apis.config import load_config
     from mmface.engine.master_weights import cast_to_half
     from mmface.engine.o2_optim_wrapper import O2OptimWrapper
-    from mmface.utils.config import load_config
 
     cfg = load_config(args.config, args.cfg_options)
     init_default_scope(cfg.default_scope)

@@ -22,7 +22,7 @@ from mmface.deploy.runtime.face_detector import open_session
 from mmface.deploy.wider_val import find_pictures
 from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.files import write_text
-from mmface.utils.picture_files import read_picture
+from mmface.utils.images import read_picture
 
 PARTS = ('resize', 'pre', 'network', 'post', 'pre+post', 'whole')
 RATIOS = ('pre+post', 'network', 'whole')

@@ -21,7 +21,7 @@ from mmface.evaluation.wider_txt import write_wider_txt
 from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.files import write_text
 from mmface.utils.image_names import read_part
-from mmface.utils.picture_files import read_picture
+from mmface.utils.images import read_picture
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

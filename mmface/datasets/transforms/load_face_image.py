@@ -6,7 +6,7 @@ from __future__ import annotations
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
-from mmface.datasets.transforms.picture_file import PictureFile
+from mmface.datasets.transforms.jpeg_rows import PictureFile
 from mmface.datasets.transforms.scratch import Scratch
 
 

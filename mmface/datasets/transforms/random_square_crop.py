@@ -11,7 +11,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from numpy.typing import NDArray
 
-from mmface.datasets.transforms.picture_file import PictureFile
+from mmface.datasets.transforms.jpeg_rows import PictureFile
 from mmface.datasets.transforms.scratch import Scratch
 from mmface.datasets.transforms.square import cut_square, resize_square
 

@@ -20,9 +20,9 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmface.apis.config import load_config, set_precision
 from mmface.engine.master_weights import cast_to_half
 from mmface.utils.allocator import keep_freed_memory
-from mmface.utils.config import load_config, set_precision
 from mmface.utils.memory_format import use_memory_format
 from mmface_benchmark.baseline_cascade_rcnn import cascade_rcnn
 from mmface_benchmark.timing import Comparison, compare

@@ -13,8 +13,8 @@ import cv2
 import torch
 from mmengine.device import get_device
 
+from mmface.apis import config as edit
 from mmface.engine.face_runner import FaceRunner
-from mmface.utils import config as edit
 from mmface.utils.allocator import keep_freed_memory
 from mmface.utils.checkpoint import secure_mmengine_loading
 from mmface_benchmark.timing import Comparison, compare

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmface.datasets.transforms.picture_file import CONTEXT_ROWS, PictureFile, _Frame
+from mmface.datasets.transforms.jpeg_rows import CONTEXT_ROWS, PictureFile, _Frame
 from mmface.datasets.transforms.scratch import Scratch
 
 SMOOTH = cv2.GaussianBlur(

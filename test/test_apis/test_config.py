@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from mmengine.config import Config
 
-from mmface.utils import config as edit
+from mmface.apis import config as edit
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmface.utils.picture_files import (
+from mmface.utils.images import (
     Source,
     find_sources,
     local_path,
