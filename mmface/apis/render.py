@@ -10,7 +10,7 @@ import numpy as np
 
 from mmface.structures import Face
 from mmface.utils.draw import draw_faces
-from mmface.utils.images import Picture
+from mmface.utils.images import Image
 
 #: How far beyond its box a face is hidden on each side, relative to the box: boxes end at
 #: forehead and chin, and hair and ears tell people apart too.
@@ -21,7 +21,7 @@ CELLS = 6
 MIN_CELL = 8
 
 
-def mark_faces(image: Picture, faces: Sequence[Face]) -> Picture:
+def mark_faces(image: Image, faces: Sequence[Face]) -> Image:
     """Draw boxes, scores and landmarks of ``faces`` into a copy of ``image``.
 
     Args:
@@ -43,7 +43,7 @@ def mark_faces(image: Picture, faces: Sequence[Face]) -> Picture:
     return cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
 
 
-def blur_faces(image: Picture, faces: Sequence[Face]) -> Picture:
+def blur_faces(image: Image, faces: Sequence[Face]) -> Image:
     """Hide ``faces`` in a copy of ``image`` behind a few coarse, smoothed cells each.
 
     All a hidden face keeps are the means of ``CELLS`` x ``CELLS`` cells at most: what the cells

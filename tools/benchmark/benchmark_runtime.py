@@ -22,7 +22,7 @@ from mmface.deploy.runtime.face_detector import open_session
 from mmface.deploy.wider_val import find_pictures
 from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.files import write_text
-from mmface.utils.images import read_picture
+from mmface.utils.images import read_image
 
 PARTS = ('resize', 'pre', 'network', 'post', 'pre+post', 'whole')
 RATIOS = ('pre+post', 'network', 'whole')
@@ -195,7 +195,7 @@ def read_pictures(paths: Sequence[Path], limit: int) -> list[np.ndarray]:
     for path in paths:
         files += find_pictures(path).values() if path.is_dir() else [path]
     step = max(len(files) // limit, 1)
-    return [read_picture(file) for file in files[::step][:limit]]
+    return [read_image(file) for file in files[::step][:limit]]
 
 
 def main() -> None:

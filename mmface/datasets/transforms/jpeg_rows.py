@@ -1,39 +1,39 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A picture file that is decoded once somebody knows how much of it is needed."""
+"""Image files that are decoded once the rows needed are known; JPEG files no further than that."""
 
 from __future__ import annotations
 
 import struct
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
 from mmface.datasets.transforms.scratch import Scratch
+from mmface.utils.images import decode_image
 
 EXIF = b'Exif\x00\x00'  # What begins the part of a JPEG file that may say it is stored turned.
 CONTEXT_ROWS = 16  # Chroma is interpolated: the last rows depend on some below them.
 
 
-class PictureFile:
-    """A picture file in memory, not decoded yet if it is a usual JPEG file.
+class ImageFile:
+    """An image file in memory, not decoded yet if it is a usual JPEG file.
 
-    Pixels are those that ``cv2.imread`` gives: uint8 BGR, grey pictures with three equal channels,
+    Pixels are those that ``cv2.imread`` returns: uint8 BGR, grey images with three equal channels,
     without alpha, turned as the EXIF data says. JPEG files are decoded by simplejpeg, straight
     into memory that was used before, which takes less time.
 
     Attributes:
-        height: Of the picture, in pixels.
+        height: Of the image, in pixels.
         width: Likewise.
 
     Args:
         path: Where it is.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no picture or ends too early.
+        FileNotFoundError: There is no such file.
+        ValueError: It is not an image, or ends too early.
     """
 
     def __init__(self, path: str) -> None:
@@ -42,7 +42,7 @@ class PictureFile:
                 self._data = file.read()
         except FileNotFoundError:
             raise FileNotFoundError(
-                f'the picture {path} does not exist. Check the data path, or make the data '
+                f'the image {path} does not exist. Check the data path, or make the data '
                 'again with tools/data/prepare_widerface.py'
             ) from None
         self._path = path
@@ -56,14 +56,14 @@ class PictureFile:
             self.height, self.width = self._frame.height, self._frame.width
 
     def decode(self, scratch: Scratch, rows: int | None = None) -> NDArray[np.uint8]:
-        """Give the pixels, uint8 BGR (h, w, 3).
+        """Decode the pixels, uint8 BGR (h, w, 3).
 
         Args:
             scratch: Where they may be put.
             rows: How many are needed, from the top; ``None``: all. There may be more.
 
         Raises:
-            ValueError: If the picture cannot be decoded.
+            ValueError: The image cannot be decoded.
         """
         if self._frame is None:
             return self._whole
@@ -81,27 +81,21 @@ class PictureFile:
             return self._decode_any()
 
     def _decode_any(self) -> NDArray[np.uint8]:
-        # From memory OpenCV refuses a truncated JPEG; from a file it would give a picture that
-        # is grey from some row on.
-        data = np.frombuffer(self._data, np.uint8)
-        img = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-        if img is None:
-            raise ValueError(
-                f'the picture {self._path} ({len(data)} bytes) cannot be read: it is truncated or '
-                'not a picture. Get the file again, or take it out of the labels'
-            )
-        return img
+        try:
+            return decode_image(self._data, self._path)
+        except ValueError as error:
+            raise ValueError(f'{error}. Get the file again, or take it out of the labels') from None
 
 
 class _Frame(NamedTuple):
-    """What a JPEG file says of its picture; ITU-T T.81, annex B, gives the layout.
+    """What a JPEG file says of its image; ITU-T T.81, annex B, gives the layout.
 
     Attributes:
         height: In pixels.
         width: Likewise.
         place: Where in the file the height is, two bytes.
         in_rows: Whether the rows of blocks follow each other, all components together. Progressive
-            files bring the whole picture several times.
+            files bring the whole image several times.
     """
 
     height: int

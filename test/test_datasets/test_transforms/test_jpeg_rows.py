@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmface.datasets.transforms.jpeg_rows import CONTEXT_ROWS, PictureFile, _Frame
+from mmface.datasets.transforms.jpeg_rows import CONTEXT_ROWS, ImageFile, _Frame
 from mmface.datasets.transforms.scratch import Scratch
 
 SMOOTH = cv2.GaussianBlur(
@@ -32,18 +32,18 @@ def test_decode__the_rows_asked_for_are_those_of_the_whole_picture(tmp_path, kin
     cv2.imwrite(path, SMOOTH, KINDS[kind])
     want = cv2.imread(path)
     for rows in (1, 7, 8, 16, 33, 100, 170, 186, 187, 188, 203, 500):
-        picture = PictureFile(path)
+        picture = ImageFile(path)
         assert (picture.height, picture.width) == (203, 147)
         got = picture.decode(Scratch(), rows)
         assert len(got) == (rows + CONTEXT_ROWS if rows < 203 - CONTEXT_ROWS else 203)
         np.testing.assert_array_equal(got[:rows], want[:rows])
-    np.testing.assert_array_equal(PictureFile(path).decode(Scratch()), want)
+    np.testing.assert_array_equal(ImageFile(path).decode(Scratch()), want)
 
 
 def test_decode__grey_pictures_have_three_channels(tmp_path):
     path = str(tmp_path / 'a.jpg')
     cv2.imwrite(path, SMOOTH[..., 0])
-    got = PictureFile(path).decode(Scratch(), 50)
+    got = ImageFile(path).decode(Scratch(), 50)
     assert got.shape == (50 + CONTEXT_ROWS, 147, 3)
     np.testing.assert_array_equal(got[:50], cv2.imread(path)[:50])
 
@@ -53,14 +53,14 @@ def test_decode__others_are_decoded_whole(tmp_path, name):
     path = str(tmp_path / name)
     options = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1] if name.endswith('jpg') else []
     cv2.imwrite(path, SMOOTH, options)
-    np.testing.assert_array_equal(PictureFile(path).decode(Scratch(), 20), cv2.imread(path))
+    np.testing.assert_array_equal(ImageFile(path).decode(Scratch(), 20), cv2.imread(path))
 
 
 @pytest.mark.parametrize('rows', [None, 40])
 def test_decode__four_colours_are_left_to_opencv(tmp_path, rows):
     path = str(tmp_path / 'a.jpg')
     Image.fromarray(SMOOTH).convert('CMYK').save(path)
-    got = PictureFile(path).decode(Scratch(), rows)
+    got = ImageFile(path).decode(Scratch(), rows)
     np.testing.assert_array_equal(got[:rows], cv2.imread(path)[:rows])
 
 
@@ -71,7 +71,7 @@ def test_decode__damaged_pixels_are_those_that_opencv_gives(tmp_path, rows):
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 20] = bytes(20)
     path.write_bytes(data)
-    got = PictureFile(str(path)).decode(Scratch(), rows)
+    got = ImageFile(str(path)).decode(Scratch(), rows)
     np.testing.assert_array_equal(got[:rows], cv2.imread(str(path))[:rows])
 
 
@@ -80,7 +80,7 @@ def test_decode__pixels_in_use_are_not_written_over(tmp_path):
     for value in (10, 200):
         path = tmp_path / f'{value}.jpg'
         cv2.imwrite(str(path), np.full((40, 30, 3), value, np.uint8))
-        views.append(PictureFile(str(path)).decode(scratch, 8)[2:5, ::2])
+        views.append(ImageFile(str(path)).decode(scratch, 8)[2:5, ::2])
     assert [int(view.mean()) for view in views] == [10, 200]
 
 
@@ -138,5 +138,5 @@ def test_decode__real_pictures(reference_dir):
     for path in paths:
         want = cv2.imread(str(path))
         rows = int(rng.integers(1, len(want) + 1))
-        got = PictureFile(str(path)).decode(scratch, rows)
+        got = ImageFile(str(path)).decode(scratch, rows)
         np.testing.assert_array_equal(got[:rows], want[:rows])
