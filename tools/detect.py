@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import cv2
 from tqdm import tqdm
 
-from mmface.apis.render import blur_faces, mark_faces
 from mmface.apis.video import Frame, VideoReader, open_video
 from mmface.utils.cli import main_guard, make_parser, one_line
+from mmface.utils.draw import blur_faces, mark_faces
 from mmface.utils.files import whole_file, write_text
 from mmface.utils.images import (
     Image,

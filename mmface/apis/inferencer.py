@@ -25,10 +25,10 @@ from tqdm import tqdm
 
 import mmface
 from mmface.apis.config import load_config
-from mmface.apis.render import mark_faces
 from mmface.structures import Face
 from mmface.utils.checkpoint import load_checkpoint_file
 from mmface.utils.device import use_device
+from mmface.utils.draw import mark_faces
 from mmface.utils.images import (
     Image,
     PathLike,

@@ -1,14 +1,20 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Marking and hiding faces."""
+"""Drawing and hiding faces."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from mmface.apis.render import MARGIN, blur_faces, mark_faces
 from mmface.structures import Face
-from mmface.utils.draw import FACE_COLOUR, LANDMARK_COLOURS
+from mmface.utils.draw import (
+    FACE_COLOUR,
+    LANDMARK_COLOURS,
+    MARGIN,
+    blur_faces,
+    draw_faces,
+    mark_faces,
+)
 
 POINTS = np.array([[50, 40], [70, 40], [60, 55], [52, 65], [68, 65]], np.float32)
 
@@ -20,6 +26,24 @@ def _face(x1, y1, x2, y2, keypoints=None):
 @pytest.fixture
 def noise():
     return np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+
+
+def test_draw_faces__box_and_present_landmarks():
+    grey = np.full((120, 160, 3), 90, np.uint8)
+    grey.setflags(write=False)
+    points = np.column_stack([POINTS, [1, 1, 1, 1, 0]])[None]
+    drawn = draw_faces(grey, np.array([[40, 30, 80, 80]]), np.array([0.9]), points)
+    assert tuple(drawn[60, 40]) == FACE_COLOUR
+    for k, (x, y) in enumerate([(50, 40), (70, 40), (60, 55), (52, 65)]):
+        assert tuple(drawn[y, x]) == LANDMARK_COLOURS[k]
+    assert tuple(drawn[65, 68]) == (90, 90, 90)  # weight 0
+
+
+def test_draw_faces__boxes_outside_the_picture():
+    grey = np.full((40, 40, 3), 90, np.uint8)
+    boxes = np.array([[-50.0, -50, 500, 500], [100, 100, 90, 90]])
+    assert draw_faces(grey, boxes, np.array([0.5, 0.2])).shape == grey.shape
+    np.testing.assert_array_equal(draw_faces(grey, np.zeros((0, 4)), np.zeros(0)), grey)
 
 
 def test_mark_faces__colours_are_bgr():
