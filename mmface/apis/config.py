@@ -1,39 +1,21 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Reading a config and the changes that command-line options make to it."""
+"""Read a config and make the changes that the options of training and testing ask for."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
-#: (width, height) pictures are resized to by the mode 1650, keeping their ratio: RetinaFace's
-#: and SCRFD's larger single-scale test size.
+#: Longest short and long side, in pixels, in the mode 1650: RetinaFace's and SCRFD's larger
+#: single-scale test size. Portrait and landscape images are fitted alike.
 SCALE_1650 = (1100, 1650)
-#: Transforms whose size a test mode replaces.
-RESIZES = ('FaceResize', 'FaceLetterbox', 'FaceStretch')
 #: Optimizer wrappers that one option can replace by each other, and what they share.
 PRECISION_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper', 'O2OptimWrapper')
 WRAPPER_OPTIONS = ('optimizer', 'paramwise_cfg', 'constructor', 'clip_grad', 'accumulative_counts')
-
-
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that training and testing share."""
-    add = parser.add_argument
-    add('--data-path', help='folder of the data set (default: data_root of the config)')
-    add('--device', default='auto', help='auto (default), cpu, cuda or npu')
-    add(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load checkpoints that hold any Python object: they can run code',
-    )
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config values')
-    add('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
-    add('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
 
 
 def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
@@ -96,22 +78,28 @@ def set_data_path(cfg: Config, path: str | None) -> None:
 
 
 def set_mode(cfg: Config, mode: str) -> None:
-    """Set the picture size of the test.
+    """Set the image size of the test; the ratio of an image's sides is kept.
 
-    How pictures get to that size stays that of the config: ``FaceResize`` pads at the right and
-    bottom, ``FaceLetterbox`` all around, ``FaceStretch`` stretches to multiples of 32.
+    With a square mode, the transform that sizes the images stays that of the config:
+    ``FaceResize`` and ``FaceLetterbox`` fit the image into the square and pad it to the square, at
+    the right and bottom or all around. With 1650 and origin there is no square, and
+    ``FaceLetterbox`` becomes ``FaceResize`` (1650) or ``Resize`` with factor 1 (origin), as
+    ``FaceResize`` does with origin; images are padded at the right and bottom to multiples of 32.
+    ``FaceStretch`` stays with every mode: after fitting, it stretches each side to the next
+    multiple of 32, and nothing is padded.
 
     Args:
         cfg: Changed in place: that transform in the test pipeline, and the padding of the
             data preprocessor.
-        mode: 'vga' (within 640 x 640 and padded to that), a number (the same with that side),
-            '1650' (within 1100 x 1650, padded to multiples of 32) or 'origin' (not
-            resized, padded to multiples of 32). The ratio is kept; where the config stretches,
-            sides go to the next multiple of 32 and nothing is padded.
+        mode: Square: 'vga' (640) or a multiple of 32 such as '960', the side in pixels.
+            '1650': the short side becomes at most 1100 and the long side at most 1650 pixels, as
+            large as both allow, small images are enlarged. 'origin': images keep their size.
 
     Raises:
         ValueError: Another mode, or a test pipeline without any of the three.
     """
+    from mmface.datasets.transforms import RESIZES  # here: it needs torch, which --help does not
+
     square = mode == 'vga' or (mode.isdecimal() and int(mode) > 0 and int(mode) % 32 == 0)
     if not square and mode not in ('1650', 'origin'):
         raise ValueError(

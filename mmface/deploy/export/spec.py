@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmface.apis.config import RESIZES
+from mmface.datasets.transforms import RESIZES
 from mmface.deploy.export.networks import CenterFaceNetwork, ExportNetwork
 from mmface.deploy.model_spec import ModelSpec
 
