@@ -63,7 +63,7 @@ def set_data_path(cfg: Config, path: str | None) -> None:
         raise FileNotFoundError(
             f'data path {wanted} does not exist; give another with --data-path, or make one: '
             'WIDER FACE with tools/data/prepare_widerface.py, small drawn sets with '
-            'tools/data/make_toy_widerface.py and make_toy_coco.py'
+            'tools/data/make_toy.py'
         )
     if path is not None:
         bare = root.rstrip('/')

@@ -21,7 +21,7 @@ MIN_SIDE = 1e-5
 HELP = (
     'Check the data path: expected {train,val}2017/*.jpg and annotations/instances_'
     '{train,val}2017.json, as in the archives of cocodataset.org or from '
-    'tools/data/make_toy_coco.py'
+    'tools/data/make_toy.py coco'
 )
 
 

@@ -324,7 +324,7 @@ def make_toy_coco(
                 ]
                 bar.update()
             table = dict(
-                info=dict(description='drawn by mmface, tools/data/make_toy_coco.py'),
+                info=dict(description='drawn by mmface, tools/data/make_toy.py'),
                 licenses=[],
                 images=images,
                 annotations=rows,
