@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from mmface.toys.coco import make_toy_coco
@@ -11,7 +12,7 @@ from mmface.toys.widerface import EVENTS, make_toy_widerface
 from mmface.utils.cli import main_guard, make_parser
 
 #: Of each set: what it is, how it is drawn, and (width, height) of its images.
-SETS = {
+SETS: dict[str, tuple[str, Callable[..., Path], int, int]] = {
     'widerface': ('faces with keypoints, in the layout of WIDER FACE', make_toy_widerface, 480, 360),
     'coco': ('five classes of shapes, in the layout of COCO 2017', make_toy_coco, 320, 240),
 }
