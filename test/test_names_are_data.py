@@ -10,11 +10,11 @@ import torch
 from mmdet.engine.hooks import DetVisualizationHook
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
+from mmface_benchmark.toy_onnx import write_toy_centerface
 from scipy.io import savemat
 
 from mmface.evaluation.metrics import WiderFaceMetric
 from mmface.evaluation.wider_txt import write_wider_txt
-from mmface.testing.toy_onnx import write_toy_centerface
 from mmface.utils.files import inside
 from mmface.visualization import FaceVisualizer
 

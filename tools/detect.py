@@ -17,24 +17,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import cv2
 from tqdm import tqdm
 
-from mmface.apis.render import blur_faces, mark_faces
 from mmface.apis.video import Frame, VideoReader, open_video
 from mmface.utils.cli import main_guard, make_parser, one_line
+from mmface.utils.draw import blur_faces, mark_faces
 from mmface.utils.files import whole_file, write_text
-from mmface.utils.picture_files import (
-    Picture,
+from mmface.utils.images import (
+    Image,
     Source,
     find_sources,
-    read_picture,
+    read_image,
     result_path,
-    write_picture,
+    write_image,
 )
 
 if TYPE_CHECKING:
     from mmface.structures import Face
 
-    Detector = Callable[[list[Picture]], list[list[Face]]]
-    Render = Callable[[Picture, Sequence[Face]], Picture]
+    Detector = Callable[[list[Image]], list[list[Face]]]
+    Render = Callable[[Image, Sequence[Face]], Image]
 
 T = TypeVar('T')
 SCORE_THR = 0.5
@@ -215,7 +215,7 @@ class Results:
         )
 
 
-def describe(image: Picture, faces: Sequence[Face], **first: Any) -> str:
+def describe(image: Image, faces: Sequence[Face], **first: Any) -> str:
     """Give what was found as a line of JSON; pixels to 1/100, scores to 1/10,000."""
     rows = [
         {
@@ -240,7 +240,7 @@ def do_pictures(
         images = {}
         for source in chunk:
             try:
-                images[source] = read_picture(source.path)
+                images[source] = read_image(source.path)
             except PICTURE_ERRORS as error:
                 problems.append(one_line(error))
         for source, faces in detect_all(images, detector, problems):
@@ -248,14 +248,14 @@ def do_pictures(
             for path in lines:
                 text = describe(images[source], faces, picture=source.name.as_posix())
                 write_text(path, text, sync=False)
-            write_picture(target, results.render(images[source], faces))
+            write_image(target, results.render(images[source], faces))
             faces_found += len(faces)
         bar.update(len(chunk))
     return faces_found, problems
 
 
 def detect_all(
-    images: dict[Source, Picture], detector: Detector, problems: list[str]
+    images: dict[Source, Image], detector: Detector, problems: list[str]
 ) -> Iterator[tuple[Source, list[Face]]]:
     """Detect at once, or one by one if one of the pictures is not possible."""
     try:

@@ -16,4 +16,6 @@ EOF
 fi
 config=$1 checkpoint=$2 ranks=$3
 shift 3
-exec bash "$(dirname "${BASH_SOURCE[0]}")/dist_run.sh" test.py "$ranks" "$config" "$checkpoint" "$@"
+here="$(dirname "${BASH_SOURCE[0]}")"
+. "$here/setup/_common.sh"
+start_ranks "$here/test.py" "$ranks" "$config" "$checkpoint" "$@"

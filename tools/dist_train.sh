@@ -20,4 +20,6 @@ EOF
 fi
 config=$1 ranks=$2
 shift 2
-exec bash "$(dirname "${BASH_SOURCE[0]}")/dist_run.sh" train.py "$ranks" "$config" "$@"
+here="$(dirname "${BASH_SOURCE[0]}")"
+. "$here/setup/_common.sh"
+start_ranks "$here/train.py" "$ranks" "$config" "$@"

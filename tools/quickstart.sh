@@ -45,7 +45,7 @@ step() {  # name, file that says it is done, command...: runs the command unless
   touch "$stamp"
   echo "== $name: $((SECONDS - start)) s"
 }
-step 'toy data set' "$data/.complete" "$python" tools/data/make_toy_widerface.py "$data"
+step 'toy data set' "$data/.complete" "$python" tools/data/make_toy.py widerface "$data"
 # --resume: a run that was broken off goes on.
 step 'training' "$out/.trained" "$python" tools/train.py "$config" --data-path "$data" --work-dir "$out" --seed 0 --resume
 step 'test' "$out/.tested" "$python" tools/test.py "$config" "$(cat "$out/last_checkpoint" 2> /dev/null || true)" \

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmface.utils.cli import main_guard, make_parser
+from mmface.utils.cli import add_run_options, main_guard, make_parser
 from mmface.utils.quiet import import_mmdet_quietly
 
 TTA_KEYS = ('tta_model', 'tta_pipeline')
@@ -15,8 +15,6 @@ OUTPUTS = ('metrics.json', 'pr_curve.png')  # the second of WIDER FACE only
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    from mmface.utils.config import add_run_options
-
     parser = make_parser(
         "Evaluate a checkpoint: average precision on the easy, medium and hard faces, or COCO's.",
         'python tools/test.py configs/scrfd/scrfd_2.5g_bnkps.py scrfd_2.5g_bnkps.pth \\\n'
@@ -56,7 +54,7 @@ def set_tta(cfg, path: str, options: dict | None) -> None:
     """Test several views of each picture: of the config, or of the file ``path`` if given."""
     from mmengine.config import ConfigDict
 
-    from mmface.utils import config as edit
+    from mmface.apis import config as edit
 
     if path:
         own = {k: v for k, v in (options or {}).items() if k.split('.')[0] in TTA_KEYS}
@@ -76,7 +74,7 @@ def set_tta(cfg, path: str, options: dict | None) -> None:
 
 
 def build_config(args: argparse.Namespace):
-    from mmface.utils import config as edit
+    from mmface.apis import config as edit
 
     cfg = edit.load_config(args.config, args.cfg_options)
     if args.tta is not None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmface.utils.cli import main_guard, make_parser
+from mmface.utils.cli import add_run_options, main_guard, make_parser
 from mmface.utils.quiet import import_mmdet_quietly
 
 # Lengths of performance runs in the Ascend model zoo: SCRFD, CenterNet2.
@@ -20,8 +20,6 @@ PRECISIONS = {
 
 
 def parse_args() -> argparse.Namespace:
-    from mmface.utils.config import add_run_options
-
     parser = make_parser(
         'Train a detector.',
         'python tools/train.py configs/scrfd/scrfd_500m_bnkps.py --data-path data/WIDERFace',
@@ -66,7 +64,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def build_config(args: argparse.Namespace):
-    from mmface.utils import config as edit
+    from mmface.apis import config as edit
     from mmface.utils.checkpoint import find_resume_checkpoint
 
     cfg = edit.load_config(args.config, args.cfg_options)

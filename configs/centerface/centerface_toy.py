@@ -1,4 +1,4 @@
-# The small CenterFace for the drawn toy set of tools/data/make_toy_widerface.py: minutes on a CPU.
+# The small CenterFace for the drawn toy set of tools/data/make_toy.py: minutes on a CPU.
 # A recipe of ours for 240 pictures: AdamW learns in a thousand iterations, from random weights,
 # what the published schedule takes a hundred epochs and ImageNet weights for.
 _base_ = './centerface_small.py'

@@ -1,4 +1,4 @@
-# A narrow CenterNet2 for the drawn toy set of tools/data/make_toy_coco.py: minutes on a CPU.
+# A narrow CenterNet2 for the drawn toy set of tools/data/make_toy.py: minutes on a CPU.
 # A recipe of ours for 240 pictures: AdamW learns in some hundred iterations what the published
 # schedule takes tens of thousands for.
 _base_ = [

@@ -24,23 +24,23 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import mmface
-from mmface.apis.render import mark_faces
+from mmface.apis.config import load_config
 from mmface.structures import Face
 from mmface.utils.checkpoint import load_checkpoint_file
-from mmface.utils.config import load_config
 from mmface.utils.device import use_device
-from mmface.utils.memory_format import use_memory_format
-from mmface.utils.picture import as_bgr
-from mmface.utils.picture_files import (
+from mmface.utils.draw import mark_faces
+from mmface.utils.images import (
+    Image,
     PathLike,
-    Picture,
     Source,
+    as_bgr,
     find_sources,
-    read_picture,
+    read_image,
     result_path,
-    write_picture,
+    write_image,
 )
-from mmface.weights.variants import load_fitting_weights
+from mmface.utils.memory_format import use_memory_format
+from mmface.weights.loading import load_fitting_weights
 
 #: Where a config is looked for by its name.
 CONFIG_DIR = Path(mmface.__file__).parents[1] / 'configs'
@@ -164,14 +164,14 @@ class FaceInferencer(DetInferencer):
                     faces = to_faces(sample, score_thr)
                     target = targets[len(found)]
                     if target is not None:
-                        write_picture(target, mark_faces(image, faces))
+                        write_image(target, mark_faces(image, faces))
                     found.append(faces)
                 bar.update(len(images))
         return found if several else found[0]
 
     def preprocess(
         self, inputs: Iterable[Source | NDArray], batch_size: int = 1, **kwargs: Any
-    ) -> Iterator[tuple[list[Picture], dict]]:
+    ) -> Iterator[tuple[list[Image], dict]]:
         """Read pictures and make batches of those that the network sees at the same size.
 
         Args:
@@ -237,7 +237,7 @@ class FaceInferencer(DetInferencer):
             raise ValueError(f'the test pipeline of the config has none of {", ".join(LOADERS)}')
         pipeline = Compose([dict(type='LoadFaceImage'), *steps[places[0] + 1 :]])
 
-        def prepare(image: Picture) -> dict:
+        def prepare(image: Image) -> dict:
             try:
                 return pipeline(dict(img=image))
             except cv2.error as error:  # for example a side beyond 32767 pixels in a warp
@@ -310,8 +310,8 @@ def to_faces(sample: DetDataSample, score_thr: float = 0.0) -> list[Face]:
     ]
 
 
-def _load(item: Source | NDArray) -> Picture:
-    return as_bgr(item) if isinstance(item, np.ndarray) else read_picture(item.path)
+def _load(item: Source | NDArray) -> Image:
+    return as_bgr(item) if isinstance(item, np.ndarray) else read_image(item.path)
 
 
 def _target(item: Source | NDArray, number: int, out_dir: PathLike | None) -> Path | None:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from mmface.utils.files import whole_file
-from mmface.utils.picture_files import PathLike, Picture
+from mmface.utils.images import Image, PathLike
 
 #: Frames per second where a camera or a file does not say.
 DEFAULT_FPS = 25.0
@@ -29,7 +29,7 @@ class Frame(NamedTuple):
 
     number: int
     seconds: float
-    image: Picture
+    image: Image
 
 
 class VideoReader:

@@ -14,14 +14,14 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
-from mmface.datasets.picture_files import missing_pictures
+from mmface.utils.images import missing_images
 
 #: Boxes with a side up to this, in pixels, are dropped (detectron2 ``filter_empty_instances``).
 MIN_SIDE = 1e-5
 HELP = (
     'Check the data path: expected {train,val}2017/*.jpg and annotations/instances_'
     '{train,val}2017.json, as in the archives of cocodataset.org or from '
-    'tools/data/make_toy_coco.py'
+    'tools/data/make_toy.py coco'
 )
 
 
@@ -144,7 +144,7 @@ class CocoBoxDataset(CocoDataset):
             raise ValueError(f'{self.ann_file}: {error}') from None
         self._log(f'{self._without_area} boxes without area in their picture dropped')
         names = [item.pop('file_name') for item in items]
-        missing = missing_pictures(self.data_prefix['img'], names)
+        missing = missing_images(self.data_prefix['img'], names)
         if missing:
             first = items[names.index(missing[0])]['img_id']
             raise FileNotFoundError(

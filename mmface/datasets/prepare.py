@@ -28,10 +28,10 @@ from mmface.datasets.prepare_labels import (
     read_labels,
     read_mat_faces,
 )
-from mmface.datasets.prepare_sources import PICTURE_SUFFIXES, SourceFile, scan
+from mmface.datasets.prepare_sources import WIDER_SUFFIXES, SourceFile, scan
 from mmface.utils.files import inside, is_safe, write_text
 from mmface.utils.image_names import read_part
-from mmface.utils.picture_size import picture_size
+from mmface.utils.images import image_size
 
 SPLITS = ('train', 'val')
 """Names of the splits; the official test split has no labels."""
@@ -108,7 +108,7 @@ class Preparation:
             files = scan(sources, out, self._stack)
             self._pictures: dict[str, list[SourceFile]] = {}
             for file in files:
-                if file.name.lower().endswith(PICTURE_SUFFIXES) and len(file.parts) > 1:
+                if file.name.lower().endswith(WIDER_SUFFIXES) and len(file.parts) > 1:
                     self._pictures.setdefault('/'.join(file.parts[-2:]), []).append(file)
             self._by_name: dict[str, list[str]] = {}
             for key in self._pictures:
@@ -216,7 +216,7 @@ class Preparation:
                     bar.update()
                     try:
                         with file.open() as handle:
-                            split.sizes[key] = picture_size(handle)
+                            split.sizes[key] = image_size(handle)
                     except (OSError, ValueError, EOFError):
                         split.problems.append(f'{key}: {file} is not a readable picture')
                         continue

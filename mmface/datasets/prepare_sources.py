@@ -17,8 +17,9 @@ from typing import IO
 
 from mmface.utils.files import is_safe, whole_file
 
-PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png')
-_WANTED = (*PICTURE_SUFFIXES, '.txt', '.mat', '.json')
+#: Of the images of WIDER FACE and of the sets made from it.
+WIDER_SUFFIXES = ('.jpg', '.jpeg', '.png')
+_WANTED = (*WIDER_SUFFIXES, '.txt', '.mat', '.json')
 _ARCHIVES = re.compile(r'\.(tar|tgz|tar\.\w+|rar|7z)$')
 _CHUNK = 1 << 20
 

@@ -13,8 +13,8 @@ from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
 from mmface.datasets.annotations import FaceAnnotation, read_annotations
-from mmface.datasets.picture_files import missing_pictures
 from mmface.utils.image_names import image_key, read_part
+from mmface.utils.images import missing_images
 
 HELP = (
     'Check the data path, or make the data with tools/data/prepare_widerface.py '
@@ -171,7 +171,7 @@ class WiderFaceDataset(BaseDetDataset):
         root = Path(self.data_prefix['img_path'])
         if not root.is_dir():
             raise FileNotFoundError(f'the folder of pictures {root} does not exist. {HELP}')
-        missing = missing_pictures(root, paths)
+        missing = missing_images(root, paths)
         if missing:
             raise FileNotFoundError(
                 f'{len(missing)} of the {len(paths)} pictures in {self.ann_file} are missing in '

@@ -30,7 +30,7 @@ from mmface.deploy.om_lint import load_onnx
 from mmface.deploy.runtime import FaceDetector
 from mmface.deploy.wider_val import find_pictures
 from mmface.utils.files import whole_file
-from mmface.utils.picture_files import read_picture
+from mmface.utils.images import read_image
 
 #: The first opset whose quantised weights have a scale per channel.
 MIN_OPSET = 13
@@ -167,7 +167,7 @@ class _Pictures(CalibrationDataReader):
         if path is None:
             return None
         self.bar.update()
-        pixels, placement = self.detector.place(read_picture(path))
+        pixels, placement = self.detector.place(read_image(path))
         # A file of a fixed batch is fed the same picture in every place: padding would count.
         count = self.detector.batch_size or 1
         blob = self.detector.blob([pixels] * count, [placement] * count)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmface.evaluation.wider_result import WiderResult
-from mmface.utils.picture_files import PICTURE_SUFFIXES
+from mmface.utils.images import IMAGE_SUFFIXES
 
 
 def find_pictures(
@@ -38,13 +38,11 @@ def find_pictures(
     found = {
         path.relative_to(folder).as_posix(): path
         for path in (Path(place, name) for place, _, files in _walk(folder) for name in files)
-        if path.suffix.lower() in PICTURE_SUFFIXES
+        if path.suffix.lower() in IMAGE_SUFFIXES
     }
     if names is None:
         if not found:
-            raise FileNotFoundError(
-                f'no picture ({", ".join(sorted(PICTURE_SUFFIXES))}) in {folder}'
-            )
+            raise FileNotFoundError(f'no picture ({", ".join(sorted(IMAGE_SUFFIXES))}) in {folder}')
         return dict(sorted(found.items()))
     by_stem = {name.rpartition('.')[0]: name for name in found}
     asked = list(names)

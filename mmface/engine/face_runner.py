@@ -22,6 +22,7 @@ from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmface.engine.autocast_optim_wrapper import AutocastOptimWrapper
 from mmface.engine.dist import init_distributed
 from mmface.engine.hooks.master_ema_hook import MasterEMAHook
 from mmface.engine.master_weights import cast_to_half, round_masters, weights_and_masters
@@ -34,13 +35,14 @@ from mmface.engine.resumed_state import (
 from mmface.utils.checkpoint import find_resume_checkpoint, secure_mmengine_loading
 from mmface.utils.files import whole_file, write_text
 from mmface.utils.memory_format import use_memory_format
-from mmface.weights.variants import load_fitting_weights
+from mmface.weights.loading import load_fitting_weights
 
 #: What a checkpoint has to hold besides weights for a run to go on.
 TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
 #: Arguments of ``O2OptimWrapper`` that say how the model is cast.
 CAST_OPTIONS = ('dtype', 'half_norms')
-
+#: Optimizer wrappers that work on every NPU, where mmengine would replace them.
+OWN_WRAPPERS = (AutocastOptimWrapper, O2OptimWrapper)
 
 #: Messages for the log file only: the dumps of a run's start, and advice that is not for users.
 FILE_ONLY = (
@@ -131,7 +133,7 @@ class FaceRunner(Runner):
             return super().build_optim_wrapper(optim_wrapper)
         optim_wrapper = copy.deepcopy(optim_wrapper)
         fused = self._fuse(optim_wrapper['optimizer'])
-        if wrapper.__module__.startswith('mmface.'):
+        if issubclass(wrapper, OWN_WRAPPERS):
             constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
                 {
                     'type': optim_wrapper.pop('constructor', 'DefaultOptimWrapperConstructor'),

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What all command-line tools share: one-line errors and the help layout.
+"""What command-line tools share: one-line errors, the help layout, options of running a model.
 
 A tool looks like this::
 
@@ -91,3 +91,20 @@ def make_parser(description: str, example: str) -> argparse.ArgumentParser:
         epilog=f'example:\n  {example}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that training and testing share."""
+    from mmengine.config import DictAction
+
+    add = parser.add_argument
+    add('--data-path', help='folder of the data set (default: data_root of the config)')
+    add('--device', default='auto', help='auto (default), cpu, cuda or npu')
+    add(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints that hold any Python object: they can run code',
+    )
+    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config values')
+    add('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
+    add('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torch.utils.data import DataLoader
 
 from mmface.datasets.samplers import EpochIndexSampler
-from mmface.testing.toy_widerface import make_toy_widerface
+from mmface.toys.widerface import make_toy_widerface
 from mmface.utils.epoch_index import EpochIndex
 
 MINDSPORE = [

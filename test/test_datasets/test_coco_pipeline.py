@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from mmface.testing.toy_coco import CLASSES, make_toy_coco
+from mmface.toys.coco import CLASSES, make_toy_coco
 from mmface.utils.epoch_index import EpochIndex
 
 for name in ('mmface.datasets', 'mmface.models'):

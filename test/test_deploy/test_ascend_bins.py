@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from mmface_benchmark.toy_onnx import write_toy_centerface
 
 from mmface.deploy.ascend.aipp import Aipp, read_aipp
 from mmface.deploy.ascend.input_bins import (
@@ -20,7 +21,6 @@ from mmface.deploy.ascend.om import atc_input_shape, om_spec, open_for_om
 from mmface.deploy.ascend.result_bins import check_results, read_results
 from mmface.deploy.model_spec import ModelSpec
 from mmface.deploy.runtime import place, to_blob
-from mmface.testing.toy_onnx import write_toy_centerface
 
 SCRFD = ModelSpec('scrfd', 'insightface', (64, 96), (127.5,) * 3, (128.0,) * 3, rgb=True)
 # chenjun2hao's mean and std, times 255, blue first.

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
 from mmface.deploy.quantize import METHODS, quantize_onnx
 from mmface.deploy.runtime import FaceDetector
-from mmface.testing.toy_scenes import compose
+from mmface.toys.scenes import compose
 
 SPEC = ModelSpec(
     family='centerface',

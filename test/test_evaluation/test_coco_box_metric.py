@@ -12,7 +12,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
 
 from mmface.evaluation.metrics import CocoBoxMetric
-from mmface.testing.toy_coco import CATEGORIES, CLASSES, make_toy_coco
+from mmface.toys.coco import CATEGORIES, CLASSES, make_toy_coco
 
 
 @pytest.fixture(scope='module')

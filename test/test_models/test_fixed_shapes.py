@@ -19,11 +19,11 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
+from mmface_benchmark.step_trace import trace_steps
 from torch import nn
 
 from mmface.engine.master_weights import cast_to_half
 from mmface.models.task_modules.padded_ground_truth import SMALLEST_BUCKET
-from mmface.testing.step_trace import trace_steps
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 DETECTORS = [

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mmface.testing.toy_widerface import make_toy_widerface
+from mmface.toys.widerface import make_toy_widerface
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / 'npu_sim' / 'build.py'

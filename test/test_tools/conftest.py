@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mmface.testing.toy_widerface import make_toy_widerface
+from mmface.toys.widerface import make_toy_widerface
 
 CONFIG = 'configs/scrfd/scrfd_500m_bnkps.py'
 SIDE = '(96,96)'

@@ -8,9 +8,9 @@ import shutil
 
 import numpy as np
 import pytest
+from mmface_benchmark.toy_onnx import write_toy_centerface
 
 from mmface.evaluation.wider_txt import read_predictions
-from mmface.testing.toy_onnx import write_toy_centerface
 
 PRE, RUN, POST = (
     f'tools/deploy/{name}.py'

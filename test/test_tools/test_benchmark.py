@@ -10,7 +10,7 @@ import runpy
 
 def test_benchmark__data_of_a_toy_set(run_tool, toy, tmp_path):
     done = run_tool(
-        'tools/analysis/benchmark.py',
+        'tools/benchmark/benchmark.py',
         'data',
         'configs/scrfd/scrfd_500m_bnkps.py',
         *('--labels', toy / 'train/labelv2.txt', '--images', toy / 'train/images'),
@@ -25,7 +25,7 @@ def test_benchmark__data_of_a_toy_set(run_tool, toy, tmp_path):
 
 
 def test_benchmark__mistakes_are_one_line(run_tool, toy):
-    script = 'tools/analysis/benchmark.py'
+    script = 'tools/benchmark/benchmark.py'
     done = run_tool(script, 'data', '--labels', toy / 'train/labelv2.txt', ok=False, timeout=120)
     assert done.returncode == 2
     assert '--labels and --images together' in done.stderr.splitlines()[-1]
@@ -33,7 +33,7 @@ def test_benchmark__mistakes_are_one_line(run_tool, toy):
 
 
 def test_benchmark__every_subject_can_be_timed(repo):
-    tool = runpy.run_path(str(repo / 'tools/analysis/benchmark.py'))
+    tool = runpy.run_path(str(repo / 'tools/benchmark/benchmark.py'))
     assert {'data', 'assign', 'step', 'test', 'eval', 'import'} <= tool['SUBJECTS'].keys()
     for subject in tool['SUBJECTS']:
         module = tool['_module'](subject)

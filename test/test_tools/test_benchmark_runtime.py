@@ -8,10 +8,9 @@ import json
 import cv2
 import numpy as np
 import pytest
+from mmface_benchmark.toy_onnx import write_toy_centerface
 
-from mmface.testing.toy_onnx import write_toy_centerface
-
-TOOL = 'tools/analysis/benchmark_runtime.py'
+TOOL = 'tools/benchmark/benchmark_runtime.py'
 SIZE = ('--size', 64, 64)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mmface.apis.video import Frame, VideoReader, open_video
-from mmface.utils.picture_files import read_picture
+from mmface.utils.images import read_image
 
 TOOL = 'tools/detect.py'
 SMALL = """
@@ -93,9 +93,9 @@ def test_detect__folder_with_broken_files(door, model, inputs, tmp_path):
     found = json.loads((out / 'album/a.png.json').read_text())
     assert (found['picture'], found['width'], found['height']) == ('album/a.png', 64, 48)
     assert found['faces']
-    image = read_picture(out / 'album/a.png')
+    image = read_image(out / 'album/a.png')
     assert image.shape == (48, 64, 3)
-    assert not np.array_equal(image, read_picture(inputs / 'a.png'))
+    assert not np.array_equal(image, read_image(inputs / 'a.png'))
     frames = [json.loads(line) for line in (out / 'album/clip.mp4.jsonl').open()]
     assert [f['frame'] for f in frames] == list(range(5))
     assert [f['seconds'] for f in frames] == [0, 0.1, 0.2, 0.3, 0.4]
@@ -216,7 +216,7 @@ def test_main__imports_no_torch(onnx, photos, repo, tmp_path):
         'assert not alien, alien\n'
     )
     subprocess.run([sys.executable, '-c', code], check=True, cwd=repo, timeout=120)
-    image, hidden = read_picture(picture), read_picture(tmp_path / picture.name)
+    image, hidden = read_image(picture), read_image(tmp_path / picture.name)
     away = np.abs(image.astype(int) - hidden).max(axis=2) > 60
     assert 0.005 < away.mean() < 0.5  # the faces, not the picture
 

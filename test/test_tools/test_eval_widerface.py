@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mmface.evaluation.wider_txt import write_wider_txt
-from mmface.testing.toy_ground_truth import ToyPicture, write_mat
-from mmface.testing.toy_scenes import ToyLabel
+from mmface.toys.ground_truth import ToyPicture, write_mat
+from mmface.toys.scenes import ToyLabel
 
 TOOL = 'tools/evaluation/eval_widerface.py'
 BOXES = [(10, 10, 40, 50), (100, 20, 30, 40), (200, 100, 60, 60)]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmface.deploy.runtime import FaceDetector
-from mmface.testing.toy_scenes import compose
+from mmface.toys.scenes import compose
 from mmface.weights.convert import build_model
 
 CONFIG = 'configs/scrfd/scrfd_500m_bnkps.py'

@@ -28,3 +28,11 @@ def test_get_flops__refuses_sizes_the_network_would_cut(repo):
     done = run(repo, 'configs/scrfd/scrfd_500m_bnkps.py', '--size', '480', '650')
     assert done.returncode == 2
     assert 'expected multiples of 32' in done.stderr
+
+
+def test_precision__types_inside_and_in_the_optimizer(repo):
+    done = run(repo, 'configs/scrfd/scrfd_10g_1p_o2.py', '--precision')
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
+    assert rows['backbone.stem.0.weight'] == ['28x3x3x3', 'float16', 'float32']
+    assert 'in the network, updated in float32' in done.stdout.splitlines()[-1]

@@ -14,7 +14,7 @@ import pytest
 
 from mmface.datasets.annotations import FaceAnnotation, read_bbx_gt, read_labelv2
 from mmface.datasets.prepare import Preparation
-from mmface.testing.toy_widerface import make_toy_widerface
+from mmface.toys.widerface import make_toy_widerface
 from mmface.utils.image_names import read_part
 
 TOOL = 'tools/data/prepare_widerface.py'

@@ -8,8 +8,7 @@ import subprocess
 import sys
 
 import pytest
-
-from mmface.testing.toy_onnx import write_toy_centerface
+from mmface_benchmark.toy_onnx import write_toy_centerface
 
 TOOL = 'tools/deploy/test_onnx.py'
 

@@ -28,7 +28,7 @@ from mmface.weights.centernet2 import (
 )
 from mmface.weights.centernet2_names import Structure, layer_names
 from mmface.weights.convert import build_model, convert
-from mmface.weights.variants import variant_hint
+from mmface.weights.loading import variant_hint
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/centernet2'
 TOOL = 'tools/weights/convert.py'

@@ -15,8 +15,8 @@ from mmdet.registry import MODELS
 
 from mmface.weights.centernet2 import to_detectron2
 from mmface.weights.convert import convert
+from mmface.weights.loading import variant_hint
 from mmface.weights.resnet import rename, with_offsets
-from mmface.weights.variants import variant_hint
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 # In the files of detectron2, in those of Detectron, and of ResNeXt-101 there.

@@ -3,37 +3,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from mmface.apis.run_summary import read_scalars
 from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.files import whole_file
-
-
-def read_scalars(work_dir: Path) -> list[dict[str, float]]:
-    """Read what a run and its continuations logged, in order of iterations.
-
-    Raises:
-        FileNotFoundError: There is no log of a training in the folder.
-        ValueError: A line of a log cannot be read.
-    """
-    files = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    by_step: dict[int, dict[str, float]] = {}
-    for file in files:
-        for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f'{file}:{number}: expected JSON, found {line[:60]!r}') from error
-            if 'loss' in entry:
-                # A continued run logs the iterations after its checkpoint again.
-                by_step[int(entry['step'])] = entry
-    if not by_step:
-        raise FileNotFoundError(
-            f'no training log in {work_dir}: expected {work_dir}/<time>/vis_data/scalars.json, '
-            'as tools/train.py --work-dir writes it'
-        )
-    return [by_step[step] for step in sorted(by_step)]
 
 
 def main() -> None:

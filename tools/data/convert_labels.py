@@ -34,7 +34,7 @@ def with_sizes(
         FileNotFoundError: If a picture or their folder is missing.
         ValueError: If a picture cannot be read, or the folder is not known.
     """
-    from mmface.utils.picture_size import picture_size
+    from mmface.utils.images import image_size
 
     unknown = sum(picture.width <= 0 or picture.height <= 0 for picture in pictures)
     if not unknown:
@@ -57,7 +57,7 @@ def with_sizes(
                     'with --images, or take it out of the labels'
                 )
             try:
-                width, height = picture_size(file)
+                width, height = image_size(file)
             except (OSError, ValueError) as error:
                 raise ValueError(
                     f'the picture {file}, listed in {source}, cannot be read ({error}): get it '

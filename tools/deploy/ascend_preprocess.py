@@ -27,7 +27,7 @@ from mmface.deploy.wider_val import find_pictures
 from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.files import write_text
 from mmface.utils.image_names import read_part
-from mmface.utils.picture_files import read_picture
+from mmface.utils.images import read_image
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -78,7 +78,7 @@ def main() -> None:
 
     with tqdm(pictures.items(), unit='picture') as bar:
         entries = tuple(
-            write_input_bin(args.out, file, read_picture(path), spec, args.dtype)
+            write_input_bin(args.out, file, read_image(path), spec, args.dtype)
             for file, path in bar
         )
     uint8 = args.dtype == 'uint8'

@@ -71,10 +71,10 @@ def main() -> None:
     args = parser.parse_args()
 
     import_mmdet_quietly()
+    from mmface.apis.config import load_config
     from mmface.deploy.export.export import export_onnx, load_detector
     from mmface.deploy.export.options import ExportOptions
     from mmface.deploy.export.two_stage import export_two_stage
-    from mmface.utils.config import load_config
 
     options = ExportOptions(
         layout=args.layout,

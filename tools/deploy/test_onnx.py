@@ -21,7 +21,7 @@ from mmface.evaluation.wider_txt import write_wider_txt
 from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.files import write_text
 from mmface.utils.image_names import read_part
-from mmface.utils.picture_files import read_picture
+from mmface.utils.images import read_image
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,7 +68,7 @@ def main() -> None:
     dropped = 0
     with tqdm(pictures.values(), unit='picture') as bar:
         for name, path in zip(gt.names, bar, strict=True):
-            (found,) = detector.detect([read_picture(path)])
+            (found,) = detector.detect([read_image(path)])
             rows[name], lost = detection_rows(found.bboxes, found.scores)
             dropped += lost
             if args.save_txt is not None:

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-# Sourced by build_mmcv.sh, tools/quickstart.sh, test/run_tests.sh and the scripts beside this one.
+# Sourced by build_mmcv.sh, test/run_tests.sh and scripts in tools/.
 
 die() {  # one sentence that says what is wrong and what to do
   echo "error: $*" >&2
@@ -35,4 +35,25 @@ cann_set_env() {  # path of the set_env.sh of an installed CANN; nothing when th
       fi
     done
   done
+}
+
+start_ranks() {  # TOOL RANKS ARGS...: run a tool in several processes with torchrun
+  # Several hosts: the same on each with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
+  local tool=$1 ranks=$2 nnodes=${NNODES:-1} place threads
+  shift 2
+  [[ $ranks =~ ^[1-9][0-9]*$ ]] || die "the number of ranks must be 1 or more, not '$ranks'"
+  if [[ $nnodes == 1 && -z ${PORT:-} ]]; then
+    place=(--standalone) # takes a free port
+  else
+    [[ $nnodes == 1 || -n ${MASTER_ADDR:-} ]] ||
+      die "NNODES=$nnodes needs MASTER_ADDR, the address of the host with NODE_RANK=0"
+    place=(--nnodes "$nnodes" --node_rank "${NODE_RANK:-0}"
+      --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}")
+  fi
+  # Without this every rank on the CPU would get a single thread.
+  threads=$(($(nproc) / ranks))
+  export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
+  export MKL_NUM_THREADS=${MKL_NUM_THREADS:-$OMP_NUM_THREADS}
+  exec python -m torch.distributed.run "${place[@]}" --nproc_per_node "$ranks" "$tool" "$@" \
+    --launcher pytorch
 }

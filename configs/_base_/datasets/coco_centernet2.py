@@ -1,6 +1,6 @@
 # COCO 2017 as CenterNet2 is trained on it: short sides drawn from six sizes, mirrored, nothing else.
 #   <data_root>/{train,val}2017/*.jpg, annotations/instances_{train,val}2017.json
-# tools/data/make_toy_coco.py draws a small set in this layout. Pictures stay uint8; the model's
+# tools/data/make_toy.py draws a small set in this layout. Pictures stay uint8; the model's
 # data_preprocessor subtracts the mean and then pads with zeros to multiples of 32.
 
 # What users change. The tools' --data-path replaces data_root; from a config that inherits this

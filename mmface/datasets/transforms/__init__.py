@@ -30,3 +30,6 @@ __all__ = [
     'RandomSquareCrop',
     'SeedSample',
 ]
+
+#: Names of the transforms that decide the size of the images of a test.
+RESIZES = tuple(kind.__name__ for kind in (FaceResize, FaceLetterbox, FaceStretch))

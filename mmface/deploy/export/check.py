@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mmface.testing.toy_scenes import compose
+from mmface.toys.scenes import compose
 
 #: Largest difference that is taken for rounding: this much, plus this share of the largest value
 #: of the output, as sums are rounded.

@@ -38,7 +38,7 @@ from mmface.deploy.export.trace import trace
 from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
 from mmface.utils.checkpoint import load_checkpoint_file
 from mmface.utils.files import whole_file
-from mmface.weights.variants import load_fitting_weights
+from mmface.weights.loading import load_fitting_weights
 
 #: Batch, height and width that a dynamic file is checked with besides its own size.
 OTHER_SIZES = ((2, 64, 160), (3, 128, 96))

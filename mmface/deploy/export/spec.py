@@ -8,9 +8,9 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmface.datasets.transforms import RESIZES
 from mmface.deploy.export.networks import CenterFaceNetwork, ExportNetwork
 from mmface.deploy.model_spec import ModelSpec
-from mmface.utils.config import RESIZES
 
 #: Overlap for models tested with soft-NMS, which a file cannot ask for: the NMS that most of the
 #: field falls back to.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmface.deploy.model_spec import ModelSpec
-from mmface.utils.picture import as_bgr
+from mmface.utils.images import as_bgr
 
 LETTERBOXES = ('exact', 'insightface')
 CANVASES = ('full', 'tight')

@@ -45,7 +45,7 @@ class CocoBoxMetric(_quickest_metric()):  # type: ignore[misc]
         if not Path(ann_file).is_file():
             raise FileNotFoundError(
                 f'the ground truth {ann_file} does not exist. Check the data path: COCO has it in '
-                'annotations/, and tools/data/make_toy_coco.py draws a small set'
+                'annotations/, and tools/data/make_toy.py coco draws a small set'
             )
         super().__init__(ann_file=ann_file, metric='bbox', **kwargs)
         self.out_dir = None if out_dir is None else Path(out_dir)

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmface.utils.config import load_config
+from mmface.apis.config import load_config
 
 
 @torch.no_grad()

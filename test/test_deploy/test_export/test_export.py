@@ -13,13 +13,13 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 
+from mmface.apis.config import load_config
 from mmface.deploy.export.check import TOLERANCE, compare
 from mmface.deploy.export.export import export_onnx, load_detector
 from mmface.deploy.export.networks import build_network
 from mmface.deploy.export.options import ExportOptions
 from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
 from mmface.deploy.om_lint import lint
-from mmface.utils.config import load_config
 from mmface.weights.convert import convert
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs'

@@ -16,6 +16,7 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
+from mmface.apis.config import load_config
 from mmface.deploy.export.export import export_onnx
 from mmface.deploy.export.options import ExportOptions
 from mmface.deploy.export.two_stage import (
@@ -25,7 +26,6 @@ from mmface.deploy.export.two_stage import (
     export_two_stage,
 )
 from mmface.deploy.om_lint import lint
-from mmface.utils.config import load_config
 
 SIZE = (96, 160)
 

@@ -123,7 +123,7 @@ def test_call__takes_any_picture(scrfd_file, centerface_file, shape, dtype):
 def test_call__refuses_what_is_no_picture(scrfd_file, image):
     detector = FaceDetector(scrfd_file())
     for given in (image, [image]):
-        with pytest.raises(ValueError, match=r'^picture'):
+        with pytest.raises(ValueError, match=r'^image'):
             detector(given)
 
 

@@ -7,11 +7,11 @@ import mmengine.device.utils
 import numpy as np
 import pytest
 import torch
+from mmface_benchmark.step_trace import trace_steps
 
 from mmface.datasets.transforms import ColourJitter, FacePhotometric, PackFaceInputs
 from mmface.models import FaceDataPreprocessor
 from mmface.models.data_preprocessors.batch_colours import change_colours
-from mmface.testing.step_trace import trace_steps
 from mmface.utils.colour_map import ColourMap
 
 RNG = np.random.default_rng(0)

@@ -8,13 +8,13 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
+from mmface_benchmark.step_trace import trace_steps
 from torch import Tensor
 
 import mmface.models  # noqa: F401
 from mmface.models import CenterNetOneStageHead
 from mmface.models.losses.plus_one_giou_loss import plus_one_giou
 from mmface.models.task_modules.padded_ground_truth import pack_ground_truth
-from mmface.testing.step_trace import trace_steps
 
 CLASSES = 3
 SIZES = (16, 8, 4, 2, 1)  # cells per side of pictures of 128 px

@@ -13,12 +13,12 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
+from mmface_benchmark.step_trace import trace_steps
 from torch import Tensor, nn
 
 import mmface.models  # noqa: F401
 from mmface.models import CenterNetProposalHead
 from mmface.models.task_modules.padded_ground_truth import pack_ground_truth
-from mmface.testing.step_trace import trace_steps
 
 NMS = dict(type='nms', iou_threshold=0.9)
 TEST = dict(score_thr=1e-4, nms_pre=1000, nms=NMS, max_per_img=256)

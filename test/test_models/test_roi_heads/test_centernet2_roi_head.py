@@ -13,9 +13,9 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
+from mmface_benchmark.step_trace import trace_steps
 
 from mmface.models.roi_heads.centernet2_roi_head import CenterNet2RoIHead
-from mmface.testing.step_trace import trace_steps
 
 CONFIG = Path(__file__).resolve().parents[3] / 'configs' / '_base_' / 'models' / 'centernet2_r50.py'
 CHANNELS = 4

@@ -1,0 +1,248 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Read a config and make the changes that the options of training and testing ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
+
+#: Longest short and long side, in pixels, in the mode 1650: RetinaFace's and SCRFD's larger
+#: single-scale test size. Portrait and landscape images are fitted alike.
+SCALE_1650 = (1100, 1650)
+#: Optimizer wrappers that one option can replace by each other, and what they share.
+PRECISION_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper', 'O2OptimWrapper')
+WRAPPER_OPTIONS = ('optimizer', 'paramwise_cfg', 'constructor', 'clip_grad', 'accumulative_counts')
+
+
+def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
+    """Read a config file, apply options and import what it registers.
+
+    Args:
+        path: A Python config file.
+        options: Dotted keys and values, as of ``--cfg-options``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file, one of its bases or an option cannot be read.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'config {path} does not exist; see configs/ for those there are')
+    try:
+        cfg = Config.fromfile(path, import_custom_modules=False)
+        if options:
+            cfg.merge_from_dict(dict(options))
+    except Exception as error:  # a config is Python: anything may be raised
+        raise ValueError(f'config {path}: {type(error).__name__}: {error}') from error
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg['custom_imports'])
+    return cfg
+
+
+def set_data_path(cfg: Config, path: str | None) -> None:
+    """Put ``path`` in the place of ``cfg.data_root`` in every string of the config.
+
+    Args:
+        cfg: Changed in place.
+        path: Folder of the data set, or None to only check that of the config.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
+        ValueError: The config has no ``data_root``.
+    """
+    root = cfg.get('data_root')
+    if root is None:
+        if path is not None:
+            raise ValueError('--data-path needs a config with data_root = ...; this one has none')
+        return
+    wanted = root if path is None else str(Path(path).expanduser())
+    if not Path(wanted).is_dir():
+        raise FileNotFoundError(
+            f'data path {wanted} does not exist; give another with --data-path, or make one: '
+            'WIDER FACE with tools/data/prepare_widerface.py, small drawn sets with '
+            'tools/data/make_toy.py'
+        )
+    if path is not None:
+        bare = root.rstrip('/')
+        new = wanted.rstrip('/')
+
+        def replace(text: str) -> str:
+            if text == bare or text.startswith(bare + '/'):
+                return new + text[len(bare) :]
+            return text
+
+        _map_strings(cfg._cfg_dict, replace)  # in place: dicts stay the same objects
+
+
+def set_mode(cfg: Config, mode: str) -> None:
+    """Set the image size of the test; the ratio of an image's sides is kept.
+
+    With a square mode, the transform that sizes the images stays that of the config:
+    ``FaceResize`` and ``FaceLetterbox`` fit the image into the square and pad it to the square, at
+    the right and bottom or all around. With 1650 and origin there is no square, and
+    ``FaceLetterbox`` becomes ``FaceResize`` (1650) or ``Resize`` with factor 1 (origin), as
+    ``FaceResize`` does with origin; images are padded at the right and bottom to multiples of 32.
+    ``FaceStretch`` stays with every mode: after fitting, it stretches each side to the next
+    multiple of 32, and nothing is padded.
+
+    Args:
+        cfg: Changed in place: that transform in the test pipeline, and the padding of the
+            data preprocessor.
+        mode: Square: 'vga' (640) or a multiple of 32 such as '960', the side in pixels.
+            '1650': the short side becomes at most 1100 and the long side at most 1650 pixels, as
+            large as both allow, small images are enlarged. 'origin': images keep their size.
+
+    Raises:
+        ValueError: Another mode, or a test pipeline without any of the three.
+    """
+    from mmface.datasets.transforms import RESIZES  # here: it needs torch, which --help does not
+
+    square = mode == 'vga' or (mode.isdecimal() and int(mode) > 0 and int(mode) % 32 == 0)
+    if not square and mode not in ('1650', 'origin'):
+        raise ValueError(
+            f"--mode must be vga, 1650, origin or a multiple of 32 such as 960, not '{mode}'"
+        )
+    side = 640 if mode == 'vga' else int(mode) if square else None
+    scale = None if mode == 'origin' else (side, side) if side else SCALE_1650
+    steps = [item for item in _dicts(cfg.test_dataloader) if item.get('type') in RESIZES]
+    if not steps:
+        raise ValueError(
+            f'--mode needs {" or ".join(RESIZES)} in the test pipeline; this config has none'
+        )
+    stretched = steps[0]['type'] == 'FaceStretch'
+    for step in steps:
+        resize: dict[str, Any]
+        if step['type'] == 'FaceStretch':
+            resize = dict(type='FaceStretch', divisor=32, scale=scale)
+        elif step['type'] == 'FaceLetterbox' and side:  # its frame is a square
+            resize = {**step, 'size': side}
+        elif scale:
+            resize = dict(type='FaceResize', scale=scale, keep_ratio=True)
+        else:
+            # mmdet's transform knows factors; it records the factor 1 that decoding divides by.
+            resize = dict(type='Resize', scale_factor=1.0, keep_ratio=True)
+        step.clear()
+        step.update(resize)
+    pad_size = (side, side) if side and not stretched else None
+    cfg.model.data_preprocessor.update(pad_size=pad_size, pad_size_divisor=32)
+
+
+def set_metric(cfg: Config, **values: Any) -> None:
+    """Set arguments of the ``WiderFaceMetric`` of the test; None leaves one as it is.
+
+    Args:
+        cfg: Changed in place.
+        values: Names and values.
+
+    Raises:
+        ValueError: The config has no such metric.
+    """
+    values = {key: value for key, value in values.items() if value is not None}
+    metrics = [m for m in _dicts(cfg.test_evaluator) if m.get('type') == 'WiderFaceMetric']
+    if values and not metrics:
+        raise ValueError(
+            f'{", ".join(values)}: only for configs that test with WiderFaceMetric; this one '
+            'does not'
+        )
+    for metric in metrics:
+        metric.update(values)
+
+
+def set_out_dir(cfg: Config, folder: str) -> None:
+    """Let the metrics of the test that can write ``metrics.json`` do so in ``folder``."""
+    for metric in _dicts(cfg.test_evaluator):
+        if metric.get('type') in ('WiderFaceMetric', 'CocoBoxMetric'):
+            metric['out_dir'] = folder
+
+
+def set_part(cfg: Config, part: str | None) -> None:
+    """Restrict the test to the pictures that the file ``part`` lists.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if part is None:
+        return
+    if not Path(part).is_file():
+        raise FileNotFoundError(
+            f"part list {part} does not exist; expected a text file with 'event/name.jpg' lines"
+        )
+    for dataset in _dicts(cfg.test_dataloader):
+        if dataset.get('type') == 'WiderFaceDataset':
+            dataset['part'] = part
+    set_metric(cfg, part=part)
+
+
+def set_precision(cfg: Config, path: str | Path) -> None:
+    """Train in the precision of a file of ``configs/_base_/precision``.
+
+    Everything of the optimizer wrapper that has nothing to do with precision stays. A config that
+    has this precision already keeps its own options, such as its loss scale.
+
+    Args:
+        cfg: Changed in place.
+        path: Config file with ``precision``, the options of the optimizer wrapper.
+
+    Raises:
+        ValueError: The config has an optimizer wrapper of another kind.
+    """
+    precision = Config.fromfile(path)['precision']
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in PRECISION_WRAPPERS:
+        raise ValueError(f'the optimizer wrapper {kind} of this config has no other precision')
+    if kind != precision['type']:
+        kept = {key: cfg.optim_wrapper[key] for key in WRAPPER_OPTIONS if key in cfg.optim_wrapper}
+        cfg.optim_wrapper = {**kept, **precision}
+
+
+def set_length(cfg: Config, epochs: int, iters: int | None = None) -> None:
+    """Set the length of the training; the schedule of the learning rate stays.
+
+    Args:
+        cfg: Changed in place.
+        epochs: Length if the config counts in epochs.
+        iters: Length if it counts in iterations.
+
+    Raises:
+        ValueError: The config counts in iterations and there is no number of them.
+    """
+    if 'max_iters' not in cfg.train_cfg:
+        cfg.train_cfg.max_epochs = epochs
+    elif iters is not None:
+        cfg.train_cfg.max_iters = iters
+    else:
+        raise ValueError(
+            'this config counts in iterations, not epochs: set its length with '
+            '--cfg-options train_cfg.max_iters=N'
+        )
+
+
+def set_no_validation(cfg: Config) -> None:
+    """Train without validation."""
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+
+
+def _map_strings(value: Any, replace: Callable[[str], str]) -> Any:
+    """Apply ``replace`` to every string in nested dicts, lists and tuples."""
+    if isinstance(value, str):
+        return replace(value)
+    if isinstance(value, dict):
+        for key in value:
+            value[key] = _map_strings(value[key], replace)
+        return value
+    if isinstance(value, (list, tuple)):
+        return type(value)(_map_strings(item, replace) for item in value)
+    return value
+
+
+def _dicts(value: Any) -> Iterator[dict[str, Any]]:
+    """Iterate over all dicts in ``value``, itself included."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _dicts(item)

@@ -1,0 +1,141 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Write labels of drawn pictures in the formats of WIDER FACE.
+
+The ``.mat`` files have the structure of the official ones: cell columns over events
+holding cell columns over pictures; int32 boxes x, y, w, h; uint8 attributes;
+``gt_list`` with 1-based indices into the boxes of a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import savemat
+
+from mmface.toys.scenes import ToyLabel
+from mmface.utils.files import whole_file, write_text
+
+ATTRIBUTES = ('blur', 'expression', 'illumination', 'invalid', 'occlusion', 'pose')
+_SUBSETS = ('easy', 'medium', 'hard')
+
+
+@dataclass
+class ToyPicture:
+    """A picture and its labels.
+
+    Attributes:
+        event: Folder, such as ``0--Parade``.
+        name: File name with ``.jpg``.
+        size: Width and height, pixels.
+        labels: One for each face.
+        zero_count: How the official text says that there is no face: True writes the count
+            0, False the count 1; a row of zeros follows both. Both exist in released files.
+    """
+
+    event: str
+    name: str
+    size: tuple[int, int]
+    labels: list[ToyLabel] = field(default_factory=list)
+    zero_count: bool = False
+
+
+def _whole(label: ToyLabel) -> NDArray[np.int32]:
+    return np.array(label.box).astype(np.int32)  # towards zero: half a pixel has width 0
+
+
+def write_bbx_gt(path: Path, pictures: Iterable[ToyPicture]) -> None:
+    """Write the official text: path, count, then ``x y w h`` and six attributes a row."""
+    lines = []
+    for picture in pictures:
+        rows = [
+            [*_whole(label), *(getattr(label, a) for a in ATTRIBUTES)] for label in picture.labels
+        ]
+        count = len(rows) or int(not picture.zero_count)
+        lines += [f'{picture.event}/{picture.name}', str(count)]
+        # The blank at the end of a row belongs to the format.
+        lines += [''.join(f'{v} ' for v in row) for row in rows or [[0] * 10]]
+    write_text(path, '\n'.join(lines) + '\n')
+
+
+def write_labelv2(path: Path, pictures: Iterable[ToyPicture], training: bool) -> None:
+    """Write the text of SCRFD, with landmarks.
+
+    Args:
+        path: File to write.
+        pictures: What to write, in order.
+        training: True writes boxes as fractions and for an invalid face, which has no landmarks,
+            a fifth number 1 (ignore). False writes boxes as the whole numbers of the ground truth,
+            as the published validation file; that one has no landmarks, here there are any so that
+            their error can be measured.
+    """
+    lines = []
+    for picture in pictures:
+        lines.append(f'# {picture.event}/{picture.name} {picture.size[0]} {picture.size[1]}')
+        for label in picture.labels:
+            x, y, w, h = label.box if training else _whole(label)
+            if w <= 0 or h <= 0:
+                continue  # as in the published files
+            number = '.5f' if training else 'd'
+            row = ' '.join(f'{v:{number}}' for v in (x, y, x + w, y + h))
+            if not label.invalid:
+                row += ''.join(f' {v:.5f}' for v in label.landmarks.ravel())
+            elif training:
+                row += ' 1'
+            lines.append(row)
+    write_text(path, '\n'.join(lines) + '\n')
+
+
+def _column(items: Sequence[object]) -> NDArray[np.object_]:
+    """A MATLAB cell column (n, 1)."""
+    column = np.empty((len(items), 1), object)
+    for row, item in enumerate(items):
+        column[row, 0] = item
+    return column
+
+
+def write_mat(folder: Path, pictures: Iterable[ToyPicture]) -> None:
+    """Write ``wider_{face,easy,medium,hard}_val.mat`` to ``folder``.
+
+    A picture without a face has one box of zeros that is in no subset, as the official
+    files have. Events are sorted by name.
+    """
+    events: dict[str, list[ToyPicture]] = {}
+    for picture in sorted(pictures, key=lambda p: p.event):
+        events.setdefault(picture.event, []).append(picture)
+
+    def cells(value: Callable[[ToyPicture], object]) -> NDArray[np.object_]:
+        return _column([_column([value(p) for p in some]) for some in events.values()])
+
+    def labels(picture: ToyPicture) -> list[ToyLabel]:
+        return picture.labels or [ToyLabel((0, 0, 0, 0))]
+
+    def attribute(name: str) -> NDArray[np.object_]:
+        return cells(lambda p: np.array([[getattr(x, name)] for x in labels(p)], np.uint8))
+
+    def indices(level: int) -> NDArray[np.object_]:
+        def within(p: ToyPicture) -> NDArray[np.unsignedinteger]:
+            found = [k for k, x in enumerate(p.labels, 1) if x.level <= level]
+            # MATLAB stores its doubles in as few bytes as hold them; readers index with them.
+            return np.array(found, np.min_scalar_type(len(p.labels))).reshape(-1, 1)
+
+        return cells(within)
+
+    common: dict[str, NDArray[np.object_]] = {
+        'event_list': _column(list(events)),
+        'file_list': cells(lambda p: Path(p.name).stem),
+        'face_bbx_list': cells(lambda p: np.array([_whole(x) for x in labels(p)], np.int32)),
+        **{f'{name}_label_list': attribute(name) for name in ATTRIBUTES},
+    }
+    tables: Mapping[str, dict[str, NDArray[np.object_]]] = {
+        'face': common,
+        **{name: {**common, 'gt_list': indices(k)} for k, name in enumerate(_SUBSETS)},
+    }
+    for name, table in tables.items():
+        with whole_file(folder / f'wider_{name}_val.mat') as tmp:
+            savemat(tmp, table, do_compression=True)
+            with tmp.open('r+b') as handle:  # scipy writes the time there: equal data, equal bytes
+                handle.write(b'MATLAB 5.0 MAT-file, drawn by mmface'.ljust(116))

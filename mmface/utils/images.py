@@ -1,0 +1,264 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Find, read, measure and write image files, and find the videos beside them; no torch."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import cv2
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from mmface.utils.files import whole_file
+
+#: What is taken from a folder; OpenCV reads and writes all of them.
+IMAGE_SUFFIXES = frozenset(['.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'])
+VIDEO_SUFFIXES = frozenset(
+    ['.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.flv', '.ts']
+)
+
+#: EXIF tag; images with the values 5 to 8 are turned by a quarter.
+ORIENTATION = 274
+
+#: (H, W, 3) BGR.
+Image = NDArray[np.uint8]
+PathLike = str | os.PathLike[str]
+
+
+class Source(NamedTuple):
+    """A file to work on.
+
+    Attributes:
+        path: Where it is.
+        name: What its result is called, relative to the folder of the results: the file's name,
+            for files of a folder with the path from that folder on.
+    """
+
+    path: Path
+    name: Path
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the suffix is one of a video."""
+        return self.path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def find_sources(
+    inputs: Sequence[PathLike], videos: bool = False, skip: PathLike | None = None
+) -> list[Source]:
+    """List the files that ``inputs`` name.
+
+    Args:
+        inputs: Files, whatever their suffix, and folders, which are searched with all below
+            them. Hidden files are left out.
+        videos: Whether videos in folders are taken too.
+        skip: A folder that is not searched, such as that of the results.
+
+    Returns:
+        The files in the order given, those of a folder sorted by path.
+
+    Raises:
+        FileNotFoundError: A path that does not exist.
+        ValueError: An address on the net, a folder without images, or two files whose results
+            would have the same name.
+    """
+    found: list[Source] = []
+    for given in inputs:
+        path = Path(local_path(given))
+        if path.is_dir():
+            found += _search(path, videos, None if skip is None else Path(skip).resolve())
+        elif path.is_file():
+            found.append(Source(path, Path(path.name)))
+        else:
+            raise FileNotFoundError(f'{given} does not exist: expected a file or a folder')
+    names: dict[Path, Source] = {}
+    for source in found:
+        other = names.setdefault(source.name, source)
+        if other is not source:
+            raise ValueError(
+                f'{other.path} and {source.path} would have the same result, {source.name}: name '
+                'each file once, and run files of the same name one after the other into '
+                'different folders'
+            )
+    return found
+
+
+def local_path(given: PathLike) -> str:
+    """Give ``given`` as text.
+
+    Raises:
+        ValueError: If it is an address on the net.
+    """
+    text = os.fspath(given)
+    if re.match(r'[a-z][a-z0-9+.-]*:/', text, re.IGNORECASE):
+        raise ValueError(
+            f'{text} is a URL: nothing is fetched from the net here, so that no input can make '
+            'this computer call another; download the file and give its path'
+        )
+    return text
+
+
+def _search(folder: Path, videos: bool, skip: Path | None) -> list[Source]:
+    suffixes = IMAGE_SUFFIXES | VIDEO_SUFFIXES if videos else IMAGE_SUFFIXES
+    root = Path(folder.resolve().name)
+    found = []
+    for path in sorted(folder.rglob('*')):
+        name = path.relative_to(folder)
+        if path.suffix.lower() not in suffixes or any(p.startswith('.') for p in name.parts):
+            continue
+        if path.is_file() and (skip is None or skip not in path.resolve().parents):
+            found.append(Source(path, root / name))
+    if not found:
+        kind = 'image or video' if videos else 'image'
+        raise ValueError(f'folder {folder} holds no {kind} ({" ".join(sorted(suffixes))})')
+    return found
+
+
+def read_image(path: PathLike) -> Image:
+    """Read an image as (H, W, 3) BGR, turned as its EXIF orientation says.
+
+    Grey becomes three equal channels, alpha is left out, 16 bits become 8.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be read.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f'image {file} does not exist')
+    return decode_image(np.fromfile(file, np.uint8), file)
+
+
+def decode_image(data: bytes | NDArray[np.uint8], path: PathLike) -> Image:
+    """Decode the content of an image file as ``read_image`` does.
+
+    Args:
+        data: The content; an array is (n,).
+        path: Where it comes from, for the message of an error.
+
+    Raises:
+        ValueError: It cannot be decoded.
+    """
+    if isinstance(data, bytes):
+        data = np.frombuffer(data, np.uint8)
+    try:
+        # From memory OpenCV refuses a truncated JPEG; from a file the rest would be grey.
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error as error:  # more pixels than OpenCV takes
+        raise ValueError(f'image {path}: OpenCV cannot read it: {error.err}') from error
+    if image is None:
+        raise ValueError(
+            f'image {path} ({data.size} bytes) cannot be read: it is truncated, not an image, or '
+            'of a kind that OpenCV does not know'
+        )
+    return np.asarray(image, np.uint8)
+
+
+def as_bgr(image: NDArray[np.generic]) -> Image:
+    """Convert an array to uint8 (H, W, 3), blue green red; one that is so already is not copied.
+
+    Grey images (H, W) and (H, W, 1) get three equal channels, the alpha channel of (H, W, 4)
+    is dropped, and of 16-bit images the high byte is taken, as ``cv2.imread`` does by itself.
+
+    Args:
+        image: uint8 or uint16.
+
+    Raises:
+        ValueError: It is not an array, has another type or shape, or has no pixels.
+    """
+    if not isinstance(image, np.ndarray):
+        hint = (
+            'cv2.imread returns None for a file that is missing or not an image'
+            if image is None
+            else 'read files with cv2.imread first'
+        )
+        raise ValueError(f'image: expected a numpy array, found {type(image).__name__}; {hint}')
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+        raise ValueError(
+            f'image of shape {image.shape}: expected (height, width, 3) in the order blue, '
+            'green, red, (height, width, 4) with alpha, or (height, width) for grey'
+        )
+    if 0 in image.shape:
+        raise ValueError(f'image of shape {image.shape}: it has no pixels')
+    if image.dtype == np.uint16:
+        image = (image // 256).astype(np.uint8)
+    elif image.dtype != np.uint8:
+        raise ValueError(
+            f'image of type {image.dtype}: expected uint8 (or uint16); multiply floats of 0 to '
+            '1 by 255 and convert them with .astype(numpy.uint8)'
+        )
+    if image.shape[2] == 1:
+        return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2BGR), np.uint8)
+    return np.ascontiguousarray(image[..., :3])
+
+
+def image_size(file: PathLike | IO[bytes]) -> tuple[int, int]:
+    """Read from the header the width and height that ``read_image`` will return.
+
+    Raises:
+        OSError: It is not a readable image.
+        ValueError: Likewise.
+    """
+    with PIL.Image.open(file) as image:
+        width, height = image.size
+        try:
+            turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+        except SyntaxError:  # a damaged EXIF block; the image itself may be fine
+            turned = False
+    return (height, width) if turned else (width, height)
+
+
+def missing_images(root: PathLike, names: Iterable[str]) -> list[str]:
+    """Return those of ``names``, paths relative to ``root``, that are not files in it.
+
+    Listing each folder once is far quicker on network disks than asking for every file.
+    """
+    there: dict[str, set[str]] = {}
+    missing = []
+    for name in names:
+        # Not a Path for each name: those take longer than the listing.
+        folder, _, file = name.rpartition('/')
+        if folder not in there:
+            place = Path(root) / folder
+            there[folder] = {p.name for p in place.iterdir()} if place.is_dir() else set()
+        if file not in there[folder]:
+            missing.append(name)
+    return missing
+
+
+def result_path(source: Source, out_dir: PathLike) -> Path:
+    """Name what is written for ``source``; an image if it has no suffix of a video.
+
+    Raises:
+        ValueError: It is that of ``source`` itself, which would be lost.
+    """
+    name = source.name
+    # OpenCV chooses the format by the suffix.
+    if name.suffix.lower() not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+        name = name.with_name(f'{name.name}.png')
+    path = Path(out_dir) / name
+    if path.resolve() == source.path.resolve():
+        raise ValueError(f'{path} is an input and would be overwritten: choose another folder')
+    return path
+
+
+def write_image(path: PathLike, image: Image) -> None:
+    """Write an image, whole or not at all, in the format of the suffix.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with whole_file(path, sync=False) as tmp:
+        try:
+            written = cv2.imwrite(str(tmp), image)
+        except cv2.error:  # a suffix it does not know
+            written = False
+        if not written:
+            raise OSError(f'{path} cannot be written as an image')

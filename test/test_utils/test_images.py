@@ -1,0 +1,185 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Finding, reading, measuring and writing images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmface.utils.images import (
+    ORIENTATION,
+    Source,
+    as_bgr,
+    find_sources,
+    image_size,
+    local_path,
+    read_image,
+    result_path,
+    write_image,
+)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with pictures in two levels, a video, a hidden file and a text."""
+    root = tmp_path / 'photos'
+    (root / 'sub').mkdir(parents=True)
+    for name in ('b.jpg', 'a.PNG', 'sub/c.webp', 'clip.mp4', '.hidden.jpg', 'notes.txt'):
+        (root / name).touch()
+    return root
+
+
+def _names(sources):
+    return [source.name.as_posix() for source in sources]
+
+
+def test_find_sources__folder(photos):
+    assert _names(find_sources([photos])) == ['photos/a.PNG', 'photos/b.jpg', 'photos/sub/c.webp']
+    found = find_sources([photos], videos=True)
+    assert [s.name.name for s in found if s.is_video] == ['clip.mp4']
+    assert all(source.path.is_file() for source in found)
+    assert _names(find_sources([photos], skip=photos / 'sub')) == ['photos/a.PNG', 'photos/b.jpg']
+
+
+def test_find_sources__files_keep_their_order(photos):
+    assert _names(find_sources([photos / 'notes.txt', photos / 'b.jpg'])) == ['notes.txt', 'b.jpg']
+
+
+def test_find_sources__nothing_there(photos, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match='holds no image'):
+        find_sources([tmp_path / 'empty'])
+    with pytest.raises(FileNotFoundError, match='does not exist'):
+        find_sources([photos / 'x.jpg'])
+
+
+def test_find_sources__same_result_twice(photos):
+    (photos / 'sub' / 'b.jpg').touch()
+    with pytest.raises(ValueError, match='would have the same result'):
+        find_sources([photos / 'b.jpg', photos / 'sub' / 'b.jpg'])
+
+
+@pytest.mark.parametrize('url', ['http://a.org/x.jpg', 'https:/a.org/x', 'S3://b/x.jpg'])
+def test_local_path__refuses_urls(url):
+    with pytest.raises(ValueError, match='is a URL: nothing is fetched'):
+        local_path(url)
+
+
+def test_local_path__windows_drive_is_no_url():
+    assert local_path('C:\\photos\\a.jpg') == 'C:\\photos\\a.jpg'
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'), [('a.jpg', 'a.jpg'), ('b/a.TIF', 'b/a.TIF'), ('a.pgm', 'a.pgm.png')]
+)
+def test_result_path__format_by_suffix(name, expected, tmp_path):
+    assert result_path(Source(Path('in', name), Path(name)), tmp_path) == tmp_path / expected
+
+
+def test_result_path__never_the_input(tmp_path):
+    image = tmp_path / 'a.jpg'
+    with pytest.raises(ValueError, match='would be overwritten'):
+        result_path(Source(image, Path('a.jpg')), tmp_path / 'x' / '..')
+
+
+@pytest.mark.parametrize('kind', ['grey', 'alpha', '16 bit'])
+def test_read_picture__unusual_kinds(kind, tmp_path):
+    bgr = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+    stored = {
+        'grey': bgr[..., 0],
+        'alpha': np.dstack([bgr, bgr[..., 0]]),
+        '16 bit': bgr.astype(np.uint16) * 257,
+    }[kind]
+    path = tmp_path / 'ä.png'
+    path.write_bytes(cv2.imencode('.png', stored)[1].tobytes())
+    expected = bgr[..., :1].repeat(3, axis=2) if kind == 'grey' else bgr
+    np.testing.assert_array_equal(read_image(path), expected)
+
+
+def test_read_picture__not_a_picture(tmp_path):
+    whole = cv2.imencode('.jpg', np.zeros((200, 200, 3), np.uint8))[1].tobytes()
+    for content in (b'', b'just a text', whole[: len(whole) // 2]):
+        (tmp_path / 'a.jpg').write_bytes(content)
+        with pytest.raises(ValueError, match='cannot be read'):
+            read_image(tmp_path / 'a.jpg')
+    with pytest.raises(FileNotFoundError):
+        read_image(tmp_path / 'b.jpg')
+
+
+def test_write_picture__whole_or_not_at_all(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
+    write_image(tmp_path / 'new' / 'a.png', image)
+    np.testing.assert_array_equal(read_image(tmp_path / 'new' / 'a.png'), image)
+    with pytest.raises(OSError, match='cannot be written'):
+        write_image(tmp_path / 'new' / 'b.xyz', image)
+    assert [p.name for p in (tmp_path / 'new').iterdir()] == ['a.png']
+
+
+def test_as_bgr__does_not_copy_what_is_right():
+    image = np.zeros((4, 5, 3), np.uint8)
+    assert np.shares_memory(as_bgr(image), image)
+
+
+def test_as_bgr__takes_views():
+    image = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    for view in (image[..., ::-1], image[::2, ::-1], image.transpose(1, 0, 2)):
+        np.testing.assert_array_equal(as_bgr(view), view)
+
+
+@pytest.mark.parametrize('flags', [cv2.IMREAD_UNCHANGED, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR])
+@pytest.mark.parametrize('shape', [(6, 7), (6, 7, 3), (6, 7, 4)])
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_as_bgr__gives_what_opencv_reads_by_itself(tmp_path, shape, dtype, flags):
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, np.iinfo(dtype).max, shape, dtype=dtype)
+    path = str(tmp_path / 'picture.png')
+    cv2.imwrite(path, image)
+    np.testing.assert_array_equal(as_bgr(cv2.imread(path, flags)), cv2.imread(path))
+
+
+def test_as_bgr__takes_one_grey_channel():
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
+    np.testing.assert_array_equal(as_bgr(image), np.repeat(image, 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    'image, message',
+    [
+        (None, 'cv2.imread returns None'),
+        ('people.jpg', 'read files with cv2.imread'),
+        (np.zeros((0, 0, 3), np.uint8), r'\(0, 0, 3\): it has no pixels'),
+        (np.zeros((0, 7), np.uint8), 'no pixels'),
+        (np.zeros((4, 4, 3), np.float32), 'float32: expected uint8.*by 255'),
+        (np.zeros((4, 4, 3), np.int64), 'int64: expected uint8'),
+        (np.zeros((4, 4), bool), 'bool: expected uint8'),
+        (np.zeros((4, 4, 2), np.uint8), r'\(4, 4, 2\): expected \(height, width, 3\)'),
+        (np.zeros((3, 4, 5), np.uint8), r'\(3, 4, 5\): expected'),
+        (np.zeros(4, np.uint8), r'\(4,\): expected'),
+    ],
+)
+def test_as_bgr__says_what_is_wrong(image, message):
+    with pytest.raises(ValueError, match=message):
+        as_bgr(image)
+
+
+@pytest.mark.parametrize('orientation', [None, *range(1, 9)])
+def test_picture_size__as_opencv_turns_it(tmp_path, orientation):
+    path = tmp_path / 'a.jpg'
+    exif = Image.Exif()
+    if orientation:
+        exif[ORIENTATION] = orientation
+    Image.fromarray(np.zeros((30, 70, 3), np.uint8)).save(path, exif=exif)
+    height, width = cv2.imread(str(path)).shape[:2]
+    assert image_size(path) == (width, height)
+    with path.open('rb') as handle:
+        assert image_size(handle) == (width, height)
+
+
+def test_picture_size__no_picture(tmp_path):
+    (tmp_path / 'a.jpg').write_bytes(b'<html>')
+    with pytest.raises(OSError, match='cannot identify'):
+        image_size(tmp_path / 'a.jpg')

@@ -1,0 +1,251 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Time the parts of finding faces with an ONNX file, on request beside the insightface package."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from mmface.deploy.runtime import FaceDetector, letterbox
+from mmface.deploy.runtime.face_detector import open_session
+from mmface.deploy.wider_val import find_pictures
+from mmface.utils.cli import main_guard, make_parser
+from mmface.utils.files import write_text
+from mmface.utils.images import read_image
+
+PARTS = ('resize', 'pre', 'network', 'post', 'pre+post', 'whole')
+RATIOS = ('pre+post', 'network', 'whole')
+
+
+class Clock:
+    """Takes the times of one detection: when the network runs, and how long resizing takes.
+
+    It stands in for the module ``cv2`` of the code that is timed, and gives its session a ``run``
+    that looks at the clock; both sides are measured in the same way.
+    """
+
+    def __init__(self) -> None:
+        self.resizing = 0.0
+        self.started = self.ended = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(cv2, name)
+
+    def resize(self, *args: Any, **kwargs: Any) -> Any:
+        """Call ``cv2.resize``."""
+        return self._timed(cv2.resize, *args, **kwargs)
+
+    def warpAffine(self, *args: Any, **kwargs: Any) -> Any:
+        """Call ``cv2.warpAffine``."""
+        return self._timed(cv2.warpAffine, *args, **kwargs)
+
+    def session(self, session: Any) -> Any:
+        """Give a session with only ``run``, which is timed."""
+        clock = self
+
+        class Session:
+            def run(self, *args: Any, **kwargs: Any) -> Any:
+                clock.started = time.perf_counter()
+                outputs = session.run(*args, **kwargs)
+                clock.ended = time.perf_counter()
+                return outputs
+
+        return Session()
+
+    def measure(self, detect: Callable[[], object]) -> dict[str, float]:
+        """Time one detection; milliseconds of each part."""
+        self.resizing = 0.0
+        begin = time.perf_counter()
+        detect()
+        end = time.perf_counter()
+        times = {
+            'resize': self.resizing,
+            'pre': self.started - begin - self.resizing,
+            'network': self.ended - self.started,
+            'post': end - self.ended,
+            'whole': end - begin,
+        }
+        times['pre+post'] = times['pre'] + times['post']
+        return {part: times[part] * 1000 for part in PARTS}
+
+    def _timed(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        begin = time.perf_counter()
+        result = function(*args, **kwargs)
+        self.resizing += time.perf_counter() - begin
+        return result
+
+
+def our_side(args: argparse.Namespace) -> tuple[Clock, Callable[[np.ndarray], object]]:
+    """Make a clock and a function that finds the faces of a picture with our runtime."""
+    detector = FaceDetector(
+        args.model,
+        letterbox=args.letterbox,
+        canvas=args.canvas,
+        size=args.size,
+        score_thr=args.score_thr,
+        threads=args.threads,
+    )
+    clock = Clock()
+    detector.session = clock.session(detector.session)
+    _replace_cv2(letterbox, clock)
+    return clock, detector
+
+
+def their_side(
+    args: argparse.Namespace, size: tuple[int, int]
+) -> tuple[Clock, Callable[[np.ndarray], object]]:
+    """Make a clock and a function that finds the faces of a picture with insightface's class.
+
+    Raises:
+        ValueError: If the package is not there.
+    """
+    try:
+        from insightface.model_zoo import scrfd
+    except ImportError as error:
+        raise ValueError(
+            f'--insightface needs that package ({error}); pip install insightface'
+        ) from error
+    session = open_session(args.model, ['CPUExecutionProvider'], args.threads)
+    detector = scrfd.SCRFD(model_file=str(args.model), session=session)
+    detector.nms_thresh = 0.4
+    detector.det_thresh = args.score_thr
+    clock = Clock()
+    if hasattr(detector, '_session_for_input_size'):
+        choose = detector._session_for_input_size
+        detector._session_for_input_size = lambda size: clock.session(choose(size))
+    else:
+        detector.session = clock.session(session)
+    _replace_cv2(scrfd, clock)
+    return clock, partial(detector.detect, input_size=(size[1], size[0]))
+
+
+def benchmark(
+    sides: dict[str, tuple[Clock, Callable[[np.ndarray], object]]],
+    pictures: Sequence[np.ndarray],
+    repeats: int,
+) -> dict[str, list[dict[str, float]]]:
+    """Time all sides on all pictures, in turns; one round before does not count.
+
+    Returns:
+        For each side the milliseconds of each part, of each picture and repetition.
+    """
+    times: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+    bar = tqdm(total=(repeats + 1) * len(pictures), unit='picture', leave=False)
+    for turn in range(repeats + 1):
+        for picture in pictures:
+            # Whoever comes second finds the picture in the cache: each is second every other time.
+            order = list(sides)[:: 1 if turn % 2 else -1]
+            for name in order:
+                clock, detect = sides[name]
+                found = clock.measure(partial(detect, picture))
+                if turn:
+                    times[name].append(found)
+            bar.update()
+    bar.close()
+    return times
+
+
+def summarise(times: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Give medians in milliseconds and, of two sides, the quartiles of the paired ratios."""
+    summary: dict[str, Any] = {
+        name: {part: round(median(row[part] for row in rows), 3) for part in PARTS}
+        for name, rows in times.items()
+    }
+    if len(times) == 2:
+        ours, theirs = times.values()
+        summary['ratio'] = {}
+        for part in RATIOS:
+            ratios = [a[part] / b[part] for a, b in zip(ours, theirs, strict=True)]
+            low, middle, high = np.percentile(ratios, [25, 50, 75]).round(3).tolist()
+            summary['ratio'][part] = {'median': middle, 'quartiles': [low, high]}
+    return summary
+
+
+def format_summary(summary: dict[str, Any]) -> str:
+    """Lay a summary out as a table."""
+    rows = ['ms (median) ' + ''.join(f'{part:>10}' for part in PARTS)]
+    for name, values in summary.items():
+        if name != 'ratio':
+            rows.append(f'{name:12}' + ''.join(f'{values[part]:10.2f}' for part in PARTS))
+    for part, ratio in summary.get('ratio', {}).items():
+        low, high = ratio['quartiles']
+        rows.append(f'ratio {part}: {ratio["median"]:.2f} (quartiles {low:.2f} to {high:.2f})')
+    return '\n'.join(rows)
+
+
+def read_pictures(paths: Sequence[Path], limit: int) -> list[np.ndarray]:
+    """Read pictures from files and folders, evenly taken if there are more than ``limit``.
+
+    Raises:
+        FileNotFoundError: If a file is missing, or a folder has no pictures.
+        ValueError: If a file is no picture.
+    """
+    files: list[Path] = []
+    for path in paths:
+        files += find_pictures(path).values() if path.is_dir() else [path]
+    step = max(len(files) // limit, 1)
+    return [read_image(file) for file in files[::step][:limit]]
+
+
+def main() -> None:
+    """Read the command line, measure, and print a table."""
+    parser = make_parser(
+        f'{__doc__} Medians over all pictures; "pre" is what comes before the network without the '
+        'resizing, "post" what comes after it.',
+        'python tools/benchmark/benchmark_runtime.py scrfd_500m_bnkps.onnx '
+        'data/WIDERFace/val/images --insightface',
+    )
+    parser.add_argument('model', type=Path, help='ONNX file')
+    parser.add_argument(
+        'images', type=Path, nargs='+', metavar='IMAGES', help='pictures, or folders of them'
+    )
+    parser.add_argument(
+        '--insightface',
+        action='store_true',
+        help="also time that package's SCRFD class, in turns, with the same file and threads",
+    )
+    parser.add_argument(
+        '--threads', type=int, help="of the network (default: onnxruntime's choice)"
+    )
+    parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='of the input')
+    parser.add_argument('--letterbox', choices=letterbox.LETTERBOXES, default='exact')
+    parser.add_argument('--canvas', choices=letterbox.CANVASES, default='full')
+    parser.add_argument('--score-thr', type=float, default=0.5, help='default: 0.5')
+    parser.add_argument('--limit', type=int, default=50, help='pictures (default: 50)')
+    parser.add_argument('--repeats', type=int, default=5, help='rounds (default: 5)')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers here')
+    args = parser.parse_args()
+    if min(args.limit, args.repeats) < 1:
+        raise ValueError('--limit and --repeats: expected at least 1')
+
+    pictures = read_pictures(args.images, args.limit)
+    sides = {'mmface': our_side(args)}
+    if args.insightface:
+        spec = FaceDetector(args.model, size=args.size).spec
+        if spec.family != 'scrfd' or 0 in spec.size:
+            raise ValueError(f'--insightface is for SCRFD, {args.model} is {spec.family}')
+        sides['insightface'] = their_side(args, spec.size)
+    summary = summarise(benchmark(sides, pictures, args.repeats))
+    print(f'{len(pictures)} pictures, {args.repeats} rounds, {args.model.name}')
+    print(format_summary(summary))
+    if args.json is not None:
+        write_text(args.json, json.dumps(summary, indent=2) + '\n')
+
+
+def _replace_cv2(module: ModuleType, clock: Clock) -> None:
+    setattr(module, 'cv2', clock)  # noqa: B010 (mypy knows the module without it)
+
+
+if __name__ == '__main__':
+    main_guard(main)

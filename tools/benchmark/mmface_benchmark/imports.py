@@ -1,0 +1,137 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Time what comes before the first iteration: imports, and reading the labels."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+import mmface.datasets  # noqa: F401
+from mmface_benchmark.timing import Comparison, compare
+
+OURS, PORT = 'mmface', 'one line after the other'
+MODULES = ('mmface.models', 'mmdet.models')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``benchmark.py import``."""
+    add = parser.add_argument
+    add(
+        'config',
+        nargs='?',
+        default='configs/scrfd/scrfd_500m_bnkps.py',
+        help='whose training data set is built (%(default)s)',
+    )
+    add('--labels', help="labelv2 file, read as often as it takes (the config's)")
+    add('--images', help='folder of its pictures, given with --labels')
+    add('--pictures', type=int, default=12880, help='entries of the label file (%(default)s)')
+
+
+def run(args: argparse.Namespace) -> list[Comparison]:
+    """Time the imports in processes of their own, then the start of the data set.
+
+    Raises:
+        ValueError: If only one of ``--labels`` and ``--images`` is there, or the label file is
+            empty.
+    """
+    if bool(args.labels) != bool(args.images):
+        raise ValueError('expected --labels and --images together, found only one of them')
+    return [_imports(args.rounds), _start(args)]
+
+
+def _imports(rounds: int) -> Comparison:
+    def way(module: str) -> Callable[[], object]:
+        command = [sys.executable, '-W', 'ignore', '-c', f'import {module}']
+        return lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    found = compare(
+        'a new process that imports', {name: way(name) for name in MODULES}, rounds, warmup=1
+    )
+    ours, theirs = found.timings
+    more = round(ours.median - theirs.median, 3)
+    return replace(found, notes={'more than mmdet.models, s': more})
+
+
+def _start(args: argparse.Namespace) -> Comparison:
+    settings = Config.fromfile(args.config).train_dataloader.dataset
+    if args.labels:
+        settings.update(data_root='', ann_file=args.labels, data_prefix=dict(img_path=args.images))
+    source = Path(settings.data_root or '') / settings.ann_file
+    images = str(Path(settings.data_root or '') / settings.data_prefix['img_path'])
+    with tempfile.TemporaryDirectory() as folder:
+        labels = Path(folder) / 'labelv2.txt'
+        repeat_labels(source, labels, args.pictures)
+        options = {
+            **settings,
+            'data_root': '',
+            'ann_file': str(labels),
+            'data_prefix': dict(img_path=images),
+            'pipeline': [],
+        }
+
+        def ours() -> object:
+            with DefaultScope.overwrite_default_scope('mmdet'):
+                return DATASETS.build(options)
+
+        ways = {OURS: ours, PORT: lambda: read_by_line(labels, images)}
+        task = f'start of a data set of {args.pictures} pictures'
+        return compare(task, ways, args.rounds, warmup=1)
+
+
+def repeat_labels(source: Path, target: Path, pictures: int) -> None:
+    """Write a labelv2 file of ``pictures`` entries, those of ``source`` again and again.
+
+    Raises:
+        ValueError: If ``source`` has no entry.
+    """
+    entries: list[list[str]] = []
+    for line in source.read_text(encoding='utf-8').splitlines(keepends=True):
+        if line.startswith('#'):
+            entries.append([])
+        if entries:
+            entries[-1].append(line if line.endswith('\n') else line + '\n')
+    if not entries:
+        raise ValueError(f'{source}: expected "# path width height" lines (labelv2), found none')
+    with target.open('w', encoding='utf-8') as file:
+        for number in range(pictures):
+            file.writelines(entries[number % len(entries)])
+
+
+def read_by_line(labels: Path, images: str) -> list[dict]:
+    """Read labelv2 as SCRFD's data set does: an array for each face, stacked for each picture."""
+    names: dict[str, list[dict]] = {}
+    items = []
+    for raw in labels.read_text(encoding='utf-8').splitlines():
+        line = raw.strip()
+        if line.startswith('#'):
+            path, width, height = line[1:].split()
+            objects: list[dict] = []
+            names[path] = objects
+            items.append((path, int(width), int(height), objects))
+            continue
+        values = [float(value) for value in line.split()]
+        points = np.array([(-1, -1, 0)] * 5, np.float32)
+        for index, place in enumerate(range(4, 19, 3) if len(values) >= 19 else ()):
+            points[index] = values[place : place + 3]
+            points[index, 2] = float(points[index, 2] >= 0)
+        objects.append(dict(bbox=np.array(values[:4], np.float32), keypoints=points))
+    return [
+        dict(
+            img_path=str(Path(images) / path),
+            width=width,
+            height=height,
+            bboxes=np.array([face['bbox'] for face in objects], np.float32).reshape(-1, 4),
+            keypoints=np.array([face['keypoints'] for face in objects], np.float32),
+        )
+        for path, width, height, objects in items
+    ]
