@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from mmface.deploy.ascend.manifest import read_manifest
 from mmface.deploy.ascend.result_bins import check_results, read_results
@@ -22,9 +21,11 @@ from mmface.evaluation.wider_match import PROTOCOLS, check_protocol
 from mmface.evaluation.wider_txt import write_wider_txt
 from mmface.utils.cli import make_parser
 from mmface.utils.image_names import read_part
+from mmface.utils.progress import progress_bar
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser(
         f'{__doc__} Results are found by the names of the pictures, never by their order.',
         'python tools/deploy/ascend_postprocess.py result/dumpout_bs1 bins/manifest.json '
@@ -44,6 +45,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
+    """Run the command."""
     args = parse_args()
     manifest = read_manifest(args.manifest)
     gt = None if args.gt is None else read_ground_truth(args.gt)
@@ -52,7 +54,7 @@ def main() -> None:
     check_results(args.results, manifest)
     rows: dict[str, NDArray[np.float64]] = {}
     dropped = 0
-    with tqdm(manifest.pictures, unit='picture') as bar:
+    with progress_bar(manifest.pictures, unit='picture') as bar:
         for picture in bar:
             outputs, placement = read_results(args.results, picture, manifest)
             (found,) = decode(outputs, manifest.spec, [placement])

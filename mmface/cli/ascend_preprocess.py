@@ -10,8 +10,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mmface.deploy.ascend.aipp import Aipp
 from mmface.deploy.ascend.input_bins import (
     AIPP_NAME,
@@ -28,9 +26,11 @@ from mmface.utils.cli import make_parser
 from mmface.utils.files import write_text
 from mmface.utils.image_names import read_part
 from mmface.utils.picture_files import read_picture
+from mmface.utils.progress import progress_bar
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser(
         f'{__doc__} float32: normalised, N x C x H x W. uint8: pixels, H x W x C in the order of '
         'the network, with an AIPP file that makes the NPU normalise them.',
@@ -53,6 +53,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def check_space(folder: Path, needed: int) -> None:
+    """See that the disk has room for the bins.
+
+    Raises:
+        ValueError: It has not.
+    """
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(
@@ -62,6 +67,7 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def main() -> None:
+    """Run the command."""
     args = parse_args()
     names = None if args.part is None else read_part(args.part)
     pictures = find_pictures(args.pictures, names)
@@ -76,7 +82,7 @@ def main() -> None:
     for name in (MANIFEST_NAME, AIPP_NAME):
         (args.out / name).unlink(missing_ok=True)
 
-    with tqdm(pictures.items(), unit='picture') as bar:
+    with progress_bar(pictures.items(), unit='picture') as bar:
         entries = tuple(
             write_input_bin(args.out, file, read_picture(path), spec, args.dtype)
             for file, path in bar

@@ -7,9 +7,8 @@ import hashlib
 from pathlib import Path
 
 from mmface.utils.cli import make_parser
+from mmface.utils.config_files import config_path, model_configs
 from mmface.utils.files import whole_file
-
-REPO = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
@@ -29,7 +28,7 @@ def main() -> None:
         'target', type=Path, metavar='DST', help="checkpoint to write; MindSpore's if it is .ckpt"
     )
     parser.add_argument(
-        '--config', type=Path, help='config the weights must fit (default: find it)'
+        '--config', help='config the weights must fit, or its name (default: find it)'
     )
     parser.add_argument(
         '--to',
@@ -42,8 +41,7 @@ def main() -> None:
         help='unpickle a .pth that holds more than tensors: it can run any code',
     )
     args = parser.parse_args()
-    if args.config is not None and not args.config.is_file():
-        raise FileNotFoundError(f'no such config: {args.config}')
+    config = None if args.config is None else config_path(args.config)
     to_ckpt = args.target.suffix.lower() == '.ckpt'
     if to_ckpt and args.to:
         raise ValueError(f'{args.target} would be a MindSpore checkpoint: name it .pth')
@@ -60,9 +58,8 @@ def main() -> None:
     from mmface.weights.mindspore_ckpt import write_mindspore_ckpt
 
     # Overlays of a model (other schedules, precisions) have longer names than the model.
-    known = sorted(REPO.glob('configs/*/*.py'), key=lambda path: (len(path.name), path.name))
-    known = [path for path in known if path.parent.name != '_base_']
-    result = convert(args.source, [args.config] if args.config else known, args.trust_checkpoint)
+    known = sorted(model_configs(), key=lambda path: (len(path.name), path.name))
+    result = convert(args.source, [config] if config else known, args.trust_checkpoint)
 
     note = result.note
     if to_ckpt:

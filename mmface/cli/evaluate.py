@@ -9,8 +9,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mmface.evaluation.pr_curve import plot_pr_curves
 from mmface.evaluation.wider_ap import evaluate_rows
 from mmface.evaluation.wider_gt import WiderGroundTruth, read_ground_truth
@@ -20,6 +18,7 @@ from mmface.evaluation.wider_txt import read_predictions
 from mmface.utils.cli import make_parser
 from mmface.utils.files import write_text
 from mmface.utils.image_names import read_part
+from mmface.utils.progress import progress_bar
 
 
 def display_names(sources: Sequence[Path]) -> list[str]:
@@ -95,7 +94,7 @@ def main() -> None:
         gt = gt.restrict(read_part(args.part))
     results: dict[str, WiderResult] = {}
     names = display_names(args.predictions)
-    bar = tqdm(args.predictions, unit='set', leave=False, disable=len(names) < 2)
+    bar = progress_bar(args.predictions, unit='set', leave=False, show=len(names) > 1)
     for name, source in zip(names, bar, strict=True):
         results[name] = evaluate_source(source, gt, args.protocol, args.iou, args.strict)
 

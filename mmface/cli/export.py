@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def show(differences: Sequence[Difference]) -> None:
+    """Print how far the file is from torch."""
     for item in differences:
         print(f'{item.name}: largest difference to torch {item.largest:.2e}')
 
@@ -30,7 +31,7 @@ def main() -> None:
         '      scrfd_2.5g_bnkps.pth scrfd.onnx --layout insightface --dynamic --check',
     )
     add = parser.add_argument
-    add('config', help='config file')
+    add('config', help='config file, or the name of one of mmface, such as scrfd_500m_bnkps')
     add('checkpoint', type=Path, help='checkpoint file')
     add('out', type=Path, help='ONNX file to write')
     add(

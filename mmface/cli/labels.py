@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from mmface.utils.cli import make_parser
+from mmface.utils.progress import progress_bar
 from mmface.utils.quiet import import_mmdet_quietly
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def with_sizes(
             f'them, such as that of {pictures[0].path}, with --images'
         )
     sized = []
-    for picture in tqdm(pictures, desc='sizes', unit='picture'):
+    for picture in progress_bar(pictures, desc='sizes', unit='picture'):
         if picture.width <= 0 or picture.height <= 0:
             file = folder / picture.path
             if not file.is_file():

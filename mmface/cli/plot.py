@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from mmface.utils.cli import make_parser
+from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file
 
 
@@ -50,10 +51,11 @@ def main() -> None:
     parser.add_argument('--entries', type=int, default=20, help='entries to average (20)')
     args = parser.parse_args()
 
-    import matplotlib
+    with optional_imports():
+        import matplotlib
 
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
+        matplotlib.use('Agg')
+        import matplotlib.pyplot as plt
     import numpy as np
 
     scalars = read_scalars(args.work_dir)

@@ -6,15 +6,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmface.utils.cli import make_parser
+from mmface.utils.config_files import config_path
 from mmface.utils.quiet import import_mmdet_quietly
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 TTA_KEYS = ('tta_model', 'tta_pipeline')
 OUTPUTS = ('metrics.json', 'pr_curve.png')  # the second of WIDER FACE only
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     from mmface.utils.config import add_run_options
 
     parser = make_parser(
@@ -23,7 +29,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '      --data-path data/WIDERFace --mode vga --save-txt out/txt',
     )
     add = parser.add_argument
-    add('config', help='config file')
+    add('config', help='config file, or the name of one of mmface, such as scrfd_500m_bnkps')
     add('checkpoint', help='checkpoint file')
     add('--work-dir', help='folder for log and metrics.json (default work_dirs/<config name>)')
     add(
@@ -52,7 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def set_tta(cfg, path: str, options: dict | None) -> None:
+def set_tta(cfg: Config, path: str, options: dict | None) -> None:
     """Test several views of each picture: of the config, or of the file ``path`` if given."""
     from mmengine.config import ConfigDict
 
@@ -75,7 +81,8 @@ def set_tta(cfg, path: str, options: dict | None) -> None:
     dataset.pipeline = cfg.tta_pipeline
 
 
-def build_config(args: argparse.Namespace):
+def build_config(args: argparse.Namespace) -> Config:
+    """Apply the options to the config."""
     from mmface.utils import config as edit
 
     cfg = edit.load_config(args.config, args.cfg_options)
@@ -85,7 +92,9 @@ def build_config(args: argparse.Namespace):
     if args.mode is not None:
         edit.set_mode(cfg, args.mode)
     edit.set_part(cfg, args.part)
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    cfg.work_dir = (
+        args.work_dir or cfg.get('work_dir') or f'work_dirs/{config_path(args.config).stem}'
+    )
     edit.set_metric(cfg, protocol=args.protocol, save_txt=args.save_txt)
     edit.set_out_dir(cfg, cfg.work_dir)
     cfg.launcher = args.launcher
@@ -107,6 +116,7 @@ def build_config(args: argparse.Namespace):
 
 
 def main() -> None:
+    """Test."""
     args = parse_args()
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist or is not a file')

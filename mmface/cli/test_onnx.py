@@ -9,8 +9,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mmface.deploy.runtime import FaceDetector
 from mmface.deploy.runtime.letterbox import LETTERBOXES
 from mmface.deploy.wider_val import detection_rows, find_pictures, format_val_ap
@@ -22,9 +20,11 @@ from mmface.utils.cli import make_parser
 from mmface.utils.files import write_text
 from mmface.utils.image_names import read_part
 from mmface.utils.picture_files import read_picture
+from mmface.utils.progress import progress_bar
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser(
         __doc__ or '',
         'python tools/deploy/test_onnx.py scrfd_2.5g_bnkps.onnx --data-path data/WIDERFace',
@@ -52,6 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
+    """Run the command."""
     args = parse_args()
     gt = read_ground_truth(args.data_path / 'val' / 'gt')
     if args.part is not None:
@@ -66,7 +67,7 @@ def main() -> None:
     )
     rows = {}
     dropped = 0
-    with tqdm(pictures.values(), unit='picture') as bar:
+    with progress_bar(pictures.values(), unit='picture') as bar:
         for name, path in zip(gt.names, bar, strict=True):
             (found,) = detector.detect([read_picture(path)])
             rows[name], lost = detection_rows(found.bboxes, found.scores)

@@ -4,22 +4,27 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mmface.utils.cli import make_parser
+from mmface.utils.config_files import config_path
 from mmface.utils.quiet import import_mmdet_quietly
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 # Lengths of performance runs in the Ascend model zoo: SCRFD, CenterNet2.
 PERF_EPOCHS, PERF_ITERS = 3, 401
-_FOLDER = Path(__file__).resolve().parents[1] / 'configs' / '_base_' / 'precision'
 PRECISIONS = {
-    'fp32': _FOLDER / 'fp32.py',
-    'o1': _FOLDER / 'amp_o1.py',
-    'o2': _FOLDER / 'amp_o2.py',
+    'fp32': '_base_/precision/fp32.py',
+    'o1': '_base_/precision/amp_o1.py',
+    'o2': '_base_/precision/amp_o2.py',
 }
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     from mmface.utils.config import add_run_options
 
     parser = make_parser(
@@ -27,7 +32,7 @@ def parse_args() -> argparse.Namespace:
         'python tools/train.py configs/scrfd/scrfd_500m_bnkps.py --data-path data/WIDERFace',
     )
     add = parser.add_argument
-    add('config', help='config file')
+    add('config', help='config file, or the name of one of mmface, such as scrfd_500m_bnkps')
     add('--work-dir', help='folder for logs and checkpoints (default work_dirs/<config name>)')
     add(
         '--resume',
@@ -55,7 +60,7 @@ def parse_args() -> argparse.Namespace:
     )
     add('--auto-scale-lr', action='store_true', help='scale lr with the total batch size')
     add_run_options(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.seed is not None and args.seed < 0:
         parser.error(f'--seed must be 0 or more, not {args.seed}')
     if args.num_epochs is not None and args.num_epochs < 1:
@@ -65,18 +70,21 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def build_config(args: argparse.Namespace):
+def build_config(args: argparse.Namespace) -> Config:
+    """Apply the options to the config."""
     from mmface.utils import config as edit
     from mmface.utils.checkpoint import find_resume_checkpoint
 
     cfg = edit.load_config(args.config, args.cfg_options)
     edit.set_data_path(cfg, args.data_path)
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    cfg.work_dir = (
+        args.work_dir or cfg.get('work_dir') or f'work_dirs/{config_path(args.config).stem}'
+    )
     cfg.launcher = args.launcher
     if args.seed is not None:
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': args.seed}
     if args.precision is not None:
-        edit.set_precision(cfg, PRECISIONS[args.precision])
+        edit.set_precision(cfg, config_path(PRECISIONS[args.precision]))
         cfg.merge_from_dict(args.cfg_options or {})  # these have the last word
     if args.num_epochs is not None:
         edit.set_length(cfg, epochs=args.num_epochs)
@@ -98,6 +106,7 @@ def build_config(args: argparse.Namespace):
 
 
 def main() -> None:
+    """Train."""
     args = parse_args()
     import_mmdet_quietly()
     from mmface.engine.dist import leave_distributed

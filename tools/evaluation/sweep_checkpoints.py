@@ -20,8 +20,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mmface.evaluation.sweep_result import (
     Checkpoint,
     best_of,
@@ -33,6 +31,7 @@ from mmface.evaluation.sweep_result import (
 from mmface.evaluation.wider_gt import SUBSETS
 from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.files import write_text
+from mmface.utils.progress import progress_bar
 from mmface.utils.quiet import import_mmdet_quietly
 
 TEST_TOOL = Path(__file__).resolve().parents[1] / 'test.py'
@@ -350,11 +349,10 @@ def main() -> None:
         waiting = [item for item in checkpoints if not read_result(item, test)]
         if len(waiting) < len(checkpoints):
             print(f'{len(checkpoints) - len(waiting)} of {len(checkpoints)} have a result already')
-        bar = tqdm(
+        bar = progress_bar(
             total=len(checkpoints),
             initial=len(checkpoints) - len(waiting),
             unit='test',
-            disable=None,  # no bar in a file
         )
         try:
             with bar, Pool(args.config, options, test, devices) as pool:
