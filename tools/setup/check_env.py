@@ -40,6 +40,7 @@ def main() -> int:
     parser.add_argument(
         '--installed',
         metavar='NAME',
+        choices=environment.DISTRIBUTIONS,
         help='print "distribution version", a line for each that provides NAME, and end',
     )
     args = parser.parse_args()
