@@ -93,7 +93,7 @@ stack="${stack:-${there:-onedl}}"
   die "$prefix holds $present, which --stack $stack would overwrite: use another environment (python3 -m venv DIR; --python DIR/bin/python)"
 if [[ "$stack" == onedl ]]; then
   mmcv=onedl-mmcv==2.3.6
-  packages=('onedl-mmengine>=0.10.12,<0.11' 'onedl-mmdetection>=3.5.1,<4')
+  packages=('onedl-mmengine>=0.10.12,<0.11' 'onedl-mmdetection>=3.5.1,<4' 'imaug>=0.4.3,<0.5')  # mmdet imports imaug
 else
   mmcv=mmcv==2.1.0  # mmdet 3.3.0 refuses 2.2.0
   packages=(mmengine==0.10.7 mmdet==3.3.0)
@@ -204,9 +204,15 @@ if [[ -z "$torch" ]]; then
   torch="$(check --installed torch)"
   torch="${torch#torch }"
 fi
-constraints="$prefix/mmface-constraints.txt"  # nothing below may bring another torch
-printf 'torch==%s\nsetuptools<82\n' "$torch" > "$constraints"
-extras=onnx,dev
+# Nothing below may bring another torch. The published accuracy was measured with OpenCV 4.12 (the
+# package runs with 5 too); Python 3.14 has no numpy that 4.12 accepts.
+constraints="$prefix/mmface-constraints.txt"
+printf '%s\n' "torch==$torch" 'setuptools<82' 'opencv-python<4.13; python_version < "3.14"' > "$constraints"
+if (($(check --installed opencv | wc -l) > 1)); then  # they overwrite each other's files
+  run 'removing all but one OpenCV' "$python" -m pip uninstall -y opencv-python opencv-python-headless \
+    opencv-contrib-python opencv-contrib-python-headless
+fi
+extras=cpu,train,dev
 [[ "$device" != npu ]] || extras+=,npu
 # First, so that missing system libraries of OpenCV show before the compile.
 run 'installing mmface' "$python" -m pip install -c "$constraints" --no-build-isolation -e ".[$extras]"
@@ -257,12 +263,11 @@ install_mmcv() {
   fi
   run "installing $mmcv" "$python" -m pip install -c "$constraints" --force-reinstall --no-deps "$(cached_wheel)"
 }
-run "installing ${packages[*]}" "$python" -m pip install -c "$constraints" "${packages[@]}"
+# Their dependencies are mmface's extra "train"; pip would fetch a second OpenCV for imaug.
+run "installing ${packages[*]}" "$python" -m pip install -c "$constraints" --no-deps --no-build-isolation "${packages[@]}"
 if ! { [[ -n "$present" ]] && ops_work; }; then
   from_cache="$(cached_wheel)"
   install_mmcv
-  # Its few dependencies are those of mmengine and mmface but for these.
-  run "installing mmcv's dependencies" "$python" -m pip install -c "$constraints" addict packaging Pillow pyyaml yapf
   if [[ -n "$from_cache" ]] && ! ops_work; then
     echo 'note: the cached wheel does not load here, so it is built again'
     rm -f "$from_cache"

@@ -27,16 +27,7 @@ visualizer = dict(type='FaceVisualizer', vis_backends=vis_backends)
 # ---- Normally not modified ---------------------------------------------------------------
 default_scope = 'mmdet'
 runner_type = 'FaceRunner'
-custom_imports = dict(
-    imports=[
-        'mmface.models',
-        'mmface.datasets',
-        'mmface.evaluation.metrics',
-        'mmface.engine',
-        'mmface.visualization',
-    ],
-    allow_failed_imports=False,
-)
+custom_imports = dict(imports=['mmface.registry'], allow_failed_imports=False)
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),

@@ -10,6 +10,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
+from mmface.utils.config_files import config_path
+
 #: Longest short and long side, in pixels, in the mode 1650: RetinaFace's and SCRFD's larger
 #: single-scale test size. Portrait and landscape images are fitted alike.
 SCALE_1650 = (1100, 1650)
@@ -22,17 +24,16 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     """Read a config file, apply options and import what it registers.
 
     Args:
-        path: A Python config file.
+        path: A Python config file, or the name of one of mmface.
         options: Dotted keys and values, as of ``--cfg-options``.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file, one of its bases or an option cannot be read.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'config {path} does not exist; see configs/ for those there are')
+    file = config_path(path)
     try:
-        cfg = Config.fromfile(path, import_custom_modules=False)
+        cfg = Config.fromfile(file, import_custom_modules=False)
         if options:
             cfg.merge_from_dict(dict(options))
     except Exception as error:  # a config is Python: anything may be raised

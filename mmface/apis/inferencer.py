@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,9 +20,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-import mmface
 from mmface.apis.config import load_config
 from mmface.structures import Face
 from mmface.utils.checkpoint import load_checkpoint_file
@@ -40,10 +37,9 @@ from mmface.utils.images import (
     write_image,
 )
 from mmface.utils.memory_format import use_memory_format
+from mmface.utils.progress import progress_bar
 from mmface.weights.loading import load_fitting_weights
 
-#: Where a config is looked for by its name.
-CONFIG_DIR = Path(mmface.__file__).parents[1] / 'configs'
 LOADERS = ('LoadFaceImage', 'LoadImageFromFile')
 Input = PathLike | NDArray
 
@@ -84,7 +80,7 @@ class FaceInferencer(DetInferencer):
     ) -> None:
         self._trust = trust_checkpoint
         super().__init__(
-            model=load_config(str(find_config(config_or_name))),
+            model=load_config(os.fspath(config_or_name)),
             weights=os.fspath(weights),
             device=check_device(device),
             show_progress=show_progress,
@@ -157,8 +153,8 @@ class FaceInferencer(DetInferencer):
                 'each folder, with an out_dir of its own'
             )
         found: list[list[Face]] = []
-        hide_bar = not (several and self.show_progress)
-        with tqdm(total=len(pictures), desc='detecting', unit='picture', disable=hide_bar) as bar:
+        show = several and self.show_progress
+        with progress_bar(total=len(pictures), desc='detecting', unit='picture', show=show) as bar:
             for images, data in self.preprocess(pictures, batch_size):
                 for image, sample in zip(images, self.forward(data), strict=True):
                     faces = to_faces(sample, score_thr)
@@ -255,30 +251,6 @@ class FaceInferencer(DetInferencer):
     def _init_visualizer(self, cfg: Config) -> None:
         """Have none: faces are drawn with the same code as without torch."""
         return None
-
-
-def find_config(config_or_name: PathLike) -> Path:
-    """Give the path of a config.
-
-    Args:
-        config_or_name: A file, or the name of a file below ``configs``, without '.py'.
-
-    Raises:
-        FileNotFoundError: No such file and no such name; the message has similar names.
-    """
-    path = Path(config_or_name).expanduser()
-    if path.is_file():
-        return path
-    folder = CONFIG_DIR if CONFIG_DIR.is_dir() else Path('configs')
-    known = {file.stem: file for file in folder.glob('[!_]*/*.py')}
-    name = str(config_or_name)
-    if name in known:
-        return known[name]
-    similar = difflib.get_close_matches(path.name.removesuffix('.py'), known, n=4)
-    raise FileNotFoundError(
-        f'config {name} is neither a file nor the name of one of {folder.resolve()}'
-        + (f'; similar names: {", ".join(similar)}' if similar else '')
-    )
 
 
 def check_device(device: str | None) -> str:

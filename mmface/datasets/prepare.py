@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tqdm import tqdm
-
 from mmface.datasets.annotations import FaceAnnotation
 from mmface.datasets.prepare_labels import (
     KINDS,
@@ -32,6 +30,7 @@ from mmface.datasets.prepare_sources import WIDER_SUFFIXES, SourceFile, scan
 from mmface.utils.files import inside, is_safe, write_text
 from mmface.utils.image_names import read_part
 from mmface.utils.images import image_size
+from mmface.utils.progress import progress_bar
 
 SPLITS = ('train', 'val')
 """Names of the splits; the official test split has no labels."""
@@ -210,7 +209,7 @@ class Preparation:
     def _measure(self) -> None:
         """Read the size of every picture and compare it with the labels."""
         total = sum(len(split.pictures) for split in self.splits)
-        with tqdm(total=total, desc='checking', disable=not self.progress) as bar:
+        with progress_bar(total=total, desc='checking', show=self.progress) as bar:
             for split in self.splits:
                 for key, file in split.pictures.items():
                     bar.update()
@@ -257,7 +256,7 @@ class Preparation:
         if self.problems:
             raise ValueError(f'{len(self.problems)} problems, first: {self.problems[0]}')
         total = sum(len(split.pictures) for split in self.splits)
-        with tqdm(total=total, desc='writing', disable=not self.progress) as bar:
+        with progress_bar(total=total, desc='writing', show=self.progress) as bar:
             for split in self.splits:
                 folder = self.out / split.name
                 for key, file in split.pictures.items():

@@ -8,9 +8,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from mmface.datasets.annotations import FaceAnnotation, read_annotations
+from mmface.utils.extras import optional_imports
+
+with optional_imports():
+    from scipy.io import loadmat
 
 # Best first. For training what has landmarks comes first; for validation what has every
 # picture (the JSON files in circulation leave out pictures without faces).

@@ -12,8 +12,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import onnx
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
+from mmface.utils.extras import optional_imports
+
+with optional_imports():
+    import onnx
+    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 
 class CannLimits(NamedTuple):

@@ -14,23 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, version_converter
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
-from tqdm import tqdm
 
 from mmface.deploy.om_lint import load_onnx
 from mmface.deploy.runtime import FaceDetector
 from mmface.deploy.wider_val import find_pictures
+from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file
 from mmface.utils.images import read_image
+from mmface.utils.progress import progress_bar
+
+with optional_imports():
+    import onnx
+    from onnx import ModelProto, version_converter
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
 
 #: The first opset whose quantised weights have a scale per channel.
 MIN_OPSET = 13
@@ -151,7 +154,7 @@ class _Pictures(CalibrationDataReader):
     def __init__(self, detector: FaceDetector, paths: Sequence[Path], progress: bool) -> None:
         self.detector = detector
         self.paths = paths
-        self.bar = tqdm(total=len(paths), unit='picture', disable=not progress)
+        self.bar = progress_bar(total=len(paths), unit='picture', show=progress)
         self.range = iter(paths)
 
     def __len__(self) -> int:

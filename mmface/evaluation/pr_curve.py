@@ -12,6 +12,7 @@ import numpy as np
 
 from mmface.evaluation.wider_gt import SUBSETS
 from mmface.evaluation.wider_result import WiderResult
+from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def plot_pr_curves(results: Mapping[str, WiderResult], path: str | os.PathLike[s
         ValueError: No result.
     """
     # Here, because it costs half a second; without pyplot the caller's backend stays as it is.
-    from matplotlib.figure import Figure
+    with optional_imports():
+        from matplotlib.figure import Figure
 
     if not results:
         raise ValueError('no result to draw')

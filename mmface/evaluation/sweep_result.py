@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmface.evaluation.wider_gt import SUBSETS
+from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file, write_text
 
 # As in mmface.evaluation.pr_curve.
@@ -80,8 +81,9 @@ def draw_curves(
     path: Path, checkpoints: Sequence[Checkpoint], best: Checkpoint, unit: str, title: str
 ) -> None:
     """Draw AP over the number of the checkpoint, in ``unit``, as a PNG."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    with optional_imports():
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
 
     tested = [item for item in checkpoints if item.ap]
     numbers = [item.number for item in tested]

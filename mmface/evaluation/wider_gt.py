@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmface.utils.extras import optional_imports
 from mmface.utils.image_names import image_key
 
 SUBSETS = ('easy', 'medium', 'hard')
@@ -150,7 +151,8 @@ def _read_subset(path: Path, splits: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def _load(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
     # Here, because reading predictions and drawing curves do not need scipy.
-    from scipy.io import loadmat
+    with optional_imports():
+        from scipy.io import loadmat
 
     if not path.is_file():
         raise FileNotFoundError(f'{path} is missing; {_REMEDY}')

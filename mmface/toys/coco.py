@@ -14,10 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from mmface.toys.backgrounds import Rng, draw_background, random_colour
 from mmface.utils.files import whole_file, write_text
+from mmface.utils.progress import progress_bar
 
 Art = NDArray[np.uint8]
 _MARK = 'toy_coco.json'
@@ -291,7 +291,7 @@ def make_toy_coco(
         )
     write_text(mark, '{}')  # ours, but unfinished
     counts = dict(zip(_SPLITS, (num_train, num_val), strict=True))
-    with tqdm(total=sum(counts.values()), desc='drawing', disable=not progress) as bar:
+    with progress_bar(total=sum(counts.values()), desc='drawing', show=progress) as bar:
         for split, count in counts.items():
             images: list[dict[str, Any]] = []
             rows: list[dict[str, Any]] = []

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from mmface.toys.ground_truth import ToyPicture, write_bbx_gt, write_labelv2, write_mat
 from mmface.toys.scenes import ToyLabel, compose, random_face
 from mmface.utils.files import whole_file, write_text
+from mmface.utils.progress import progress_bar
 
 EVENTS = ('0--Parade', '12--Group', '13--Interview', '19--Couple', '2--Demonstration')
 _HUGE = (1024, 860)  # picture that holds the face of 700 px
@@ -147,7 +147,7 @@ def make_toy_widerface(
         )
     write_text(mark, '{}')  # ours, but unfinished
     counts = dict(zip(_SPLITS, (num_train, num_val), strict=True))
-    with tqdm(total=sum(counts.values()), desc='drawing', disable=not progress) as bar:
+    with progress_bar(total=sum(counts.values()), desc='drawing', show=progress) as bar:
         for split, count in counts.items():
             if not count:
                 continue

@@ -25,7 +25,10 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
+
+from mmface.utils.extras import missing_package
 
 #: Set this variable to see the full traceback of an error that a tool shows in one line.
 TRACEBACK_ENV = 'MMFACE_TRACEBACK'
@@ -33,9 +36,6 @@ TRACEBACK_ENV = 'MMFACE_TRACEBACK'
 # The package raises ValueError and FileNotFoundError for what the user gave; any other
 # OSError (disk full, no permission, not a directory) is not a fault of the code either.
 USER_ERRORS: tuple[type[BaseException], ...] = (ValueError, OSError)
-
-# What the set-up script installs; mmcv._ext are its compiled operators.
-SET_UP = ('torch', 'mmcv', 'mmengine', 'mmdet', 'onnx', 'onnxruntime')
 
 
 def one_line(error: BaseException) -> str:
@@ -61,19 +61,20 @@ def main_guard(main: Callable[[], object]) -> NoReturn:
     """Run ``main`` and end the program.
 
     ``ValueError`` and ``OSError`` end as one line ``error: <message>`` on standard error
-    with exit status 2, and so does a missing torch, mmcv, mmengine or mmdet; Ctrl-C ends
-    with 130; every other exception is a bug and keeps its traceback. With the environment
-    variable ``MMFACE_TRACEBACK`` set, ``ValueError`` and ``OSError`` keep theirs too.
+    with exit status 2, and so does a missing optional package; Ctrl-C ends with 130; every
+    other exception is a bug and keeps its traceback. With the environment variable
+    ``MMFACE_TRACEBACK`` set, ``ValueError`` and ``OSError`` keep theirs too.
     """
     try:
         main()
     except KeyboardInterrupt:
         sys.stderr.write('interrupted\n')
         sys.exit(130)
-    except ModuleNotFoundError as error:
-        if (error.name or '').partition('.')[0] not in SET_UP:
+    except ImportError as error:
+        text = missing_package(error)
+        if text is None:
             raise
-        sys.stderr.write(f'error: {error}; run `bash build_mmcv.sh`, which installs it\n')
+        sys.stderr.write(f'error: {text}\n')
         sys.exit(2)
     except USER_ERRORS as error:
         if os.environ.get(TRACEBACK_ENV):
@@ -85,8 +86,15 @@ def main_guard(main: Callable[[], object]) -> NoReturn:
 
 
 def make_parser(description: str, example: str) -> argparse.ArgumentParser:
-    """Make a parser whose ``--help`` ends with ``example``, a command to copy."""
+    """Make a parser whose ``--help`` ends with ``example``, a command to copy.
+
+    An example of a tool, ``python tools/...``, reads ``mmface COMMAND`` under that command.
+    """
+    prog = Path(sys.argv[0]).name
+    if prog.startswith('mmface '):
+        example = re.sub(r'python tools/\S+\.py', prog, example)
     return argparse.ArgumentParser(
+        prog=prog,
         description=description,
         epilog=f'example:\n  {example}',
         formatter_class=argparse.RawDescriptionHelpFormatter,

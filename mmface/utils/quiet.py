@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Import the framework without its chatter."""
+"""Use the framework and OpenCV without their chatter."""
 
 from __future__ import annotations
 
@@ -28,3 +28,12 @@ def import_mmdet_quietly() -> None:
         warnings.simplefilter('ignore')
         for name in NOISY:
             importlib.import_module(name)
+
+
+def quiet_opencv() -> None:
+    """Let OpenCV print nothing about files that it cannot read."""
+    import cv2
+
+    # OpenCV 5 has it in a module that OpenCV 4 lacks.
+    logging = cv2 if hasattr(cv2, 'setLogLevel') else getattr(cv2.utils, 'logging')  # noqa: B009
+    logging.setLogLevel(0)

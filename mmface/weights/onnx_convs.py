@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmface.utils.extras import optional_imports
+
 
 class ConvWeights(NamedTuple):
     """One convolution of an ONNX graph.
@@ -51,20 +53,16 @@ def read_onnx(path: str | Path) -> OnnxNetwork:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no ONNX model, a convolution's weight is no constant, a batch
-            norm is not folded, or the package ``onnx`` is missing.
+        ModuleNotFoundError: If the package ``onnx`` is missing.
+        ValueError: If the file is no ONNX model, a convolution's weight is no constant, or a
+            batch norm is not folded.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'no such file: {path}')
-    try:
+    with optional_imports():
         import onnx
         from onnx import numpy_helper
-    except ImportError as error:
-        raise ValueError(
-            f'reading {path} needs the package "onnx": pip install "mmface[onnx]", or run '
-            'bash build_mmcv.sh'
-        ) from error
     try:
         graph = onnx.load(path).graph
     except Exception as error:  # protobuf raises its own class, which has moved over time

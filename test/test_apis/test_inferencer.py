@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from mmface import config_path
 from mmface.apis import FaceInferencer
-from mmface.apis.inferencer import check_device, find_config
+from mmface.apis.inferencer import check_device
 from mmface.weights.convert import build_model, convert
 
 SCRFD = 'scrfd_500m_bnkps'
@@ -37,7 +38,7 @@ LETTERBOX = "dict(type='FaceLetterbox', size=96)"
 def _model(folder, name, resize=RESIZE, pad=None):
     """Write a small config based on that of ``name``, and random weights for it."""
     config = folder / f'{name}_small.py'
-    config.write_text(SMALL.format(base=str(find_config(name)), resize=resize, pad=pad))
+    config.write_text(SMALL.format(base=str(config_path(name)), resize=resize, pad=pad))
     torch.manual_seed(0)
     torch.save({'state_dict': build_model(config).state_dict()}, folder / 'w.pth')
     return config, folder / 'w.pth'
@@ -210,13 +211,6 @@ def test_init__refuses_detectors_of_other_things(weights):
         FaceInferencer('centernet2_r50_1x', weights, device='cpu')
 
 
-def test_find_config__by_path_and_name(repo):
-    path = repo / 'configs' / 'scrfd' / f'{SCRFD}.py'
-    assert find_config(SCRFD) == find_config(path) == path
-    with pytest.raises(FileNotFoundError, match=r'similar names: scrfd_2\.5g_bnkps'):
-        find_config('scrfd_2.5g_bnkp')
-
-
 def test_check_device():
     assert check_device('cpu') == 'cpu'
     assert check_device(None) == check_device('auto')
@@ -240,7 +234,7 @@ def test_call__same_faces_as_without_torch(reference_dir, tmp_path):
     from mmface.deploy.runtime import FaceDetector
 
     folder = reference_dir / 'data' / 'scrfd' / 'weights'
-    converted = convert(folder / f'{SCRFD}_folded.pth', [find_config(SCRFD)])
+    converted = convert(folder / f'{SCRFD}_folded.pth', [config_path(SCRFD)])
     torch.save(converted.state_dict, tmp_path / 'w.pth')
     inferencer = FaceInferencer(SCRFD, tmp_path / 'w.pth', device='cpu')
     runtime = FaceDetector(folder / f'{SCRFD}.onnx', score_thr=0.5)

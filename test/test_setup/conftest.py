@@ -49,8 +49,9 @@ def build_mmcv(tmp_path):
     """Run a copy of build_mmcv.sh: ``build_mmcv(*args, **env)`` gives the completed process."""
     place = tmp_path / 'checkout'
     shutil.copytree(REPO / 'tools' / 'setup', place / 'tools' / 'setup')
-    for name in ('build_mmcv.sh', 'pyproject.toml'):
+    for name in ('build_mmcv.sh', 'pyproject.toml', 'setup.py'):
         shutil.copy(REPO / name, place / name)
+    (place / 'mmface').symlink_to(REPO / 'mmface')
 
     def run(*args: object, **env: object) -> subprocess.CompletedProcess[str]:
         clean = {key: value for key, value in os.environ.items() if key not in HIDDEN}

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -193,6 +195,41 @@ def test_build_om__command_and_missing_cann(model, run_tool, tmp_path):
     done = run_tool(BUILD, model, '--soc', 'Ascend310P3', ok=False)
     assert done.returncode == 2
     assert 'CANN' in done.stderr and 'set_env.sh' in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_build_om__takes_the_python_that_has_what_it_needs(model, repo, tmp_path):
+    """Not the active environment, if that is one without mmface's packages."""
+    other, own = tmp_path / 'other/bin', tmp_path / 'own'
+    for folder in (other, own):
+        folder.mkdir(parents=True)
+    (other / 'python').write_text('#!/bin/sh\nexit 1\n')
+    (other / 'python').chmod(0o755)
+    own_python = own / 'python3'  # a script, as a link to Python does not lead to its environment
+    own_python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    own_python.chmod(0o755)
+    for name in ('tools/deploy/build_om.sh', 'tools/setup/_common.sh'):
+        (tmp_path / name).parent.mkdir(parents=True)
+        shutil.copy(repo / name, tmp_path / name)
+    (tmp_path / 'mmface').symlink_to(repo / 'mmface')
+
+    script = tmp_path / 'tools/deploy/build_om.sh'
+
+    def build(path):
+        return subprocess.run(
+            ['bash', script, model, '--soc', 'Ascend310P3', '--dry-run'],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={'PATH': f'{path}:/usr/bin:/bin', 'VIRTUAL_ENV': str(other.parent)},
+        )
+
+    done = build(own)
+    assert done.returncode == 0, done.stderr
+    assert '--input_shape=image:1,3,800,800' in done.stdout
+    own_python.write_text('#!/bin/sh\nexit 1\n')
+    done = build(own)
+    assert done.returncode == 2
+    assert 'no Python here has what reading ONNX files needs' in done.stderr
 
 
 @pytest.mark.reference

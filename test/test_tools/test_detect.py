@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mmface.apis.detect_files import do_video
 from mmface.apis.video import Frame, VideoReader, open_video
 from mmface.utils.images import read_image
 
@@ -119,7 +119,7 @@ def test_detect__other_settings_need_another_folder(door, model, inputs, tmp_pat
     assert 'nothing to do' in door(TOOL, *args).stdout
     refused = door(TOOL, *args, '--blur', ok=False)
     assert refused.returncode == 2
-    assert 'another score_thr and blur: give another folder with --out' in refused.stderr
+    assert 'another score_thr and blur: name another folder' in refused.stderr
     assert (tmp_path / 'a.png').read_bytes() == marked
     door(TOOL, *args, '--blur', '--overwrite')
     assert (tmp_path / 'a.png').read_bytes() != marked
@@ -165,8 +165,7 @@ def test_detect__camera_that_is_not_there(door, model, tmp_path):
 
 
 @pytest.mark.parametrize('live', [True, False])
-def test_do_video__ctrl_c_ends_a_camera_and_aborts_a_file(live, repo, inputs, tmp_path):
-    tool = runpy.run_path(str(repo / TOOL))
+def test_do_video__ctrl_c_ends_a_camera_and_aborts_a_file(live, inputs, tmp_path):
     reader = VideoReader(inputs / 'clip.mp4')
     reader.live, reader.total = live, None
     calls = []
@@ -181,12 +180,85 @@ def test_do_video__ctrl_c_ends_a_camera_and_aborts_a_file(live, repo, inputs, tm
     run = (reader, targets, detect, 1, lambda image, faces: image)
     if not live:
         with pytest.raises(KeyboardInterrupt):
-            tool['do_video'](*run)
+            do_video(*run)
         assert _files(tmp_path) == []
         return
-    assert '3 frames, 0 faces' in tool['do_video'](*run)
+    assert '3 frames, 0 faces' in do_video(*run)
     assert len(targets[1].read_text().splitlines()) == 3
     assert VideoReader(targets[0]).total >= 1
+
+
+@pytest.mark.parametrize('content', [b'[]', b'{"model": [', b'', b'\xff\xfe', b'"text"'])
+@pytest.mark.usefixtures('no_handler')
+def test_detect__broken_settings_are_named(content, door, model, inputs, tmp_path):
+    args = (inputs / 'a.png', *model, '--out', tmp_path)
+    note = tmp_path / 'settings.json'
+    note.write_bytes(content)
+    done = door(TOOL, *args, ok=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f'{note} does not hold the settings of a run' in line
+    assert _files(tmp_path) == ['settings.json']
+    door(TOOL, *args, '--overwrite')
+    assert 'nothing to do' in door(TOOL, *args).stdout
+
+
+def test_do_video__names_the_frame_on_which_the_network_fails(inputs, tmp_path):
+    def detect(images):
+        if images[0][0, 0, 0] > 60:  # the third frame on, of grey values 0, 40, 80 ...
+            raise RuntimeError('out of memory')
+        return [[] for _ in images]
+
+    reader = VideoReader(inputs / 'clip.mp4')
+    targets = [tmp_path / 'out.mp4', tmp_path / 'out.jsonl']
+    with pytest.raises(ValueError, match=r'clip\.mp4, frame 2: out of memory'):
+        do_video(reader, targets, detect, 1, lambda image, faces: image)
+    assert _files(tmp_path) == []
+
+
+def _fail_on_dark_images(path):
+    """Write a toy network that onnxruntime runs on bright images and stops at dark ones."""
+    onnx = pytest.importorskip('onnx')
+    from mmface.toys.onnx import write_toy_centerface
+
+    model = onnx.load(write_toy_centerface(path))
+    node, tensor = onnx.helper.make_node, onnx.numpy_helper.from_array
+    graph = model.graph
+    values = {'half': np.float32(0.5), 'far': np.int64(9), 'zeros': np.zeros(1, np.float32)}
+    graph.initializer.extend(tensor(np.asarray(value), name) for name, value in values.items())
+    (sigmoid,) = [item for item in graph.node if item.op_type == 'Sigmoid']
+    checks = [
+        node('ReduceMax', ['image'], ['brightest'], keepdims=0),
+        node('Less', ['brightest', 'half'], ['dark']),
+        node('Cast', ['dark'], ['zero_or_one'], to=onnx.TensorProto.INT64),
+        node('Mul', ['zero_or_one', 'far'], ['index']),
+        node('Gather', ['zeros', 'index'], ['nothing']),  # the index 9 of one number
+        node('Add', [sigmoid.input[0], 'nothing'], ['checked']),
+    ]
+    sigmoid.input[0] = 'checked'
+    rest = [item for item in graph.node if item is not sigmoid]
+    nodes = [item for item in rest if item.op_type != 'Sigmoid'] + checks + [sigmoid]
+    nodes = [type(item).FromString(item.SerializeToString()) for item in nodes]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.usefixtures('no_handler')
+def test_detect__goes_on_after_a_video_on_which_the_network_fails(door, tmp_path):
+    network = _fail_on_dark_images(tmp_path / 'network.onnx')
+    for name, grey in (('bad.mp4', 0), ('good.mp4', 200)):
+        with open_video(tmp_path / name, 10, (64, 48)) as video:
+            video.write(Frame(0, 0, np.full((48, 64, 3), grey, np.uint8)))
+    videos = [tmp_path / 'bad.mp4', tmp_path / 'good.mp4']
+    done = door(TOOL, *videos, '--model', network, '--out', tmp_path / 'out', ok=False)
+    assert done.returncode == 1
+    assert 'Traceback' not in done.stderr
+    error, count = done.stderr.splitlines()[-2:]
+    assert error.startswith(f'error: {videos[0]}, frame 0: ')
+    assert count == '1 of 2 were not done'
+    assert _files(tmp_path / 'out') == ['good.mp4', 'settings.json']
 
 
 @pytest.fixture(scope='module')

@@ -15,7 +15,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from mmface.deploy.runtime import FaceDetector, letterbox
 from mmface.deploy.runtime.face_detector import open_session
@@ -23,6 +22,7 @@ from mmface.deploy.wider_val import find_pictures
 from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.files import write_text
 from mmface.utils.images import read_image
+from mmface.utils.progress import progress_bar
 
 PARTS = ('resize', 'pre', 'network', 'post', 'pre+post', 'whole')
 RATIOS = ('pre+post', 'network', 'whole')
@@ -141,7 +141,7 @@ def benchmark(
         For each side the milliseconds of each part, of each picture and repetition.
     """
     times: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
-    bar = tqdm(total=(repeats + 1) * len(pictures), unit='picture', leave=False)
+    bar = progress_bar(total=(repeats + 1) * len(pictures), unit='picture', leave=False)
     for turn in range(repeats + 1):
         for picture in pictures:
             # Whoever comes second finds the picture in the cache: each is second every other time.

@@ -44,11 +44,19 @@ done
 [[ "$soc" == Ascend?* ]] || die "--soc '$soc': expected Ascend and the name that npu-smi info shows, such as Ascend310P3"
 [[ "$batch" =~ ^[1-9][0-9]*$ ]] || die "--batch '$batch': expected 1 or more"
 
-# From where the user called; python is that of the environment, if there is one.
-python="$(cd "$repo" && environment_python)"
-[[ -x "$python" ]] || python=python3
+# No environment need be active, and the one that is may be another, such as that of CANN.
+with_mmface() { PYTHONPATH="$repo${PYTHONPATH:+:$PYTHONPATH}" "$@"; }
+python=''
+for place in "$(active_python)" "$repo/.venv/bin/python" python3; do
+  if [[ -n "$place" ]] && with_mmface "$place" -c 'import mmface.deploy.ascend.om' 2> /dev/null; then
+    python=$place
+    break
+  fi
+done
+[[ -n "$python" ]] || die 'no Python here has what reading ONNX files needs: run bash build_mmcv.sh, or' \
+  "python3 -m pip install '$repo[cpu]'"
 shape="$(
-  PYTHONPATH="$repo${PYTHONPATH:+:$PYTHONPATH}" "$python" - "$model" "$batch" "$aipp" ${size[@]+"${size[@]}"} << 'END'
+  with_mmface "$python" - "$model" "$batch" "$aipp" ${size[@]+"${size[@]}"} << 'END'
 import sys
 
 from mmface.deploy.ascend.om import atc_input_shape, open_for_om

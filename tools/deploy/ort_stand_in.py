@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from mmface.deploy.ascend.aipp import Aipp, read_aipp
 from mmface.deploy.ascend.manifest import MANIFEST_NAME, bin_bytes, read_manifest
 from mmface.deploy.ascend.om import check_batch, open_for_om
 from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.files import write_text
+from mmface.utils.progress import progress_bar
 
 _NOTICE = (
     'STAND-IN: onnxruntime on the CPU in place of ais_bench. No NPU and no OM file: this says '
@@ -104,7 +104,7 @@ def main() -> None:
     print(_NOTICE)
     args.out.mkdir(parents=True, exist_ok=True)
     files: dict[int, dict[str, list[str]]] = {}
-    with tqdm(range(0, len(bins), args.batch), unit='batch') as bar:
+    with progress_bar(range(0, len(bins), args.batch), unit='batch') as bar:
         for start in bar:
             batch = bins[start : start + args.batch]
             arrays = [read_bin(path, size, sums[path.name], aipp) for path in batch]

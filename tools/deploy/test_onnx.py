@@ -1,86 +1,8 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Evaluate an ONNX file on WIDER FACE val with the runtime; torch is not needed."""
+"""The same as the command ``mmface test-onnx``."""
 
-from __future__ import annotations
-
-import argparse
-import json
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-
-from tqdm import tqdm
-
-from mmface.deploy.runtime import FaceDetector
-from mmface.deploy.runtime.letterbox import LETTERBOXES
-from mmface.deploy.wider_val import detection_rows, find_pictures, format_val_ap
-from mmface.evaluation.wider_ap import evaluate_rows
-from mmface.evaluation.wider_gt import read_ground_truth
-from mmface.evaluation.wider_match import PROTOCOLS, check_protocol
-from mmface.evaluation.wider_txt import write_wider_txt
-from mmface.utils.cli import main_guard, make_parser
-from mmface.utils.files import write_text
-from mmface.utils.image_names import read_part
-from mmface.utils.images import read_image
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = make_parser(
-        __doc__ or '',
-        'python tools/deploy/test_onnx.py scrfd_2.5g_bnkps.onnx --data-path data/WIDERFace',
-    )
-    add = parser.add_argument
-    add('model', type=Path, help='ONNX file of tools/deploy/export_onnx.py or of another project')
-    add('--data-path', type=Path, default=Path('data/WIDERFace'), help='WIDER FACE (%(default)s)')
-    add('--part', type=Path, metavar='LIST', help="only these pictures ('event/name.jpg' lines)")
-    add('--protocol', choices=PROTOCOLS, default='float', help='evaluation (default float)')
-    add('--iou', type=float, default=0.5, help='least IoU of a hit, float protocol (default 0.5)')
-    add(
-        '--letterbox',
-        choices=LETTERBOXES,
-        default='exact',
-        help='exact: as tools/test.py (default); insightface: as that package',
-    )
-    add('--size', type=int, nargs=2, metavar=('H', 'W'), help="input size (default: the file's)")
-    add('--score-thr', type=float, help='lowest score (default: that of the published accuracy)')
-    add('--threads', type=int, help='threads of the network (default: all)')
-    add('--save-txt', type=Path, metavar='DIR', help='write the faces as WIDER FACE txt files')
-    add('--json', type=Path, metavar='FILE', help='write the numbers here')
-    args = parser.parse_args(argv)
-    check_protocol(args.protocol, args.iou)
-    return args
-
-
-def main() -> None:
-    args = parse_args()
-    gt = read_ground_truth(args.data_path / 'val' / 'gt')
-    if args.part is not None:
-        gt = gt.restrict(read_part(args.part))
-    pictures = find_pictures(args.data_path, gt.names)
-    detector = FaceDetector(
-        args.model,
-        letterbox=args.letterbox,
-        size=args.size,
-        score_thr=args.score_thr,
-        threads=args.threads,
-    )
-    rows = {}
-    dropped = 0
-    with tqdm(pictures.values(), unit='picture') as bar:
-        for name, path in zip(gt.names, bar, strict=True):
-            (found,) = detector.detect([read_image(path)])
-            rows[name], lost = detection_rows(found.bboxes, found.scores)
-            dropped += lost
-            if args.save_txt is not None:
-                write_wider_txt(args.save_txt, name, rows[name])
-    result = evaluate_rows(gt, rows, args.protocol, args.iou)
-    result.dropped_rows = dropped
-    for warning in result.warnings():
-        print(f'warning: {warning}', file=sys.stderr)
-    print(format_val_ap(result))
-    if args.json is not None:
-        write_text(args.json, json.dumps(result.to_dict(), indent=2) + '\n')
-
+from mmface.cli.test_onnx import main
+from mmface.utils.cli import main_guard
 
 if __name__ == '__main__':
     main_guard(main)

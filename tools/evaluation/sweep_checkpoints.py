@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
-from tqdm import tqdm
 
 from mmface.apis.sweep import (
     UNITS,
@@ -27,6 +26,7 @@ from mmface.apis.sweep import (
 from mmface.evaluation.sweep_result import best_of, draw_curves, format_rows, write_table
 from mmface.evaluation.wider_gt import SUBSETS
 from mmface.utils.cli import main_guard, make_parser
+from mmface.utils.progress import progress_bar
 from mmface.utils.quiet import import_mmdet_quietly
 
 TEST_TOOL = Path(__file__).resolve().parents[1] / 'test.py'
@@ -105,11 +105,10 @@ def main() -> None:
         waiting = [item for item in checkpoints if not read_result(item, test)]
         if len(waiting) < len(checkpoints):
             print(f'{len(checkpoints) - len(waiting)} of {len(checkpoints)} have a result already')
-        bar = tqdm(
+        bar = progress_bar(
             total=len(checkpoints),
             initial=len(checkpoints) - len(waiting),
             unit='test',
-            disable=None,  # no bar in a file
         )
         try:
             with bar, Pool(command, options, test, devices) as pool:

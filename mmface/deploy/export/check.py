@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from mmface.toys.scenes import compose
+from mmface.utils.extras import optional_imports
+
+with optional_imports():
+    import onnxruntime as ort
 
 #: Largest difference that is taken for rounding: this much, plus this share of the largest value
 #: of the output, as sums are rounded.

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -37,8 +36,12 @@ from mmface.deploy.export.spec import find_resize, make_spec
 from mmface.deploy.export.trace import trace
 from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
 from mmface.utils.checkpoint import load_checkpoint_file
+from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file
 from mmface.weights.loading import load_fitting_weights
+
+with optional_imports():
+    import onnx
 
 #: Batch, height and width that a dynamic file is checked with besides its own size.
 OTHER_SIZES = ((2, 64, 160), (3, 128, 96))

@@ -7,9 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from mmface.utils.extras import optional_imports
+
+with optional_imports():
+    import onnx
+    from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 Array = NDArray[np.float64]

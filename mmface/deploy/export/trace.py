@@ -10,12 +10,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmface.deploy.export.graph import rename
+from mmface.utils.extras import optional_imports
+
+with optional_imports():
+    import onnx
 
 #: Opsets that are offered. ATC reads 11 everywhere, 13 since CANN 5, 17 since CANN 7; 17 is the
 #: last whose IR version (8) it is known to read.

@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime as ort
 import torch
 from mmcv.ops import ModulatedDeformConv2dPack, roi_align
 from mmengine.config import Config
@@ -33,7 +31,12 @@ from mmface.deploy.export.graph import drop_identities, fold_batch_norms, fold_s
 from mmface.deploy.export.options import ExportOptions
 from mmface.deploy.export.trace import trace
 from mmface.models.roi_heads.centernet2_roi_head import CenterNet2RoIHead
+from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file
+
+with optional_imports():
+    import onnx
+    import onnxruntime as ort
 
 #: Key of the metadata.
 TWO_STAGE_KEY = 'mmface_two_stage'

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, cast, overload
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from mmface.deploy.model_spec import ModelSpec
@@ -27,6 +26,10 @@ from mmface.deploy.runtime.letterbox import (
     to_blob,
 )
 from mmface.structures import Face
+from mmface.utils.extras import optional_imports
+
+with optional_imports():
+    import onnxruntime
 
 # So many pictures go through the network at once where the file leaves it open.
 _MAX_BATCH = 16
@@ -232,8 +235,15 @@ class FaceDetector:
         return (np.rint(buffer) if self._dtype == np.uint8 else buffer).astype(self._dtype)
 
     def run(self, blob: NDArray[Any]) -> list[NDArray[Any]]:
-        """Run the network."""
-        return self.session.run(self.output_names, {self.input_name: blob})
+        """Run the network.
+
+        Raises:
+            RuntimeError: onnxruntime fails.
+        """
+        try:
+            return self.session.run(self.output_names, {self.input_name: blob})
+        except Exception as error:  # its exceptions have no base class but this one
+            raise RuntimeError(f'{self.path}: {" ".join(str(error).split())}') from error
 
     def decode(
         self, outputs: Sequence[NDArray[Any]], placements: Sequence[Placement]

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from tqdm import tqdm
+
+from mmface.utils.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def compare(
         raise ValueError(f'{task}: expected at least one way and one round to time')
     wait = synchronize or (lambda: None)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for number in tqdm(range(warmup + rounds), desc=task, leave=False):
+    for number in progress_bar(range(warmup + rounds), desc=task, leave=False):
         for name in list(ways)[:: 1 if number % 2 else -1]:
             wait()
             start = clock()

@@ -1,0 +1,92 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Convert other projects' weights to mmface checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from mmface.utils.cli import make_parser
+from mmface.utils.config_files import config_path, model_configs
+from mmface.utils.files import whole_file
+
+
+def main() -> None:
+    """Convert one file."""
+    parser = make_parser(
+        'Convert published weights to an mmface checkpoint, CenterFace weights to a MindSpore one '
+        '(DST ends in .ckpt), or CenterNet2 weights to the names of its authors (--to detectron2). '
+        'Reads insightface SCRFD (.pth, .onnx), CenterFace of chenjun2hao and Ascend (.pth), '
+        'Star-Clouds (.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision (.pth) and '
+        'MindSpore (.ckpt), CenterNet2 of xingyizhou (.pth), ResNet of detectron2 (.pkl), '
+        'torchvision and MMDetection (.pth), Res2Net and DLA-34 likewise, and mmface checkpoints. '
+        'Batch norms of .onnx files must be folded. The model is recognised by its layers.',
+        'python tools/weights/convert.py scrfd_2.5g_bnkps.onnx weights/scrfd_2.5g_bnkps.pth',
+    )
+    parser.add_argument('source', type=Path, metavar='SRC', help='.pth, .pkl, .onnx or .ckpt file')
+    parser.add_argument(
+        'target', type=Path, metavar='DST', help="checkpoint to write; MindSpore's if it is .ckpt"
+    )
+    parser.add_argument(
+        '--config', help='config the weights must fit, or its name (default: find it)'
+    )
+    parser.add_argument(
+        '--to',
+        choices=['detectron2'],
+        help='write the names that the CenterNet2 for detectron2 loads (MODEL.WEIGHTS)',
+    )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='unpickle a .pth that holds more than tensors: it can run any code',
+    )
+    args = parser.parse_args()
+    config = None if args.config is None else config_path(args.config)
+    to_ckpt = args.target.suffix.lower() == '.ckpt'
+    if to_ckpt and args.to:
+        raise ValueError(f'{args.target} would be a MindSpore checkpoint: name it .pth')
+
+    from mmface.utils.quiet import import_mmdet_quietly
+
+    import_mmdet_quietly()
+    import torch
+
+    import mmface
+    from mmface.utils.checkpoint import SHOWN_KEYS
+    from mmface.weights.centernet2 import to_detectron2
+    from mmface.weights.convert import convert, to_mindspore
+    from mmface.weights.mindspore_ckpt import write_mindspore_ckpt
+
+    # Overlays of a model (other schedules, precisions) have longer names than the model.
+    known = sorted(model_configs(), key=lambda path: (len(path.name), path.name))
+    result = convert(args.source, [config] if config else known, args.trust_checkpoint)
+
+    note = result.note
+    if to_ckpt:
+        tensors, note = to_mindspore(result)
+        with whole_file(args.target) as tmp:
+            write_mindspore_ckpt(tmp, tensors)
+        written = f'{len(tensors)} tensors, MindSpore'
+    elif args.to:
+        theirs = to_detectron2(result.state_dict)
+        with whole_file(args.target) as tmp:
+            torch.save(dict(model=theirs, __author__='mmface'), tmp)
+        written, note = f'{len(theirs)} tensors, names of detectron2', ''
+    else:
+        digest = hashlib.sha256(args.source.read_bytes()).hexdigest()
+        meta = dict(
+            mmface_version=mmface.__version__,
+            config=result.config.stem,
+            source=dict(name=args.source.name, sha256=digest, kind=result.source),
+        )
+        with whole_file(args.target) as tmp:
+            torch.save(dict(meta=meta, state_dict=result.state_dict), tmp)
+        written = f'{len(result.state_dict)} tensors'
+    print(f'{args.source}: {result.source}; fits {result.config.stem}')
+    for key in result.dropped[:SHOWN_KEYS]:
+        print(f'skipped {key}: not part of the model')
+    if len(result.dropped) > SHOWN_KEYS:
+        print(f'skipped {len(result.dropped) - SHOWN_KEYS} more')
+    if note:
+        print(f'note: {note}')
+    print(f'wrote {args.target} ({written})')

@@ -1,0 +1,159 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Find faces in pictures, folders, videos or a webcam, and draw or hide them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmface.apis.detect_files import IMAGE_ERRORS, Detector, Results, do_images, do_video
+from mmface.apis.video import VideoReader
+from mmface.utils.cli import make_parser, one_line
+from mmface.utils.images import find_sources
+from mmface.utils.progress import progress_bar
+from mmface.utils.quiet import quiet_opencv
+
+SCORE_THR = 0.5
+# A face that is missed stays visible, while a cushion that is blurred harms nobody.
+BLUR_SCORE_THR = 0.2
+PROVIDERS = {'cpu': 'CPUExecutionProvider', 'cuda': 'CUDAExecutionProvider'}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(
+        f'{__doc__} The model is an ONNX file (--model; needs no torch) or a config with its '
+        'checkpoint (--config and --checkpoint). A run that was interrupted goes on where it '
+        'stopped when it is started again: results that are there are skipped.',
+        'python tools/detect.py photos clip.mp4 --model scrfd_2.5g_bnkps.onnx --out found --json\n'
+        '  python tools/detect.py photos --config scrfd_2.5g_bnkps \\\n'
+        '      --checkpoint scrfd_2.5g_bnkps.pth --out hidden --blur',
+    )
+    add = parser.add_argument
+    add(
+        'inputs',
+        nargs='+',
+        metavar='INPUT',
+        help='pictures, videos, folders (searched with all below them), or 0, 1 ... for a webcam, '
+        'which Ctrl-C ends',
+    )
+    add('--model', metavar='FILE', help='ONNX file of a face detector')
+    add('--config', help='config file, or the name of one of mmface, such as scrfd_2.5g_bnkps')
+    add('--checkpoint', metavar='FILE', help='checkpoint of that config')
+    add(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/detect'),
+        metavar='DIR',
+        help='folder for the results (default work_dirs/detect); those of an input folder come '
+        'into a folder of its name; videos become mp4 files without sound',
+    )
+    add(
+        '--blur',
+        action='store_true',
+        help='hide the faces instead of marking them; faces that are not found stay visible, so '
+        'look at the result',
+    )
+    add(
+        '--json',
+        action='store_true',
+        help='also write boxes, scores and landmarks: NAME.json for a picture, NAME.jsonl with a '
+        'line for each frame for a video',
+    )
+    add(
+        '--score-thr',
+        type=float,
+        help=f'lowest score of a face (default {SCORE_THR}, with --blur {BLUR_SCORE_THR})',
+    )
+    add('--device', default='auto', help='auto (default), cpu, cuda or npu (ONNX: cpu or cuda)')
+    add('--batch-size', type=int, default=1, help='pictures at once (default 1); more suit a GPU')
+    add('--overwrite', action='store_true', help='do again what is there already')
+    add(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load a checkpoint that holds any Python object: it can run code',
+    )
+    args = parser.parse_args(argv)
+    if bool(args.model) == bool(args.config or args.checkpoint):
+        parser.error('give either --model FILE or --config CONFIG --checkpoint FILE')
+    if bool(args.config) != bool(args.checkpoint):
+        parser.error('--config and --checkpoint belong together: give both')
+    if args.score_thr is None:
+        args.score_thr = BLUR_SCORE_THR if args.blur else SCORE_THR
+    if not 0 <= args.score_thr <= 1:
+        parser.error(f'--score-thr {args.score_thr}: expected a number from 0 to 1')
+    if args.batch_size < 1:
+        parser.error(f'--batch-size {args.batch_size}: expected at least 1')
+    return args
+
+
+def build_detector(args: argparse.Namespace) -> Detector:
+    """Load the model."""
+    if args.model:
+        from mmface.deploy.runtime import FaceDetector
+
+        if args.device not in ('auto', *PROVIDERS):
+            raise ValueError(f'--device {args.device}: an ONNX file runs on {", ".join(PROVIDERS)}')
+        providers = [PROVIDERS[args.device]] if args.device in PROVIDERS else None
+        return FaceDetector(args.model, score_thr=args.score_thr, providers=providers)
+
+    from mmface.apis import FaceInferencer
+
+    inferencer = FaceInferencer(
+        args.config,
+        args.checkpoint,
+        args.device,
+        show_progress=False,
+        trust_checkpoint=args.trust_checkpoint,
+    )
+    return lambda images: inferencer(images, len(images), score_thr=args.score_thr)
+
+
+def main() -> None:
+    """Find the faces."""
+    args = parse_args()
+    # So that half-written files are cleared away as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    quiet_opencv()  # what it cannot read is reported here, in one line
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+    cameras = [int(i) for i in args.inputs if i.isdecimal() and not Path(i).exists()]
+    files = [i for i in args.inputs if not i.isdecimal() or Path(i).exists()]
+    sources = find_sources(files, videos=True, skip=args.out)
+    model = [file for file in (args.model, args.config, args.checkpoint) if file]
+    results = Results(args.out, model, args.score_thr, args.blur, args.json, args.overwrite)
+    todo = [source for source in sources if not results.done(source)]
+    skipped = len(sources) - len(todo)
+    if not todo and not cameras:
+        print(f'nothing to do: all {skipped} results are in {args.out} already')
+        return
+    detector = build_detector(args)
+    results.begin()
+    pictures = [source for source in todo if not source.is_video]
+    videos: list[tuple[Path | int, list[Path]]] = [
+        *((source.path, results.targets(source)) for source in todo if source.is_video),
+        *((number, results.camera_targets(number)) for number in cameras),
+    ]
+    problems: list[str] = []
+    if pictures:
+        with progress_bar(total=len(pictures), desc='pictures', unit='picture') as bar:
+            count, problems = do_images(pictures, results, detector, args.batch_size, bar)
+        done = len(pictures) - len(problems)
+        print(f'{args.out}: {done} pictures, {count} faces', flush=True)
+    if skipped:
+        print(f'{args.out}: {skipped} results were there already', flush=True)
+    for origin, targets in videos:
+        try:
+            reader = VideoReader(origin)
+            print(do_video(reader, targets, detector, args.batch_size, results.render), flush=True)
+        except IMAGE_ERRORS as error:
+            problems.append(one_line(error))
+    for problem in problems:
+        sys.stderr.write(f'error: {problem}\n')
+    if problems:
+        if len(pictures) + len(videos) > 1:
+            sys.stderr.write(f'{len(problems)} of {len(pictures) + len(videos)} were not done\n')
+        sys.exit(1)

@@ -1,0 +1,104 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Export a trained detector to ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmface.deploy.model_spec import LAYOUTS
+from mmface.utils.cli import make_parser
+from mmface.utils.quiet import import_mmdet_quietly
+
+if TYPE_CHECKING:
+    from mmface.deploy.export.check import Difference
+
+
+def show(differences: Sequence[Difference]) -> None:
+    """Print how far the file is from torch."""
+    for item in differences:
+        print(f'{item.name}: largest difference to torch {item.largest:.2e}')
+
+
+def main() -> None:
+    """Export one file."""
+    parser = make_parser(
+        'Export SCRFD or CenterFace to ONNX. The file carries what is needed to feed and read it: '
+        'mmface.deploy.runtime.FaceDetector and the tools take it alone. CenterNet2 gives two '
+        'files, OUT with _proposals and _rois in its name (--size, --opset 17), and no runtime.',
+        'python tools/deploy/export_onnx.py configs/scrfd/scrfd_2.5g_bnkps.py \\\n'
+        '      scrfd_2.5g_bnkps.pth scrfd.onnx --layout insightface --dynamic --check',
+    )
+    add = parser.add_argument
+    add('config', help='config file, or the name of one of mmface, such as scrfd_500m_bnkps')
+    add('checkpoint', type=Path, help='checkpoint file')
+    add('out', type=Path, help='ONNX file to write')
+    add(
+        '--layout',
+        choices=LAYOUTS,
+        default='raw',
+        help='raw maps (default); insightface: as the package of that name reads SCRFD; '
+        "centerface: as Ascend's recipe; starclouds: as that project's file; decoded: boxes",
+    )
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        metavar=('H', 'W'),
+        help='input size (default: that of the config)',
+    )
+    shape.add_argument('--dynamic', action='store_true', help='batch, height and width are free')
+    add('--batch', type=int, default=1, help='pictures of a static file (%(default)s)')
+    add('--opset', type=int, choices=(11, 13, 17), default=11, help='ONNX opset (%(default)s)')
+    add(
+        '--fold-normalize',
+        action='store_true',
+        help='the graph subtracts the mean and divides by std itself: its input is 0 to 255',
+    )
+    add('--fp16', action='store_true', help='compute in half precision; float32 in and out')
+    add(
+        '--check',
+        nargs='*',
+        metavar='IMAGE',
+        help='compare with torch, on drawn pictures if none is named; what differs is not written',
+    )
+    add(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load a checkpoint that holds any Python object: it can run code',
+    )
+    args = parser.parse_args()
+
+    import_mmdet_quietly()
+    from mmface.apis.config import load_config
+    from mmface.deploy.export.export import export_onnx, load_detector
+    from mmface.deploy.export.options import ExportOptions
+    from mmface.deploy.export.two_stage import export_two_stage
+
+    options = ExportOptions(
+        layout=args.layout,
+        size=None if args.size is None else tuple(args.size),
+        dynamic=args.dynamic,
+        batch=args.batch,
+        opset=args.opset,
+        fold_normalize=args.fold_normalize,
+        half=args.fp16,
+    )
+    cfg = load_config(args.config)
+    model = load_detector(cfg, args.checkpoint, args.trust_checkpoint)
+    if cfg.model.get('roi_head'):
+        files, differences = export_two_stage(cfg, model, args.out, options, args.check)
+        show(differences)
+        print(f'wrote {files[0]} and {files[1]}: suppression between and after them is yours')
+        return
+    result = export_onnx(cfg, model, args.out, options, args.check)
+    show(result.differences)
+    for note in result.notes:
+        print(f'note: {note}')
+    size = 'any size' if args.dynamic else '{}x{} (height x width)'.format(*result.spec.size)
+    print(
+        f'wrote {args.out}: {result.spec.family}, layout {result.spec.layout}, {size}, opset '
+        f'{args.opset}, {args.out.stat().st_size / 2**20:.1f} MiB'
+    )

@@ -1,0 +1,103 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Bring WIDER FACE, in whatever layout it came, into the one that all configs read."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmface.utils.cli import make_parser
+from mmface.utils.quiet import import_mmdet_quietly
+
+if TYPE_CHECKING:
+    from mmface.datasets.prepare import Preparation
+
+_SHOWN = 20  # problems printed
+
+_ABOUT = """\
+Makes OUT/{train,val}/images/<event>/*.jpg, OUT/{train,val}/labelv2.txt and OUT/val/gt/*.mat
+from the official archives (WIDER_train.zip, WIDER_val.zip, wider_face_split.zip,
+eval_tools.zip), the same unpacked, or any other common layout of folders. Pictures are
+linked where possible, otherwise copied. Every listed picture is checked; nothing is written
+if one is missing or does not fit its labels. Labels: labelv2.txt, RetinaFace's label.txt,
+COCO-style JSON, the official bbx_gt text, the .mat files."""
+
+
+def table(preparation: Preparation) -> str:
+    """What was found, one row a split."""
+    heads = (
+        'split',
+        'listed',
+        'found',
+        'bad',
+        'unlisted',
+        'faces',
+        'landmarks',
+        'ignored',
+        'labels',
+    )
+    rows: list[tuple[str, ...]] = [heads]
+    for s in preparation.splits:
+        faces = sum(len(f.bboxes) for f in s.faces.values())
+        ignored = sum(int(f.ignore.sum()) for f in s.faces.values())
+        numbers = (
+            len(s.faces),
+            len(s.pictures),
+            len(s.problems),
+            s.unlisted,
+            faces,
+            s.landmarks,
+            ignored,
+        )
+        rows.append((s.name, *(f'{n:,}' for n in numbers), f'{s.kind} {s.labels}'))
+    widths = [max(len(row[k]) for row in rows) for k in range(len(heads) - 1)]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += [c.rjust(w) for c, w in zip(row[1:-1], widths[1:], strict=True)]
+        lines.append('  '.join([*cells, row[-1]]))
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    """Prepare the data set."""
+    parser = make_parser(
+        _ABOUT,
+        'python tools/data/prepare_widerface.py WIDER_train.zip WIDER_val.zip '
+        'wider_face_split.zip eval_tools.zip --out data/WIDERFace',
+    )
+    add = parser.add_argument
+    add('sources', nargs='+', type=Path, metavar='SRC', help='zip archives, folders, label files')
+    add('--out', type=Path, default=Path('data/WIDERFace'), help='folder to make (%(default)s)')
+    add('--part', type=Path, metavar='LIST', help='file of event/name.jpg lines: only these')
+    add('--copy', action='store_true', help='copy pictures also where a link would do')
+    args = parser.parse_args()
+    import_mmdet_quietly()
+    from mmface.datasets.prepare import Preparation
+
+    with Preparation(args.sources, args.out, args.part, progress=True) as found:
+        problems = found.problems
+        for text in problems[:_SHOWN]:
+            print(text, file=sys.stderr)
+        print(table(found))
+        for note in found.notes:
+            print(f'note: {note}')
+        if any(s.name == 'train' and not s.landmarks for s in found.splits):
+            print(
+                'note: the training labels have no landmarks: train configs without _bnkps, or '
+                'add a labelv2.txt or label.txt with five points a face'
+            )
+        if problems:
+            more = f' (the first {_SHOWN} are shown above)' if len(problems) > _SHOWN else ''
+            raise ValueError(
+                f'{len(problems)} pictures are missing or do not fit{more}; nothing was written. '
+                'Get the archive again, or leave them out with --part LIST'
+            )
+        if not found.splits:
+            raise ValueError('no split has both pictures and labels: add the missing archive')
+        found.write(args.copy)
+        if args.part is not None and found.ground_truth:
+            part = args.out / 'val' / 'part.txt'
+            print(f'note: val/gt still lists all pictures: evaluate with --part {part}')
+    print(f'{args.out} is ready: use --data-path {args.out}')

@@ -1,0 +1,139 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Evaluate a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmface.utils.cli import make_parser
+from mmface.utils.config_files import config_path
+from mmface.utils.quiet import import_mmdet_quietly
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+TTA_KEYS = ('tta_model', 'tta_pipeline')
+OUTPUTS = ('metrics.json', 'pr_curve.png')  # the second of WIDER FACE only
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    from mmface.utils.cli import add_run_options
+
+    parser = make_parser(
+        "Evaluate a checkpoint: average precision on the easy, medium and hard faces, or COCO's.",
+        'python tools/test.py configs/scrfd/scrfd_2.5g_bnkps.py scrfd_2.5g_bnkps.pth \\\n'
+        '      --data-path data/WIDERFace --mode vga --save-txt out/txt',
+    )
+    add = parser.add_argument
+    add('config', help='config file, or the name of one of mmface, such as scrfd_500m_bnkps')
+    add('checkpoint', help='checkpoint file')
+    add('--work-dir', help='folder for log and metrics.json (default work_dirs/<config name>)')
+    add(
+        '--mode',
+        metavar='vga|1650|origin|SIZE',
+        help='picture size: vga (within 640, padded to 640x640), 1650 (within 1100x1650), origin '
+        '(as is), or a side in place of 640; default: as the config says',
+    )
+    add(
+        '--tta',
+        nargs='?',
+        const='',
+        metavar='FILE',
+        help='test-time augmentation (several sizes, mirrored) as tta_model and tta_pipeline of '
+        'the config, or of FILE such as configs/_base_/tta/face_tta.py, say',
+    )
+    add('--protocol', choices=('float', 'official'), help='WIDER FACE evaluation (default float)')
+    add('--save-txt', metavar='DIR', help='write the detections as WIDER FACE txt files')
+    add('--part', metavar='LIST', help="only the pictures in LIST ('event/name.jpg' lines)")
+    add('--show-dir', metavar='DIR', help='write pictures with boxes, scores and landmarks')
+    add('--show-thr', type=float, default=0.3, help='lowest score drawn (default 0.3)')
+    add_run_options(parser)
+    args = parser.parse_args(argv)
+    if args.tta is not None and args.mode is not None:
+        parser.error('--mode and --tta exclude each other: tta_pipeline has its own sizes')
+    return args
+
+
+def set_tta(cfg: Config, path: str, options: dict | None) -> None:
+    """Test several views of each picture: of the config, or of the file ``path`` if given."""
+    from mmengine.config import ConfigDict
+
+    from mmface.apis import config as edit
+
+    if path:
+        own = {k: v for k, v in (options or {}).items() if k.split('.')[0] in TTA_KEYS}
+        source = edit.load_config(path, own)
+        cfg.update({key: source.get(key) for key in TTA_KEYS})
+    missing = [key for key in TTA_KEYS if not cfg.get(key)]
+    if missing:
+        raise ValueError(
+            f'--tta: {path or "the config"} has no {" and no ".join(missing)}; name a file that '
+            'has them: --tta configs/_base_/tta/face_tta.py'
+        )
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:  # wrappers
+        dataset = dataset.dataset
+    dataset.pipeline = cfg.tta_pipeline
+
+
+def build_config(args: argparse.Namespace) -> Config:
+    """Apply the options to the config."""
+    from mmface.apis import config as edit
+
+    cfg = edit.load_config(args.config, args.cfg_options)
+    if args.tta is not None:
+        set_tta(cfg, args.tta, args.cfg_options)
+    edit.set_data_path(cfg, args.data_path)
+    if args.mode is not None:
+        edit.set_mode(cfg, args.mode)
+    edit.set_part(cfg, args.part)
+    cfg.work_dir = (
+        args.work_dir or cfg.get('work_dir') or f'work_dirs/{config_path(args.config).stem}'
+    )
+    edit.set_metric(cfg, protocol=args.protocol, save_txt=args.save_txt)
+    edit.set_out_dir(cfg, cfg.work_dir)
+    cfg.launcher = args.launcher
+    cfg.load_from = args.checkpoint
+    cfg.resume = False
+    if args.show_dir is not None:
+        # mmdet's hook joins a relative name to the folder of the log.
+        cfg.default_hooks.visualization = {
+            'type': 'DetVisualizationHook',
+            'draw': True,
+            'score_thr': args.show_thr,
+            'test_out_dir': str(Path(args.show_dir).resolve()),
+        }
+    # Nothing of the training is needed, least of all its data.
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
+        cfg[key] = None
+    edit.set_no_validation(cfg)
+    return cfg
+
+
+def main() -> None:
+    """Test."""
+    args = parse_args()
+    if not Path(args.checkpoint).is_file():
+        raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist or is not a file')
+    import_mmdet_quietly()
+    from mmface.engine.dist import leave_distributed
+    from mmface.engine.face_runner import FaceRunner
+    from mmface.utils.allocator import keep_freed_memory
+    from mmface.utils.checkpoint import secure_mmengine_loading
+    from mmface.utils.device import use_device
+
+    use_device(args.device)
+    keep_freed_memory()
+    secure_mmengine_loading(trust=args.trust_checkpoint)
+    cfg = build_config(args)
+    runner = FaceRunner.from_cfg(cfg)
+    runner.test()
+    if runner.rank == 0:
+        files = [name for name in OUTPUTS if Path(cfg.work_dir, name).is_file()]
+        print(f'written to {cfg.work_dir}: {", ".join(files)}')
+    leave_distributed()

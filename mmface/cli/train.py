@@ -1,0 +1,128 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Train a detector."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mmface.utils.cli import make_parser
+from mmface.utils.config_files import config_path
+from mmface.utils.quiet import import_mmdet_quietly
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+# Lengths of performance runs in the Ascend model zoo: SCRFD, CenterNet2.
+PERF_EPOCHS, PERF_ITERS = 3, 401
+PRECISIONS = {
+    'fp32': '_base_/precision/fp32.py',
+    'o1': '_base_/precision/amp_o1.py',
+    'o2': '_base_/precision/amp_o2.py',
+}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    from mmface.utils.cli import add_run_options
+
+    parser = make_parser(
+        'Train a detector.',
+        'python tools/train.py configs/scrfd/scrfd_500m_bnkps.py --data-path data/WIDERFace',
+    )
+    add = parser.add_argument
+    add('config', help='config file, or the name of one of mmface, such as scrfd_500m_bnkps')
+    add('--work-dir', help='folder for logs and checkpoints (default work_dirs/<config name>)')
+    add(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on with a run: from CHECKPOINT, or from the last one in the work dir',
+    )
+    add('--load-from', metavar='CHECKPOINT', help='weights to start from')
+    add(
+        '--precision',
+        choices=tuple(PRECISIONS),
+        help='fp32, o1 (autocast; bfloat16 on the CPU) or o2 (half-precision weights with float32 '
+        'masters); default: as the config says',
+    )
+    add('--amp', dest='precision', action='store_const', const='o1', help='the same as o1')
+    add('--seed', type=int, help='seed of all random numbers (default: drawn and logged)')
+    add('--no-validate', action='store_true', help='no validation during training')
+    add('--num-epochs', type=int, metavar='N', help='length (default: as the config says)')
+    add(
+        '--perf',
+        action='store_true',
+        help=f'no validation and {PERF_EPOCHS} epochs, or {PERF_ITERS} iterations of a schedule in '
+        'iterations, if --num-epochs is not given',
+    )
+    add('--auto-scale-lr', action='store_true', help='scale lr with the total batch size')
+    add_run_options(parser)
+    args = parser.parse_args(argv)
+    if args.seed is not None and args.seed < 0:
+        parser.error(f'--seed must be 0 or more, not {args.seed}')
+    if args.num_epochs is not None and args.num_epochs < 1:
+        parser.error(f'--num-epochs must be 1 or more, not {args.num_epochs}')
+    if args.resume not in (None, 'auto') and args.load_from:
+        parser.error('--resume CHECKPOINT and --load-from exclude each other')
+    return args
+
+
+def build_config(args: argparse.Namespace) -> Config:
+    """Apply the options to the config."""
+    from mmface.apis import config as edit
+    from mmface.utils.checkpoint import find_resume_checkpoint
+
+    cfg = edit.load_config(args.config, args.cfg_options)
+    edit.set_data_path(cfg, args.data_path)
+    cfg.work_dir = (
+        args.work_dir or cfg.get('work_dir') or f'work_dirs/{config_path(args.config).stem}'
+    )
+    cfg.launcher = args.launcher
+    if args.seed is not None:
+        cfg.randomness = {**cfg.get('randomness', {}), 'seed': args.seed}
+    if args.precision is not None:
+        edit.set_precision(cfg, config_path(PRECISIONS[args.precision]))
+        cfg.merge_from_dict(args.cfg_options or {})  # these have the last word
+    if args.num_epochs is not None:
+        edit.set_length(cfg, epochs=args.num_epochs)
+    elif args.perf:
+        edit.set_length(cfg, PERF_EPOCHS, PERF_ITERS)
+    if args.no_validate or args.perf:
+        edit.set_no_validation(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
+        cfg.auto_scale_lr.enable = True
+    cfg.load_from = args.load_from or cfg.get('load_from')
+    if args.resume is not None:
+        # A first start under --resume takes the weights of --load-from, later ones go on.
+        place = find_resume_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
+        cfg.resume = place is not None
+        cfg.load_from = str(place) if cfg.resume else cfg.load_from
+    return cfg
+
+
+def main() -> None:
+    """Train."""
+    args = parse_args()
+    import_mmdet_quietly()
+    from mmface.engine.dist import leave_distributed
+    from mmface.engine.face_runner import FaceRunner
+    from mmface.utils.allocator import keep_freed_memory
+    from mmface.utils.checkpoint import secure_mmengine_loading
+    from mmface.utils.device import use_device
+
+    device = use_device(args.device)
+    keep_freed_memory()
+    secure_mmengine_loading(trust=args.trust_checkpoint)
+    cfg = build_config(args)
+    runner = FaceRunner.from_cfg(cfg)
+    runner.logger.info(
+        f'{args.config}: device {device} x {runner.world_size}, seed {runner.seed}; work dir '
+        f'{cfg.work_dir}, there the full config and environment in {runner.timestamp}/'
+    )
+    runner.train()
+    leave_distributed()

@@ -1,0 +1,63 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Packages that only a part of mmface needs, and how to get them; imports none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+#: Import names, and the extra of pyproject.toml that brings each.
+EXTRAS = {
+    'onnx': 'cpu',
+    'onnxruntime': 'cpu',
+    'matplotlib': 'eval',
+    'pycocotools': 'eval',
+    'scipy': 'eval',
+}
+#: What pip alone cannot install rightly: mmcv needs its compiled operators.
+SET_UP = ('torch', 'mmcv', 'mmengine', 'mmdet')
+
+
+def missing_package(error: ImportError) -> str | None:
+    """Return one sentence that names the missing package and how to install it.
+
+    Args:
+        error: What an import raised.
+
+    Returns:
+        The sentence, or ``None`` for a package that is not optional.
+    """
+    name = (error.name or '').partition('.')[0]
+    if name == 'cv2' and '.so' in str(error):
+        return (
+            f'OpenCV does not load ({error}): install its system libraries, on Debian and Ubuntu '
+            'with: sudo apt-get install libgl1 libglib2.0-0'
+        )
+    if name in SET_UP:
+        return (
+            f'{error}; run `bash build_mmcv.sh` in a checkout of mmface, which installs torch and '
+            'the mm packages'
+        )
+    if name in EXTRAS:
+        return f'this needs the package {name}: pip install "mmface[{EXTRAS[name]}]"'
+    return None
+
+
+@contextmanager
+def optional_imports() -> Iterator[None]:
+    """Let an import that fails in this block say which extra brings the package.
+
+    Raises:
+        ModuleNotFoundError: The package is missing; the message has the pip line.
+
+    Example:
+        >>> with optional_imports():
+        ...     import onnxruntime
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        text = missing_package(error)
+        if text is None:
+            raise
+        raise ModuleNotFoundError(text, name=error.name) from None
