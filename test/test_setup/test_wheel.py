@@ -13,8 +13,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-
-from mmface.toys.onnx import write_toy_centerface
+from mmface_benchmark.toy_onnx import write_toy_centerface
 
 FIVE_LINES = """
 import cv2

@@ -219,7 +219,7 @@ def test_do_video__names_the_frame_on_which_the_network_fails(inputs, tmp_path):
 def _fail_on_dark_images(path):
     """Write a toy network that onnxruntime runs on bright images and stops at dark ones."""
     onnx = pytest.importorskip('onnx')
-    from mmface.toys.onnx import write_toy_centerface
+    from mmface_benchmark.toy_onnx import write_toy_centerface
 
     model = onnx.load(write_toy_centerface(path))
     node, tensor = onnx.helper.make_node, onnx.numpy_helper.from_array
