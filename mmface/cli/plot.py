@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmface.utils.cli import make_parser
@@ -37,8 +39,8 @@ def read_scalars(work_dir: Path) -> list[dict[str, float]]:
     return [by_step[step] for step in sorted(by_step)]
 
 
-def main() -> None:
-    """Print means and write the picture."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser(
         'Plot the losses of a training run and print the mean of its first and last log entries. '
         'Each entry is a mean over the logging interval; train with '
@@ -49,7 +51,12 @@ def main() -> None:
     parser.add_argument('work_dir', type=Path, metavar='WORK_DIR', help='--work-dir of the run')
     parser.add_argument('--out', type=Path, help='picture to write (WORK_DIR/losses.png)')
     parser.add_argument('--entries', type=int, default=20, help='entries to average (20)')
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    """Print means and write the picture."""
+    args = parse_args()
 
     with optional_imports():
         import matplotlib
