@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmface.utils.cli import make_parser
@@ -11,8 +13,8 @@ from mmface.utils.config_files import config_path, model_configs
 from mmface.utils.files import whole_file
 
 
-def main() -> None:
-    """Convert one file."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser(
         'Convert published weights to an mmface checkpoint, CenterFace weights to a MindSpore one '
         '(DST ends in .ckpt), or CenterNet2 weights to the names of its authors (--to detectron2). '
@@ -40,7 +42,12 @@ def main() -> None:
         action='store_true',
         help='unpickle a .pth that holds more than tensors: it can run any code',
     )
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    """Convert one file."""
+    args = parse_args()
     config = None if args.config is None else config_path(args.config)
     to_ckpt = args.target.suffix.lower() == '.ckpt'
     if to_ckpt and args.to:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import sys
@@ -51,8 +52,8 @@ def evaluate_source(
     return result
 
 
-def main() -> None:
-    """Read the command line, evaluate, and print a table ranked by hard AP."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser(
         f'{__doc__} Several prediction sets give a ranked table.',
         'python tools/evaluation/eval_widerface.py work_dirs/predictions '
@@ -86,7 +87,12 @@ def main() -> None:
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers here')
     parser.add_argument('--plot', type=Path, metavar='FILE', help='draw the PR curves here (PNG)')
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    """Read the command line, evaluate, and print a table ranked by hard AP."""
+    args = parse_args()
 
     check_protocol(args.protocol, args.iou)
     gt = read_ground_truth(args.gt)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,8 @@ def show(differences: Sequence[Difference]) -> None:
         print(f'{item.name}: largest difference to torch {item.largest:.2e}')
 
 
-def main() -> None:
-    """Export one file."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser(
         'Export SCRFD or CenterFace to ONNX. The file carries what is needed to feed and read it: '
         'mmface.deploy.runtime.FaceDetector and the tools take it alone. CenterNet2 gives two '
@@ -69,7 +70,12 @@ def main() -> None:
         action='store_true',
         help='load a checkpoint that holds any Python object: it can run code',
     )
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    """Export one file."""
+    args = parse_args()
 
     import_mmdet_quietly()
     from mmface.apis.config import load_config

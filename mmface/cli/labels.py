@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,8 +68,8 @@ def with_sizes(
     return sized
 
 
-def main() -> None:
-    """Convert the labels."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser(
         _ABOUT, 'python tools/data/convert_labels.py label.txt train.json --images train/images'
     )
@@ -77,7 +78,12 @@ def main() -> None:
     add('target', type=Path, metavar='DST', help='file to write, .json or .txt')
     add('--images', type=Path, metavar='DIR', help='folder of the pictures (SRC/../images)')
     add('--format', default='auto', choices=_FORMATS, help='of SRC (%(default)s)')
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    """Convert the labels."""
+    args = parse_args()
     if args.target.suffix not in ('.json', '.txt'):
         raise ValueError(f'{args.target}: expected a name ending in .json or .txt (labelv2)')
     if args.target.resolve() == args.source.resolve():

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmface.utils.cli import make_parser
 
 
-def main() -> None:
-    """Lint files."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser(
         'Look for what ATC, the compiler of Ascend, is known to refuse or to run badly in ONNX '
         'files: operators, dynamic sides, versions, names, types. A lint, not a conversion: '
@@ -19,7 +21,12 @@ def main() -> None:
     )
     parser.add_argument('models', nargs='+', type=Path, metavar='MODEL', help='ONNX file')
     parser.add_argument('--cann', default='8.0', help='version of CANN (default %(default)s)')
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    """Lint files."""
+    args = parse_args()
 
     from mmface.deploy.om_lint import lint, load_onnx
 

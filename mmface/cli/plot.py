@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmface.apis.run_summary import read_scalars
@@ -11,8 +13,8 @@ from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file
 
 
-def main() -> None:
-    """Print means and write the picture."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser(
         'Plot the losses of a training run and print the mean of its first and last log entries. '
         'Each entry is a mean over the logging interval; train with '
@@ -23,7 +25,12 @@ def main() -> None:
     parser.add_argument('work_dir', type=Path, metavar='WORK_DIR', help='--work-dir of the run')
     parser.add_argument('--out', type=Path, help='picture to write (WORK_DIR/losses.png)')
     parser.add_argument('--entries', type=int, default=20, help='entries to average (20)')
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    """Print means and write the picture."""
+    args = parse_args()
 
     with optional_imports():
         import matplotlib

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,8 +62,8 @@ def table(preparation: Preparation) -> str:
     return '\n'.join(lines)
 
 
-def main() -> None:
-    """Prepare the data set."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser(
         _ABOUT,
         'python tools/data/prepare_widerface.py WIDER_train.zip WIDER_val.zip '
@@ -72,7 +74,12 @@ def main() -> None:
     add('--out', type=Path, default=Path('data/WIDERFace'), help='folder to make (%(default)s)')
     add('--part', type=Path, metavar='LIST', help='file of event/name.jpg lines: only these')
     add('--copy', action='store_true', help='copy pictures also where a link would do')
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    """Prepare the data set."""
+    args = parse_args()
     import_mmdet_quietly()
     from mmface.datasets.prepare import Preparation
 

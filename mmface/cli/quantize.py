@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmface.utils.cli import make_parser
 
 
-def main() -> None:
-    """Quantise one file."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser(
         "Quantise an ONNX detector with onnxruntime's static quantisation: int8 weights per "
         'channel, uint8 activations whose ranges come from pictures. Evaluate the result with '
@@ -39,7 +41,12 @@ def main() -> None:
         metavar='NAME',
         help='nodes whose names contain this stay float32, e.g. /module/cls_convs',
     )
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    """Quantise one file."""
+    args = parse_args()
 
     from mmface.deploy.quantize import quantize_onnx
 
