@@ -106,25 +106,6 @@ def read_annotations(path: str | os.PathLike[str], fmt: str = 'auto') -> list[Fa
     return _PARSERS[_detect(source, lines) if fmt == 'auto' else fmt](source, lines)
 
 
-def read_labelv2(path: str | os.PathLike[str]) -> list[FaceAnnotation]:
-    """Read SCRFD's ``labelv2.txt``; see :func:`read_annotations`."""
-    return read_annotations(path, 'labelv2')
-
-
-def read_bbx_gt(path: str | os.PathLike[str]) -> list[FaceAnnotation]:
-    """Read the official ``wider_face_*_bbx_gt.txt``; see :func:`read_annotations`.
-
-    Pictures without faces come as ``1`` and a row of zeros, in a later release as ``0`` and
-    a row of zeros; ``0`` alone is read as well. The row of zeros is not a face and left out.
-    """
-    return read_annotations(path, 'bbx_gt')
-
-
-def read_retinaface_txt(path: str | os.PathLike[str]) -> list[FaceAnnotation]:
-    """Read RetinaFace's ``label.txt``; see :func:`read_annotations`."""
-    return read_annotations(path, 'retinaface')
-
-
 def _read_text(path: str | os.PathLike[str]) -> str:
     if not Path(path).is_file():
         raise FileNotFoundError(
@@ -211,6 +192,8 @@ def _parse_retinaface(source: str, lines: Lines) -> list[FaceAnnotation]:
 
 
 def _parse_bbx_gt(source: str, lines: Lines) -> list[FaceAnnotation]:
+    # Images without faces come as 1 and a row of zeros, in a later release as 0 and a row of
+    # zeros; 0 alone is read as well. The row of zeros is not a face and left out.
     layout = (
         'x y w h blur expression illumination invalid occlusion pose, or x y w h: 10 or 4 numbers'
     )

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 
-from mmface.datasets.annotations import (
-    read_annotations,
-    read_bbx_gt,
-    read_labelv2,
-    read_retinaface_txt,
+from mmface.datasets.annotations import read_annotations
+
+read_labelv2, read_bbx_gt, read_retinaface_txt = (
+    partial(read_annotations, fmt=fmt) for fmt in ('labelv2', 'bbx_gt', 'retinaface')
 )
 
 FIVE = '11 12 0 13 14 1 15 16 0.5 17 18 0 19 20 1'

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from mmface.datasets.annotations import read_annotations, read_labelv2
+from mmface.datasets.annotations import read_annotations
 from mmface.datasets.coco_json import coco_text, parse_coco
 
 POINTS = [11, 12, 2, 13, 14, 1, 0, 0, 0, 17, 18, 2, 19, 20, 0.5]
@@ -166,7 +166,7 @@ def test_write__reading_gives_the_same_numbers(tmp_path):
         rows.append(f'{x1:.4f} {y1:.5f} {x1 + w:.3f} {y1 + h:.2f} {points}')
     lines = ['# a/1.jpg 1024 900', *rows, '1 2 3 4 1', '# a/no face.jpg 5 6', '# b/ü.jpg 7 8']
     (tmp_path / 'labelv2.txt').write_text('\n'.join(lines))
-    before = read_labelv2(tmp_path / 'labelv2.txt')
+    before = read_annotations(tmp_path / 'labelv2.txt')
     text = coco_text(before)
     after = parse_coco('x', text)
     assert len(after) == 3
@@ -182,7 +182,7 @@ def test_write__is_what_pycocotools_and_the_references_read(tmp_path):
     rows = '1.1 2 11.1 22.5 ' + ' '.join(['3.3 4.4 1'] * 4) + ' -1 -1 -1'
     (tmp_path / 'labelv2.txt').write_text(f'# a/1.jpg 64 48\n{rows}\n5 5 9 9 1\n')
     path = tmp_path / 'train.json'
-    path.write_text(coco_text(read_labelv2(tmp_path / 'labelv2.txt')))
+    path.write_text(coco_text(read_annotations(tmp_path / 'labelv2.txt')))
     coco = COCO(str(path))
     (image,) = coco.loadImgs(coco.getImgIds())
     assert (image['file_name'], image['width'], image['height']) == ('a/1.jpg', 64, 48)

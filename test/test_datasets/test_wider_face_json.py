@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmface.datasets import WiderFaceDataset
-from mmface.datasets.annotations import read_labelv2
+from mmface.datasets.annotations import read_annotations
 from mmface.datasets.coco_json import coco_text
 
 LAYOUTS = {
@@ -26,7 +26,7 @@ def layout(request, tiny_root):
     root = tiny_root.parent / 'centerface'
     shutil.copytree(tiny_root / 'train/images', root / images)
     (root / 'annotations').mkdir()
-    (root / labels).write_text(coco_text(read_labelv2(tiny_root / 'train/labelv2.txt')))
+    (root / labels).write_text(coco_text(read_annotations(tiny_root / 'train/labelv2.txt')))
     return root, dict(data_root=str(root), ann_file=labels, data_prefix=dict(img_path=images))
 
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmface.datasets.annotations import FaceAnnotation, read_bbx_gt, read_labelv2
+from mmface.datasets.annotations import FaceAnnotation, read_annotations
 from mmface.datasets.prepare import Preparation
 from mmface.toys.widerface import make_toy_widerface
 from mmface.utils.image_names import read_part
@@ -29,7 +29,7 @@ def toy(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def faces(toy) -> dict[str, list[FaceAnnotation]]:
-    return {split: read_labelv2(toy / split / 'labelv2.txt') for split in SPLITS}
+    return {split: read_annotations(toy / split / 'labelv2.txt') for split in SPLITS}
 
 
 def copy_files(source: Path, target: Path, *names: str) -> None:
@@ -68,7 +68,7 @@ def retinaface_layout(toy: Path, root: Path) -> None:
     scrfd_layout(toy, root)
     for split in SPLITS:
         lines = []
-        for item in read_labelv2(toy / split / 'labelv2.txt'):
+        for item in read_annotations(toy / split / 'labelv2.txt'):
             lines.append(f'# {item.path}')
             for box, points in zip(item.bboxes, item.keypoints, strict=True):
                 shown = np.where(points[:, 2:] > 0, points - (0, 0, 1), -1.0)
@@ -108,7 +108,7 @@ def centerface_layout(toy: Path, root: Path) -> None:
     shutil.copytree(toy / 'val/images', data / 'WIDER_val/images')
     shutil.copytree(toy / 'val/gt', data / 'ground_truth')
     for split in SPLITS:
-        items = read_labelv2(toy / split / 'labelv2.txt')
+        items = read_annotations(toy / split / 'labelv2.txt')
         coco_file(items, data / f'annotations/{split}_wider_face.json')
 
 
@@ -116,7 +116,7 @@ def centerface_mindspore_layout(toy: Path, root: Path) -> None:
     data = root / 'dataset/centerface'
     for split in SPLITS:
         shutil.copytree(toy / split / 'images', data / 'images' / split / 'images')
-        coco_file(read_labelv2(toy / split / 'labelv2.txt'), data / f'annotations/{split}.json')
+        coco_file(read_annotations(toy / split / 'labelv2.txt'), data / f'annotations/{split}.json')
     shutil.copytree(toy / 'val/gt', data / 'ground_truth')
     (data / 'ground_truth/wider_face_val.mat').rename(data / 'ground_truth/val.mat')
 
@@ -149,7 +149,7 @@ def test_layout__becomes_canonical(layout, toy, faces, tmp_path):
     coco = any(layout.rglob('*.json'))
     official = (layout / 'wider_face_split').exists() or list(layout.glob('*.zip'))
     for split in SPLITS:
-        got = {item.path: item for item in read_labelv2(out / split / 'labelv2.txt')}
+        got = {item.path: item for item in read_annotations(out / split / 'labelv2.txt')}
         want = [i for i in faces[split] if len(i.bboxes) or not (coco and split == 'train')]
         assert got.keys() == {item.path for item in want}
         for item in want:
@@ -195,7 +195,7 @@ def test_canonical_folder__is_prepared_in_place(toy, faces, tmp_path):
     shutil.copytree(toy, root)
     (root / 'val/labelv2.txt').unlink()
     prepare(root, root)
-    got = read_labelv2(root / 'val/labelv2.txt')
+    got = read_annotations(root / 'val/labelv2.txt')
     assert [(g.path, g.width, g.bboxes.tolist()) for g in got] == [
         (w.path, w.width, w.bboxes.tolist()) for w in faces['val']
     ]
@@ -230,7 +230,8 @@ def test_ground_truth_alone__gives_the_validation_labels(toy, faces, tmp_path):
     shutil.copytree(toy / 'val/gt', tmp_path / 'source/ground_truth')
     prepare(tmp_path / 'out', tmp_path / 'source')
     got = {
-        item.path: item.bboxes.tolist() for item in read_labelv2(tmp_path / 'out/val/labelv2.txt')
+        item.path: item.bboxes.tolist()
+        for item in read_annotations(tmp_path / 'out/val/labelv2.txt')
     }
     assert got == {item.path: item.bboxes.tolist() for item in faces['val']}
 
@@ -242,12 +243,12 @@ def test_part__restricts_pictures_and_labels(layout, faces, tmp_path):
     out = tmp_path / 'out'
     prepare(out, layout, part=part)
     for split in SPLITS:
-        assert {i.path for i in read_labelv2(out / split / 'labelv2.txt')} == set(keys[split])
+        assert {i.path for i in read_annotations(out / split / 'labelv2.txt')} == set(keys[split])
         folder = out / split / 'images'
         found = {f.relative_to(folder).as_posix() for f in folder.rglob('*.jpg')}
         assert found == set(keys[split])
         for text in (out / split).glob('*bbx_gt.txt'):
-            assert {i.path for i in read_bbx_gt(text)} == set(keys[split])
+            assert {i.path for i in read_annotations(text)} == set(keys[split])
         assert read_part(out / split / 'part.txt') == keys[split]
 
 
@@ -404,9 +405,9 @@ def test_real_pictures__give_the_published_labels(reference_dir, tmp_path):
     copy_files(wider / 'annotations', source, 'wider_face_val_bbx_gt.txt')
     part = wider / 'val_part.txt'
     prepare(tmp_path / 'out', source, part=part)
-    ours = read_labelv2(tmp_path / 'out/val/labelv2.txt')
+    ours = read_annotations(tmp_path / 'out/val/labelv2.txt')
     keys = set(read_part(part))
-    published = read_labelv2(wider / 'annotations/labelv2_val.txt')
+    published = read_annotations(wider / 'annotations/labelv2_val.txt')
     published = [item for item in published if item.path in keys]
     assert len(published) == len(ours) == 610
     for a, b in zip(ours, published, strict=True):
@@ -418,6 +419,6 @@ def test_real_pictures__give_the_published_labels(reference_dir, tmp_path):
 def test_real_training_pictures__keep_their_landmarks(reference_dir, tmp_path):
     wider = reference_dir / 'data/wider'
     prepare(tmp_path / 'out', wider, part=wider / 'train_part.txt')
-    ours = read_labelv2(tmp_path / 'out/train/labelv2.txt')
+    ours = read_annotations(tmp_path / 'out/train/labelv2.txt')
     assert len(ours) == 600
     assert sum(int((i.keypoints[..., 2] > 0).any(axis=1).sum()) for i in ours) == 4144

@@ -55,14 +55,6 @@ class SlotAssignment(NamedTuple):
     positive: Tensor
     iou: Tensor
 
-    def gt_inds(self, num_priors: int) -> Tensor:
-        """Give the face of every prior, (B, num_priors): 1-based, 0 for background."""
-        batch, faces, slots = self.prior_index.shape
-        number = torch.arange(1, faces + 1, device=self.positive.device)
-        number = (number[None, :, None] * self.positive).view(batch, faces * slots)
-        out = number.new_zeros(batch, num_priors)
-        return out.scatter_reduce_(1, self.prior_index.flatten(1), number, 'amax')
-
 
 @TASK_UTILS.register_module()
 class BatchedATSSAssigner:
