@@ -14,6 +14,7 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
+from mmface.datasets.bad_images import SkipBadImages
 from mmface.utils.images import missing_images
 
 #: Boxes with a side up to this, in pixels, are dropped (detectron2 ``filter_empty_instances``).
@@ -110,7 +111,7 @@ def _is_box(value: Any) -> bool:
 
 
 @DATASETS.register_module()
-class CocoBoxDataset(CocoDataset):
+class CocoBoxDataset(SkipBadImages, CocoDataset):
     """Pictures with boxes of several classes, from COCO's JSON.
 
     mmdet's ``CocoDataset`` drops boxes narrower or lower than one pixel, which the reference
@@ -121,7 +122,7 @@ class CocoBoxDataset(CocoDataset):
     have no other box, ``min_size`` those with a shorter side. What is dropped is counted in the
     log. Masks are not kept.
 
-    Args: see ``CocoDataset``.
+    Args: see ``CocoDataset`` and :class:`.SkipBadImages`.
 
     Raises:
         FileNotFoundError: If the JSON file, the folder of pictures or a picture is missing.
@@ -144,13 +145,8 @@ class CocoBoxDataset(CocoDataset):
             raise ValueError(f'{self.ann_file}: {error}') from None
         self._log(f'{self._without_area} boxes without area in their picture dropped')
         names = [item.pop('file_name') for item in items]
-        missing = missing_images(self.data_prefix['img'], names)
-        if missing:
-            first = items[names.index(missing[0])]['img_id']
-            raise FileNotFoundError(
-                f'{len(missing)} of the {len(items)} pictures in {self.ann_file} are missing in '
-                f'{self.data_prefix["img"]}, the first is {missing[0]!r} (image id {first}). {HELP}'
-            )
+        folder = self.data_prefix['img']
+        self.check_missing(missing_images(folder, names), len(names), f'{folder}. {HELP}')
         return items
 
     def parse_data_info(self, raw_data_info: dict) -> dict:

@@ -13,6 +13,7 @@ from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
 from mmface.datasets.annotations import FaceAnnotation, read_annotations
+from mmface.datasets.bad_images import SkipBadImages
 from mmface.utils.image_names import image_key, read_part
 from mmface.utils.images import missing_images
 
@@ -23,7 +24,7 @@ HELP = (
 
 
 @DATASETS.register_module()
-class WiderFaceDataset(BaseDetDataset):
+class WiderFaceDataset(SkipBadImages, BaseDetDataset):
     """Pictures with faces, from any of the label formats in :mod:`mmface.datasets.annotations`.
 
     An item has ``img_path``, ``img_id`` (``event/name.jpg``), ``width`` and ``height`` (0 if
@@ -55,6 +56,7 @@ class WiderFaceDataset(BaseDetDataset):
         bbox_clip_border: Whether ``RandomSquareCrop`` cuts boxes and landmarks at the edge of
             its crop. Set here, a model's config changes it in one line, wherever in the pipeline
             the crop is.
+        max_bad_images: See :class:`.SkipBadImages`.
         **kwargs: As ``*args``.
 
     Raises:
@@ -171,12 +173,7 @@ class WiderFaceDataset(BaseDetDataset):
         root = Path(self.data_prefix['img_path'])
         if not root.is_dir():
             raise FileNotFoundError(f'the folder of pictures {root} does not exist. {HELP}')
-        missing = missing_images(root, paths)
-        if missing:
-            raise FileNotFoundError(
-                f'{len(missing)} of the {len(paths)} pictures in {self.ann_file} are missing in '
-                f'{root}, the first is {missing[0]!r}. {HELP}'
-            )
+        self.check_missing(missing_images(root, paths), len(paths), f'{root}. {HELP}')
 
     def _log(self, message: str, count: int) -> None:
         if count:

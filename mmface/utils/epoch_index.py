@@ -34,16 +34,17 @@ class EpochIndex(int):
         self.origin = int(value) if origin is None else origin
         return self
 
-    def _moved(self, value: int) -> EpochIndex:
+    def moved(self, value: int) -> EpochIndex:
+        """Return ``value`` with the epoch, seed and origin of this index."""
         return EpochIndex(value, self.epoch, self.seed, self.origin)
 
     def __sub__(self, other: int) -> EpochIndex:
         """Give ``self - other``, as the parts of a concatenated data set need it."""
-        return self._moved(int(self) - int(other))
+        return self.moved(int(self) - int(other))
 
     def __mod__(self, other: int) -> EpochIndex:
         """Give ``self % other``, as a repeated data set needs it."""
-        return self._moved(int(self) % int(other))
+        return self.moved(int(self) % int(other))
 
     def __reduce__(self) -> tuple[type[EpochIndex], tuple[int, int, int, int]]:
         """Pickle all four values: samples travel to worker processes that way."""

@@ -15,6 +15,13 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from mmface.utils.files import whole_file
+from mmface.utils.image_decoding import (
+    Image,
+    OnDamage,
+    decode_image,
+    exif_orientation,
+    warn_damaged,
+)
 
 #: What is taken from a folder; OpenCV reads and writes all of them.
 IMAGE_SUFFIXES = frozenset(['.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'])
@@ -22,11 +29,6 @@ VIDEO_SUFFIXES = frozenset(
     ['.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.flv', '.ts']
 )
 
-#: EXIF tag; images with the values 5 to 8 are turned by a quarter.
-ORIENTATION = 274
-
-#: (H, W, 3) BGR.
-Image = NDArray[np.uint8]
 PathLike = str | os.PathLike[str]
 
 
@@ -119,44 +121,17 @@ def _search(folder: Path, videos: bool, skip: Path | None) -> list[Source]:
     return found
 
 
-def read_image(path: PathLike) -> Image:
-    """Read an image as (H, W, 3) BGR, turned as its EXIF orientation says.
-
-    Grey becomes three equal channels, alpha is left out, 16 bits become 8.
+def read_image(path: PathLike, on_damage: OnDamage = warn_damaged) -> Image:
+    """Read an image as (H, W, 3) BGR; see ``decode_image``.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It cannot be read.
+        BadImage: It cannot be read.
     """
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f'image {file} does not exist')
-    return decode_image(np.fromfile(file, np.uint8), file)
-
-
-def decode_image(data: bytes | NDArray[np.uint8], path: PathLike) -> Image:
-    """Decode the content of an image file as ``read_image`` does.
-
-    Args:
-        data: The content; an array is (n,).
-        path: Where it comes from, for the message of an error.
-
-    Raises:
-        ValueError: It cannot be decoded.
-    """
-    if isinstance(data, bytes):
-        data = np.frombuffer(data, np.uint8)
-    try:
-        # From memory OpenCV refuses a truncated JPEG; from a file the rest would be grey.
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error as error:  # more pixels than OpenCV takes
-        raise ValueError(f'image {path}: OpenCV cannot read it: {error.err}') from error
-    if image is None:
-        raise ValueError(
-            f'image {path} ({data.size} bytes) cannot be read: it is truncated, not an image, or '
-            'of a kind that OpenCV does not know'
-        )
-    return np.asarray(image, np.uint8)
+    return decode_image(file.read_bytes(), file, on_damage)
 
 
 def as_bgr(image: NDArray[np.generic]) -> Image:
@@ -208,10 +183,7 @@ def image_size(file: PathLike | IO[bytes]) -> tuple[int, int]:
     """
     with PIL.Image.open(file) as image:
         width, height = image.size
-        try:
-            turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-        except SyntaxError:  # a damaged EXIF block; the image itself may be fine
-            turned = False
+        turned = exif_orientation(image) in (5, 6, 7, 8)
     return (height, width) if turned else (width, height)
 
 

@@ -8,10 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
 from mmface.utils.images import (
-    ORIENTATION,
     Source,
     as_bgr,
     find_sources,
@@ -104,7 +102,7 @@ def test_read_picture__not_a_picture(tmp_path):
     whole = cv2.imencode('.jpg', np.zeros((200, 200, 3), np.uint8))[1].tobytes()
     for content in (b'', b'just a text', whole[: len(whole) // 2]):
         (tmp_path / 'a.jpg').write_bytes(content)
-        with pytest.raises(ValueError, match='cannot be read'):
+        with pytest.raises(ValueError, match=r'cannot be read|is cut before its end'):
             read_image(tmp_path / 'a.jpg')
     with pytest.raises(FileNotFoundError):
         read_image(tmp_path / 'b.jpg')
@@ -164,19 +162,6 @@ def test_as_bgr__takes_one_grey_channel():
 def test_as_bgr__says_what_is_wrong(image, message):
     with pytest.raises(ValueError, match=message):
         as_bgr(image)
-
-
-@pytest.mark.parametrize('orientation', [None, *range(1, 9)])
-def test_picture_size__as_opencv_turns_it(tmp_path, orientation):
-    path = tmp_path / 'a.jpg'
-    exif = Image.Exif()
-    if orientation:
-        exif[ORIENTATION] = orientation
-    Image.fromarray(np.zeros((30, 70, 3), np.uint8)).save(path, exif=exif)
-    height, width = cv2.imread(str(path)).shape[:2]
-    assert image_size(path) == (width, height)
-    with path.open('rb') as handle:
-        assert image_size(handle) == (width, height)
 
 
 def test_picture_size__no_picture(tmp_path):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
-from mmface.datasets.transforms.jpeg_rows import ImageFile
+from mmface.datasets.transforms.jpeg_rows import open_image
 from mmface.datasets.transforms.scratch import Scratch
 
 
@@ -32,7 +32,7 @@ class LoadFaceImage(BaseTransform):
             ValueError: If it is no picture or ends too early.
         """
         if results.get('img') is None:
-            results['img'] = ImageFile(results['img_path']).decode(self._scratch)
+            results['img'] = open_image(results).decode(self._scratch)
         results['height'], results['width'] = shape = results['img'].shape[:2]
         results['img_shape'] = results['ori_shape'] = shape
         return results

@@ -11,7 +11,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from numpy.typing import NDArray
 
-from mmface.datasets.transforms.jpeg_rows import ImageFile
+from mmface.datasets.transforms.jpeg_rows import open_image
 from mmface.datasets.transforms.scratch import Scratch
 from mmface.datasets.transforms.square import cut_square, resize_square
 
@@ -75,7 +75,7 @@ class RandomSquareCrop(BaseTransform):
         """
         picture = None
         if results.get('img') is None:
-            picture = ImageFile(results['img_path'])
+            picture = open_image(results)
             height, width = picture.height, picture.width
             results.update(height=height, width=width, ori_shape=(height, width))
         else:

@@ -31,10 +31,11 @@ def test_decode__the_rows_asked_for_are_those_of_the_whole_picture(tmp_path, kin
     path = str(tmp_path / 'a.jpg')
     cv2.imwrite(path, SMOOTH, KINDS[kind])
     want = cv2.imread(path)
+    np.testing.assert_array_equal(ImageFile(path).decode(Scratch(), 1), want)  # the first time
     for rows in (1, 7, 8, 16, 33, 100, 170, 186, 187, 188, 203, 500):
-        picture = ImageFile(path)
-        assert (picture.height, picture.width) == (203, 147)
-        got = picture.decode(Scratch(), rows)
+        image = ImageFile(path)
+        assert (image.height, image.width) == (203, 147)
+        got = image.decode(Scratch(), rows)
         assert len(got) == (rows + CONTEXT_ROWS if rows < 203 - CONTEXT_ROWS else 203)
         np.testing.assert_array_equal(got[:rows], want[:rows])
     np.testing.assert_array_equal(ImageFile(path).decode(Scratch()), want)
@@ -43,6 +44,7 @@ def test_decode__the_rows_asked_for_are_those_of_the_whole_picture(tmp_path, kin
 def test_decode__grey_pictures_have_three_channels(tmp_path):
     path = str(tmp_path / 'a.jpg')
     cv2.imwrite(path, SMOOTH[..., 0])
+    ImageFile(path).decode(Scratch())
     got = ImageFile(path).decode(Scratch(), 50)
     assert got.shape == (50 + CONTEXT_ROWS, 147, 3)
     np.testing.assert_array_equal(got[:50], cv2.imread(path)[:50])

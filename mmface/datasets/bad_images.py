@@ -1,0 +1,143 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""A training goes on when a few images cannot be used: others take their place."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+
+from mmface.utils.epoch_index import EpochIndex
+from mmface.utils.image_decoding import BadImage
+
+NOTE = 'bad_images.txt'
+
+
+class SkipBadImages:
+    """A data set (before ``BaseDataset``) in which a few images may be unreadable or missing.
+
+    In training an image that cannot be used is replaced by the next one that can, so that a
+    resumed run sees the same. Its name and the reason are logged and appended to
+    ``bad_images.txt`` in ``note_folder``, which all workers and ranks share. In testing every bad
+    image is an error, because an average precision without it would be wrong; with
+    ``max_bad_images`` above 0, images whose data are damaged inside are used with a warning.
+
+    Attributes:
+        note_folder: Folder of the list; set by the runner. None keeps the list in memory.
+
+    Args:
+        *args: Of the data set.
+        max_bad_images: How many images of a training may be bad before it ends: a number, or below
+            1 a share of the data set.
+        **kwargs: Of the data set.
+    """
+
+    note_folder: str | None = None
+    test_mode: bool
+    ann_file: str
+
+    def __init__(self, *args: Any, max_bad_images: float = 0, **kwargs: Any) -> None:
+        if max_bad_images < 0:
+            raise ValueError(f'max_bad_images: expected 0 or more, found {max_bad_images}')
+        self.max_bad_images = max_bad_images
+        self._bad: dict[str, str] = {}
+        super().__init__(*args, **kwargs)
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """Return an item; it also says whether damaged images are refused."""
+        item = super().get_data_info(idx)  # type: ignore[misc]
+        item['refuse_damaged'] = self.test_mode and not self.max_bad_images
+        return item
+
+    def prepare_data(self, idx: int) -> Any:
+        """Return the sample of an index, or of the next one whose image can be used.
+
+        Raises:
+            ValueError: Too many images cannot be used.
+        """
+        first, count = idx, len(self)  # type: ignore[arg-type]
+        while True:
+            try:
+                return super().prepare_data(idx)  # type: ignore[misc]
+            except (BadImage, FileNotFoundError) as error:
+                if self.test_mode or not self.max_bad_images:
+                    raise
+                self.note_bad(str(super().get_data_info(idx)['img_path']), error)  # type: ignore[misc]
+            following = (int(idx) + 1) % count
+            if following == int(first):
+                raise ValueError(f'{self.ann_file}: none of the {count} images can be used')
+            # The draws of the sample stay those of its own index.
+            idx = idx.moved(following) if isinstance(idx, EpochIndex) else following
+
+    def check_missing(self, missing: Sequence[str], total: int, place: str) -> None:
+        """Refuse a data set in which more images are missing than may be bad.
+
+        Args:
+            missing: Names of the images that are not there.
+            total: Number of all images.
+            place: Where they should be, and what to do.
+
+        Raises:
+            FileNotFoundError: There are too many of them, or one in testing.
+        """
+        if not missing:
+            return
+        text = (
+            f'{len(missing)} of the {total} images in {self.ann_file} are missing, the first is '
+            f'{missing[0]!r}'
+        )
+        if self.test_mode or len(missing) > self.limit(total):
+            raise FileNotFoundError(f'{text}. Expected in {place}')
+        _log(f'{text}; others take their place')
+
+    def limit(self, total: int) -> int:
+        """Return how many of ``total`` images may be bad."""
+        share = self.max_bad_images < 1
+        return int(self.max_bad_images * total) if share else int(self.max_bad_images)
+
+    def note_bad(self, path: str, reason: BaseException | str) -> None:
+        """Note an image that cannot be used.
+
+        Raises:
+            ValueError: There are more of them than ``max_bad_images``.
+        """
+        if path in self._bad:
+            return
+        text = ' '.join(str(reason).split())
+        self._bad[path] = text
+        place = self.ann_file
+        if self.note_folder is not None:
+            note = Path(self.note_folder, NOTE)
+            known = note.read_text(encoding='utf-8').splitlines() if note.is_file() else []
+            self._bad |= dict(line.partition('\t')[::2] for line in known)
+            if path not in {line.partition('\t')[0] for line in known}:
+                _append(note, f'{path}\t{text}\n')
+                _log(f'an image cannot be used, another takes its place: {text}')
+            place = str(note)
+        else:
+            _log(f'an image cannot be used, another takes its place: {text}')
+        total = len(self)  # type: ignore[arg-type]
+        if len(self._bad) > self.limit(total):
+            raise ValueError(
+                f'{len(self._bad)} of {total} images cannot be used, and max_bad_images='
+                f'{self.max_bad_images:g} allows {self.limit(total)}. They are listed in {place}; '
+                f'the last: {text}. Repair them or take them out of the labels'
+            )
+
+
+def _append(path: Path, line: str) -> None:
+    """Append a line at once, so that several processes can."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        os.write(file, line.encode('utf-8', 'surrogateescape'))
+    finally:
+        os.close(file)
+
+
+def _log(message: str) -> None:
+    print_log(message, logger='current', level=logging.WARNING)

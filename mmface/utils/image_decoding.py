@@ -1,0 +1,200 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Decode the content of image files: one rule for orientation, damage and size; no torch.
+
+What is wrong with a file, and what becomes of it (training with ``max_bad_images``, see
+:mod:`mmface.datasets.bad_images`):
+
+=============================  ==================  =================  ======================
+file                           training            testing            detection, ``--decode``
+=============================  ==================  =================  ======================
+only the end marker missing    used                used               used
+data damaged inside            used, warned once   error              used, warned once
+cut before its end             another image       error              error of this file
+not an image, or missing       another image       error              error of this file
+more pixels than the limit     another image       error              error of this file
+size unlike the label          another image       error              (no label)
+=============================  ==================  =================  ======================
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from collections.abc import Callable
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import PIL.Image
+import simplejpeg
+from numpy.typing import NDArray
+
+#: (H, W, 3) BGR.
+Image = NDArray[np.uint8]
+OnDamage = Callable[[str], None]
+
+#: Images of more pixels are refused before they are decoded. As Pillow does.
+MAX_PIXELS = 178_956_970
+#: EXIF tag; images with the values 5 to 8 are turned by a quarter.
+ORIENTATION = 274
+END_MARKER = b'\xff\xd9'
+EXIF = b'Exif\x00\x00'
+# What libjpeg says of a file that ends too early, and of one with damaged data. All other messages
+# are about kinds of files that simplejpeg cannot decode.
+_CUT, _DAMAGED = 'Premature end of JPEG file', 'Corrupt JPEG data'
+
+
+class BadImage(ValueError):
+    """A file that cannot be used as an image. The message names it."""
+
+
+def is_jpeg(data: bytes) -> bool:
+    """Return whether the content of a file begins as JPEG; simplejpeg's test wants its end too."""
+    return data[:3] == b'\xff\xd8\xff'
+
+
+def refuse_damaged(message: str) -> None:
+    """Raise ``BadImage``: what an evaluation does with damaged data."""
+    raise BadImage(message)
+
+
+@lru_cache(4096)
+def warn_damaged(message: str) -> None:
+    """Log a warning, once for each message."""
+    logging.getLogger('mmface').warning(message)
+
+
+def decode_image(
+    data: bytes | NDArray[np.uint8],
+    path: str | os.PathLike[str],
+    on_damage: OnDamage = warn_damaged,
+) -> Image:
+    """Decode the content of an image file to uint8 BGR, turned as its EXIF orientation says.
+
+    Grey becomes three equal channels, alpha is left out, 16 bits become 8. Orientation acts on all
+    formats alike, whatever the version of OpenCV.
+
+    Args:
+        data: The content; an array is (n,).
+        path: Where it comes from, for messages.
+        on_damage: Called with a message if the data are damaged inside but can be decoded.
+
+    Raises:
+        BadImage: It cannot be decoded, or has more than ``MAX_PIXELS``.
+    """
+    data = bytes(data)
+    check_pixels(data, path)
+    image = decode_jpeg(data, path, on_damage) if is_jpeg(data) else None
+    if image is None:
+        image = _decode_any(data, path)
+    return turn(image, orientation(data))
+
+
+def decode_jpeg(
+    data: bytes,
+    path: str | os.PathLike[str],
+    on_damage: OnDamage = warn_damaged,
+    out: NDArray[np.uint8] | None = None,
+) -> Image | None:
+    """Decode a JPEG file to uint8 BGR, not turned.
+
+    Args:
+        data: The content.
+        path: Where it comes from, for messages.
+        on_damage: See ``decode_image``.
+        out: Where the pixels may be put, uint8 (H, W, 3).
+
+    Returns:
+        The image; None if this is a kind of JPEG (four colours, for example) that only OpenCV
+        decodes.
+
+    Raises:
+        BadImage: It is cut before its end.
+    """
+    try:
+        return simplejpeg.decode_jpeg(data, 'BGR', buffer=out, strict=True)
+    except ValueError as error:
+        reason = str(error)
+    if reason.startswith(_CUT):
+        try:  # some programs leave out the end marker, and no pixel is lost with it
+            closed = data.rstrip(b'\0') + END_MARKER
+            return simplejpeg.decode_jpeg(closed, 'BGR', buffer=out, strict=True)
+        except ValueError:
+            raise BadImage(f'image {path} ({len(data)} bytes) is cut before its end') from None
+    if not reason.startswith(_DAMAGED):
+        return None
+    on_damage(
+        f'image {path} has damaged data inside ({reason}): some of its rows are wrong; get the '
+        'file again, or take it out of the labels'
+    )
+    return simplejpeg.decode_jpeg(data, 'BGR', buffer=out, strict=False)
+
+
+def check_pixels(data: bytes, path: str | os.PathLike[str]) -> None:
+    """Check the number of pixels that the header of an image file states.
+
+    Raises:
+        BadImage: It is above ``MAX_PIXELS``.
+    """
+    try:
+        if is_jpeg(data):
+            height, width = simplejpeg.decode_jpeg_header(data, strict=False)[:2]
+        else:
+            with PIL.Image.open(io.BytesIO(data)) as image:
+                width, height = image.size
+    except PIL.Image.DecompressionBombError as error:
+        raise BadImage(f'image {path}: {error}') from None
+    except Exception:  # unknown to Pillow, or damaged: decoding will tell
+        return
+    if width * height > MAX_PIXELS:
+        raise BadImage(
+            f'image {path} has {width}x{height} pixels, more than the limit of {MAX_PIXELS:,}'
+        )
+
+
+def orientation(data: bytes) -> int:
+    """Return the EXIF orientation, 1 to 8, that is still to be applied to decoded pixels.
+
+    TIFF files are turned by every decoder, so for them it is 1.
+    """
+    if EXIF not in data and data[:4] not in (b'\x89PNG', b'RIFF') and data[4:8] != b'ftyp':
+        return 1
+    try:
+        with PIL.Image.open(io.BytesIO(data)) as image:
+            return exif_orientation(image)
+    except Exception:  # a format unknown to Pillow
+        return 1
+
+
+def exif_orientation(image: PIL.Image.Image) -> int:
+    """Return what ``orientation`` returns, for an image that Pillow has opened."""
+    if image.format == 'TIFF':
+        return 1
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # a damaged EXIF block; the image itself may be fine
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def turn(image: Image, orientation: int) -> Image:
+    """Turn decoded pixels as an EXIF orientation from 1 to 8 says."""
+    if orientation in (5, 6, 7, 8):
+        image = cv2.transpose(image)
+    flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
+    return image if flip is None else np.asarray(cv2.flip(image, flip), np.uint8)
+
+
+def _decode_any(data: bytes, path: str | os.PathLike[str]) -> Image:
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error as error:  # more pixels than OpenCV takes
+        raise BadImage(f'image {path}: OpenCV cannot read it: {error.err}') from error
+    if image is None:
+        raise BadImage(
+            f'image {path} ({len(data)} bytes) cannot be read: it is truncated, not an image, or '
+            'of a kind that OpenCV does not know'
+        )
+    return np.asarray(image, np.uint8)
