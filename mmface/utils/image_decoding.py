@@ -121,7 +121,9 @@ def decode_jpeg(
             closed = data.rstrip(b'\0') + END_MARKER
             return simplejpeg.decode_jpeg(closed, 'BGR', buffer=out, strict=True)
         except ValueError:
-            raise BadImage(f'image {path} ({len(data)} bytes) is cut before its end') from None
+            raise BadImage(
+                f'image {path} ({len(data)} bytes) is cut before its end: get the file again'
+            ) from None
     if not reason.startswith(_DAMAGED):
         return None
     on_damage(
@@ -195,6 +197,6 @@ def _decode_any(data: bytes, path: str | os.PathLike[str]) -> Image:
     if image is None:
         raise BadImage(
             f'image {path} ({len(data)} bytes) cannot be read: it is truncated, not an image, or '
-            'of a kind that OpenCV does not know'
+            'of a kind that OpenCV does not know. Get the file again, or leave it out'
         )
     return np.asarray(image, np.uint8)

@@ -104,9 +104,7 @@ def test_missing_data__says_what_and_how_to_get_it(tiny_root, tmp_path):
     ):
         make(tiny_root, data_prefix=dict(img_path='val/images'))
     (tiny_root / 'train/images/b/4.jpg').unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"1 of the 6 pictures.*'b/4.jpg'.*prepare_widerface"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"1 of the 6 images.*'b/4.jpg'.*prepare_widerface"):
         make(tiny_root)
 
 

@@ -142,10 +142,8 @@ def read_file(path: str) -> bytes:
                 return file.read()
         except FileNotFoundError:
             raise FileNotFoundError(
-                errno.ENOENT,
-                'the image does not exist. Check the data path, or make the data again with '
-                'tools/data/prepare_widerface.py',
-                path,
+                f'the image {path} does not exist. Check the data path, or make the data again '
+                'with tools/data/prepare_widerface.py'
             ) from None
         except OSError as error:
             if error.errno not in TRANSIENT or pause is None:

@@ -251,9 +251,9 @@ def test_crop__reads_the_picture_if_nobody_did(tmp_path, size):
     for seed in range(20):
         both = []
         for img in (cv2.imread(path), None):
-            # Only one of the two knows the size from the pixels; the labels have it wrong.
+            # Only one of the two knows the size from the pixels; the labels do not say.
             results = make_results(np.zeros((10, 10, 3), np.uint8), [20, 30, 60, 90])
-            results.update(img=img, img_path=path, height=10, width=10)
+            results.update(img=img, img_path=path, height=0, width=0)
             np.random.seed(seed)
             both.append(RandomSquareCrop([0.3, 0.6, 1.4], size=size)(results))
         given, read = both
