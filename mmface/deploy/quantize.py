@@ -28,8 +28,8 @@ from tqdm import tqdm
 
 from mmface.deploy.om_lint import load_onnx
 from mmface.deploy.runtime import FaceDetector
-from mmface.deploy.wider_val import find_pictures
 from mmface.utils.files import whole_file
+from mmface.utils.find_images import find_images
 from mmface.utils.picture_files import read_picture
 
 #: The first opset whose quantised weights have a scale per channel.
@@ -76,7 +76,7 @@ def quantize_onnx(
         raise ValueError(f'method {method!r}: expected one of {", ".join(METHODS)}')
     if max_images < 1:
         raise ValueError(f'{max_images} calibration pictures: expected at least 1')
-    pictures = list(find_pictures(calibration).values())
+    pictures = list(find_images(calibration).values())
     chosen = np.linspace(0, len(pictures) - 1, min(max_images, len(pictures))).round().astype(int)
     detector = FaceDetector(source)
     model = _prepare(load_onnx(source), source)

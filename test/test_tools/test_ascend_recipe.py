@@ -138,7 +138,7 @@ def test_preprocess__part_folders_and_errors(model, door, toy, tmp_path):
     # Without a manifest nothing goes on.
     assert 'manifest.json does not exist' in error(RUN, model, new, tmp_path / 'r')
     (pictures / 'text.jpg').unlink()
-    assert 'no picture (' in error(PRE, pictures, new, *options)
+    assert 'no image (' in error(PRE, pictures, new, *options)
     assert 'is not a folder' in error(PRE, pictures / 'none', new, *options)
     assert 'multiples of 32' in error(PRE, toy, new, '--model', model, '--size', 300, 300)
 

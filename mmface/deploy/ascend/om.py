@@ -26,7 +26,7 @@ def open_for_om(model: str | os.PathLike[str], size: Sequence[int] | None = None
         FileNotFoundError: If there is no such file.
         ValueError: If it is no face detector with a float32 input, or its size stays open.
     """
-    detector = FaceDetector(model, size=size)
+    detector = FaceDetector(model, score_thr=None, size=size)  # thresholds of the test
     kind = detector.session.get_inputs()[0].type
     if kind != 'tensor(float)':
         raise ValueError(

@@ -14,8 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mmface.testing.toy_scenes import compose
-
 #: Largest difference that is taken for rounding: this much, plus this share of the largest value
 #: of the output, as sums are rounded.
 TOLERANCE = 1e-4
@@ -56,7 +54,7 @@ def check_pictures(
     """
     height, width = size
     if not paths:
-        return [compose(np.random.default_rng(k), k, (width, height))[0] for k in range(count)]
+        return [_draw(np.random.default_rng(k), size) for k in range(count)]
     pictures = []
     for path in paths:
         if not Path(path).is_file():
@@ -67,6 +65,20 @@ def check_pictures(
         pictures.append(cv2.resize(picture, (width, height)))
     total = -(-len(pictures) // count) * count
     return [pictures[k % len(pictures)] for k in range(total)]
+
+
+def _draw(generator: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Draw soft spots of several sizes, so that maps of all strides differ from cell to cell.
+
+    Args:
+        generator: Draws the colours.
+        size: Height and width.
+    """
+    total = np.zeros((*size, 3), np.float32)
+    for side in (8, 32, 128):
+        grid = generator.uniform(0, 255 / 3, (size[0] // side + 2, size[1] // side + 2, 3))
+        total += cv2.resize(grid.astype(np.float32), size[::-1])
+    return total.astype(np.uint8)
 
 
 def compare(

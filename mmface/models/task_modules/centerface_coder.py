@@ -10,9 +10,7 @@ import torch
 from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
-from mmface.utils.centerface_convention import CONVENTIONS, MAX_LOG_SIZE
-
-KEYPOINT_ANCHORS = ('cell', 'centre')
+from mmface.utils.centerface_convention import CONVENTIONS, KEYPOINT_ANCHORS, MAX_LOG_SIZE
 
 
 class EncodedFaces(NamedTuple):

@@ -96,11 +96,11 @@ def test_dynamic__is_right_for_all_batches_and_sizes(detector, tmp_path, name, l
     path = tmp_path / 'a.onnx'
     detector(name)
     capfd.readouterr()
-    _, model = export(detector, name, path, check=False, layout=layout, dynamic=True)
+    result, model = export(detector, name, path, check=False, layout=layout, dynamic=True)
     (shape,) = ports(model.graph.input).values()
     assert shape == ['batch', 3, 'height', 'width']
     assert all(shape[0] == 'batch' for shape in ports(model.graph.output).values())
-    network = build_network(detector(name)[1], layout, None)
+    network = build_network(detector(name)[1], result.spec, None)
     for shape in ((1, 3, 160, 160), (3, 3, 128, 64), (8, 3, 32, 96)):
         x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
         found = compare(path, network, [(x, torch.from_numpy(x))], TOLERANCE)
