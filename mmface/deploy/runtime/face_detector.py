@@ -52,13 +52,12 @@ class FaceDetector:
         compat: 'insightface' (SCRFD only) gives the boxes of that package: sizes cut, black
             padding, overlaps with one pixel added and at most 0.4, boxes not clipped. Default: as
             the model is tested by ``tools/test.py``, sizes rounded and padding that is 0 after
-            normalisation. With scores from 0.02 'insightface' costs 0.004, 0.003 and 0.015 of the
-            easy, medium and hard AP (scrfd_500m_bnkps, every other of 610 pictures of WIDER FACE
-            val); the letterbox alone, see ``configs/scrfd/README.md``.
+            normalisation. What it costs: ``configs/scrfd/README.md``.
         canvas: 'tight' pads SCRFD's pictures no further than to multiples of 32 instead of to the
             whole input, which needs a file with free sides. The network then has 0.72 of the work
-            on WIDER FACE, and the AP of scrfd_500m_bnkps (measured as above) changes by less than
-            0.0004; models with GroupNorm see the padding and need 'full' for their published AP.
+            on WIDER FACE, and the AP of scrfd_500m_bnkps changes by less than 0.0004 (every other
+            of 610 pictures of val); models with GroupNorm see the padding and need 'full' for
+            their published AP.
         size: Height and width of the input. Default: what the file fixes or, where it does not,
             what the model was tested with.
         nms_iou: Overlap above which the less certain box goes; default that of the test.
