@@ -120,7 +120,7 @@ def _prepare(model: ModelProto, source: str | os.PathLike[str]) -> ModelProto:
         except Exception as error:  # it raises RuntimeError and others
             raise ValueError(
                 f'{source} has opset {opset}, which cannot be raised to {MIN_OPSET}: export it '
-                f'with --opset {MIN_OPSET}'
+                f'with opset {MIN_OPSET}'
             ) from error
         onnx.helper.set_model_props(model, props)
         model.ir_version = max(model.ir_version, 7)  # that of opset 13

@@ -114,8 +114,8 @@ def export_onnx(
         resize = 'centre'  # one size for all pictures would change the ratio of their sides
     if size == (0, 0) and not options.dynamic:
         raise ValueError(
-            'this config tests every picture at its own size: choose one with --size H W, or '
-            'export a file for all sizes with --dynamic'
+            'this config tests every picture at its own size: choose a size, or export a '
+            'dynamic file for all sizes'
         )
     example = size if size != (0, 0) else (320, 320)
     spec = make_spec(cfg, model, options.layout, size, resize, options.fold_normalize)

@@ -214,13 +214,13 @@ def export_two_stage(
 
 def _check_options(model: Any, options: ExportOptions) -> tuple[int, int]:
     if options.size is None:
-        raise ValueError('CenterNet2 is exported for one size: give --size H W')
+        raise ValueError('CenterNet2 is exported for one size: give size=(height, width)')
     if options.layout != 'raw' or options.fold_normalize or options.half:
-        raise ValueError('CenterNet2 has the layout raw only, no --fold-normalize and no --fp16')
+        raise ValueError('CenterNet2 has the layout raw only, no fold_normalize and no half')
     if options.opset < MIN_OPSET:
         raise ValueError(
             f'opset {options.opset} has no RoiAlign that counts from the edges of pixels: give '
-            f'--opset {MIN_OPSET}'
+            f'opset={MIN_OPSET}'
         )
     if any(isinstance(module, ModulatedDeformConv2dPack) for module in model.modules()):
         raise ValueError(

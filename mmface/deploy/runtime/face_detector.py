@@ -139,7 +139,7 @@ class FaceDetector:
             reason = 'is fixed' if fixed else f'is filled by the resize {spec.resize!r}'
             raise ValueError(
                 f"{self.path}: canvas 'tight' needs free sides of the input, which {reason}: "
-                "use 'full', or export SCRFD with --dynamic"
+                "use 'full', or a dynamic export of SCRFD"
             )
         chosen: dict[str, Any] = dict(score_thr=score_thr, nms_iou=nms_iou, max_per_img=max_per_img)
         self.spec = replace(spec, **{k: v for k, v in chosen.items() if v is not None})
@@ -280,7 +280,7 @@ def _choose_size(
     if fixed is not None and chosen != fixed:
         raise ValueError(
             f'size {chosen[0]}x{chosen[1]} (height x width): the file is fixed to '
-            f'{fixed[0]}x{fixed[1]}; leave the size out, or export with --dynamic'
+            f'{fixed[0]}x{fixed[1]}; leave the size out, or take a dynamic export'
         )
     if fixed is None and any(side < 1 or side % divisor for side in chosen):
         near = ', '.join(str(math.ceil(max(side, 1) / divisor) * divisor) for side in chosen)

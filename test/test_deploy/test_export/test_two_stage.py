@@ -96,8 +96,8 @@ def test_export__has_fixed_shapes_and_plain_operators(toy, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(opset=17), '--size H W'),
-        (dict(opset=11, size=SIZE), '--opset 17'),
+        (dict(opset=17), r'size=\(height'),
+        (dict(opset=11, size=SIZE), 'opset=17'),
         (dict(opset=17, size=SIZE, layout='decoded'), 'the layout raw only'),
     ],
 )
