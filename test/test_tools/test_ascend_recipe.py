@@ -125,7 +125,7 @@ def test_preprocess__part_folders_and_errors(model, door, toy, tmp_path):
         return done.stderr.splitlines()[-1]
 
     part.write_text('0--Parade/none.jpg\n')
-    assert '1 of 1 pictures are not in' in error(*run)
+    assert '1 of 1 images are not in' in error(*run)
     pictures = tmp_path / 'pictures' / 'ev'
     pictures.mkdir(parents=True)
     (pictures / 'text.jpg').write_text('no picture')

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmface.deploy.layouts import LAYOUTS, outputs_of
+from mmface.deploy.layouts import LAYOUTS, channels, outputs_of
 from mmface.deploy.model_spec import ModelSpec
 from mmface.utils.centerface_convention import CONVENTIONS, MAX_LOG_SIZE
 
@@ -83,13 +83,13 @@ class SCRFDNetwork(ExportNetwork):
         levels = ([level.sigmoid() for level in logits], *others)
         return {
             (kind, stride): values
-            for kind, maps in zip(('score', 'bbox', 'kps'), levels, strict=True)
+            for kind, maps in zip(channels(self.spec), levels, strict=False)
             for stride, values in zip(self.spec.strides, maps, strict=False)
         }
 
     def rows(self, feats: Sequence[Tensor]) -> Outputs:
         """Compute scores, distances and offsets as rows."""
-        widths = {'score': 1, 'bbox': 4, 'kps': 2 * self.spec.num_keypoints}
+        widths = channels(self.spec)
         maps = self.maps(feats)
         return {(kind, s): _rows(values, widths[kind]) for (kind, s), values in maps.items()}
 
@@ -128,9 +128,8 @@ class CenterFaceNetwork(ExportNetwork):
         heat, size, *others = self.module(feats)
         if others[1:] and self.converted and self.rule.keypoint_frame != 'map':
             others[1] = others[1] * torch.cat([self._sides(size)] * self.spec.num_keypoints, 1)
-        kinds = ('heatmap', 'size', 'offset', 'keypoints')
-        values = (heat.sigmoid(), size, *others)
-        return {(kind, self.stride): each for kind, each in zip(kinds, values, strict=False)}
+        values = zip(channels(self.spec), (heat.sigmoid(), size, *others), strict=False)
+        return {(kind, self.stride): each for kind, each in values}
 
     def boxes(self, feats: Sequence[Tensor]) -> Outputs:
         """Compute boxes and keypoints in input pixels from maps in the convention 'centernet'."""

@@ -98,14 +98,6 @@ class FaceDetector:
         threads: int | None = None,
         spec: ModelSpec | None = None,
     ) -> None:
-        for name, value, allowed in (
-            ('compat', compat, (None, *COMPATS)),
-            ('canvas', canvas, CANVASES),
-        ):
-            if value not in allowed:
-                raise ValueError(
-                    f'{name} {value!r}: expected one of {", ".join(map(str, allowed))}'
-                )
         self.path = Path(path)
         self.session = open_session(self.path, providers, threads)
         source, *others = self.session.get_inputs()
@@ -120,27 +112,10 @@ class FaceDetector:
             if spec is None:
                 metadata = self.session.get_modelmeta().custom_metadata_map
                 spec = read_spec(port, ports, metadata)
-            fixed = fixed_size(port)
-            spec = replace(spec, size=_choose_size(spec, fixed, size))
-            if any(port.fixed(2 + axis) not in (None, spec.size[axis]) for axis in (0, 1)):
-                raise ValueError(
-                    f'input {port}: one side is fixed; pass size=(height, width) with that side'
-                )
+            spec = replace(spec, size=_choose_size(spec, port, size))
+            spec = _apply_options(spec, compat, canvas, fixed_size(port))
         except ValueError as error:
             raise ValueError(f'{self.path}: {error}') from error
-        if compat == 'insightface':
-            if spec.family != 'scrfd':
-                raise ValueError(
-                    f"{self.path}: compat 'insightface' is for SCRFD, this is {spec.family}: "
-                    'leave it out'
-                )
-            spec = replace(spec, **_INSIGHTFACE)
-        if canvas == 'tight' and (fixed is not None or spec.resize != 'keep_ratio'):
-            reason = 'is fixed' if fixed else f'is filled by the resize {spec.resize!r}'
-            raise ValueError(
-                f"{self.path}: canvas 'tight' needs free sides of the input, which {reason}: "
-                "use 'full', or a dynamic export of SCRFD"
-            )
         chosen: dict[str, Any] = dict(score_thr=score_thr, nms_iou=nms_iou, max_per_img=max_per_img)
         self.spec = replace(spec, **{k: v for k, v in chosen.items() if v is not None})
         self.letterbox = 'insightface' if compat == 'insightface' else 'exact'
@@ -268,12 +243,44 @@ class FaceDetector:
             results[index] = detections
 
 
-def _choose_size(
-    spec: ModelSpec, fixed: tuple[int, int] | None, size: Sequence[int] | None
+def _apply_options(
+    spec: ModelSpec, compat: str | None, canvas: str, fixed: tuple[int, int] | None
+) -> ModelSpec:
+    """Check options against a file and change what ``compat`` says."""
+    for name, value, allowed in (
+        ('compat', compat, (None, *COMPATS)),
+        ('canvas', canvas, CANVASES),
+    ):
+        if value not in allowed:
+            expected = ', '.join(map(str, allowed))
+            raise ValueError(f'{name} {value!r}: expected one of {expected}')
+    if canvas == 'tight' and (fixed is not None or spec.resize != 'keep_ratio'):
+        reason = 'is fixed' if fixed else f'is filled by the resize {spec.resize!r}'
+        raise ValueError(
+            f"canvas 'tight' needs free sides of the input, which {reason}: use 'full', or a "
+            'dynamic export of SCRFD'
+        )
+    if compat is None:
+        return spec
+    if spec.family != 'scrfd':
+        raise ValueError(f'compat {compat!r} is for SCRFD, this is {spec.family}: leave it out')
+    return replace(spec, **_INSIGHTFACE)
+
+
+def _choose_size(spec: ModelSpec, port: Port, size: Sequence[int] | None) -> tuple[int, int]:
+    fixed = fixed_size(port)
+    chosen = (fixed or spec.size) if size is None else _check_size(spec, fixed, size)
+    if any(port.fixed(2 + axis) not in (None, chosen[axis]) for axis in (0, 1)):
+        raise ValueError(
+            f'input {port}: one side is fixed; pass size=(height, width) with that side'
+        )
+    return chosen
+
+
+def _check_size(
+    spec: ModelSpec, fixed: tuple[int, int] | None, size: Sequence[int]
 ) -> tuple[int, int]:
     divisor = size_divisor(spec)
-    if size is None:
-        return fixed or spec.size
     if len(size) != 2 or any(int(side) != side for side in size):
         raise ValueError(f'size {tuple(size)}: expected height and width in pixels')
     chosen = (int(size[0]), int(size[1]))

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mmface.deploy.layouts import LAYOUTS, outputs_of
+from mmface.deploy.layouts import LAYOUTS, channels, outputs_of
 from mmface.deploy.model_spec import ModelSpec
 from mmface.deploy.runtime.centerface import decode_cells
 from mmface.deploy.runtime.detections import Detections
@@ -85,10 +85,9 @@ def _fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
 
 
 def _read_scrfd(outputs: Outputs, spec: ModelSpec, size: tuple[int, int], rows: bool) -> Detections:
-    kinds = ('score', 'bbox', 'kps') if spec.num_keypoints else ('score', 'bbox')
     levels = []
     for stride in spec.strides:
-        maps = [outputs[kind, stride] for kind in kinds]
+        maps = [outputs[kind, stride] for kind in channels(spec)]
         height, width = size[0] // stride, size[1] // stride
         # The threshold comes first: a picture has thousands of priors and a few faces.
         prior = np.flatnonzero(maps[0] > spec.score_thr)
@@ -136,15 +135,14 @@ def _centres(rows: int, columns: int, num_priors: int, stride: int) -> NDArray[n
 
 
 def _read_centerface(outputs: Outputs, spec: ModelSpec, size: tuple[int, int]) -> Detections:
-    kinds = ('size', 'offset', 'keypoints') if spec.num_keypoints else ('size', 'offset')
-    heat = np.asarray(outputs['heatmap', spec.strides[0]][0], np.float32)
+    first, *maps = (outputs[kind, spec.strides[0]] for kind in channels(spec))
+    heat = np.asarray(first[0], np.float32)
     hot = heat > spec.score_thr
     if spec.peak > 1:
         # Outside of the map OpenCV takes nothing for hotter.
         hottest = cv2.dilate(heat, np.ones((spec.peak, spec.peak), np.uint8))
         hot &= heat >= hottest * np.float32(1 - spec.peak_tolerance)
     cells = _hottest(heat.ravel(), np.flatnonzero(hot), spec.topk)
-    maps = (outputs[kind, spec.strides[0]] for kind in kinds)
     sides, offset, *points = (
         np.asarray(values.reshape(len(values), -1)[:, cells].T, np.float32) for values in maps
     )
