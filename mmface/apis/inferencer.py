@@ -55,8 +55,13 @@ class FaceInferencer(DetInferencer):
             'scrfd_2.5g_bnkps'.
         weights: Checkpoint of that config. It is read without running code that may be in it.
         device: 'cpu', 'cuda', 'cuda:1', 'npu' and so on; ``None``: the best there is.
+        score_thr: Scores of faces are above it; as in ``FaceDetector``. ``None``: that of the
+            config, which holds in any case, low on purpose (0.02 of SCRFD), for evaluation.
         show_progress: Whether to show a bar when there is more than one picture.
         trust_checkpoint: Read any Python object in the checkpoint, which can run code.
+
+    Attributes:
+        score_thr: As above; may be changed between calls.
 
     Raises:
         FileNotFoundError: No such config or checkpoint.
@@ -75,9 +80,11 @@ class FaceInferencer(DetInferencer):
         weights: PathLike,
         device: str | None = None,
         *,
+        score_thr: float | None = 0.5,
         show_progress: bool = True,
         trust_checkpoint: bool = False,
     ) -> None:
+        self.score_thr = 0.0 if score_thr is None else score_thr
         self._trust = trust_checkpoint
         super().__init__(
             model=load_config(os.fspath(config_or_name)),
@@ -92,7 +99,6 @@ class FaceInferencer(DetInferencer):
         inputs: NDArray,
         batch_size: int = 1,
         out_dir: PathLike | None = None,
-        score_thr: float = 0.5,
     ) -> list[Face]: ...
 
     @overload
@@ -101,7 +107,6 @@ class FaceInferencer(DetInferencer):
         inputs: list[Input] | list[NDArray] | tuple[Input, ...],
         batch_size: int = 1,
         out_dir: PathLike | None = None,
-        score_thr: float = 0.5,
     ) -> list[list[Face]]: ...
 
     @overload
@@ -110,7 +115,6 @@ class FaceInferencer(DetInferencer):
         inputs: PathLike,
         batch_size: int = 1,
         out_dir: PathLike | None = None,
-        score_thr: float = 0.5,
     ) -> list[Face] | list[list[Face]]: ...
 
     def __call__(
@@ -118,7 +122,6 @@ class FaceInferencer(DetInferencer):
         inputs: Input | Sequence[Input],
         batch_size: int = 1,
         out_dir: PathLike | None = None,
-        score_thr: float = 0.5,
     ) -> list[Face] | list[list[Face]]:
         """Detect the faces in pictures.
 
@@ -130,8 +133,6 @@ class FaceInferencer(DetInferencer):
             out_dir: Write the pictures with the faces drawn here, named as the file, or
                 '000012.png' for the 12th array (from 0) of the list; a folder's in a folder of
                 its name.
-            score_thr: Faces below are left out. Those below the ``score_thr`` of the config never
-                come.
 
         Returns:
             The faces of the picture, best first, in its pixels; for a list or a folder a list of
@@ -157,7 +158,7 @@ class FaceInferencer(DetInferencer):
         with progress_bar(total=len(pictures), desc='detecting', unit='picture', show=show) as bar:
             for images, data in self.preprocess(pictures, batch_size):
                 for image, sample in zip(images, self.forward(data), strict=True):
-                    faces = to_faces(sample, score_thr)
+                    faces = to_faces(sample, self.score_thr)
                     target = targets[len(found)]
                     if target is not None:
                         write_image(target, mark_faces(image, faces))
@@ -267,10 +268,10 @@ def check_device(device: str | None) -> str:
 
 
 def to_faces(sample: DetDataSample, score_thr: float = 0.0) -> list[Face]:
-    """Give the detections of a sample from ``score_thr`` on, best first."""
+    """Return the detections of a sample with scores above ``score_thr``, best first."""
     found = sample.pred_instances.cpu().numpy()
     order = np.argsort(-found.scores, kind='stable')
-    order = order[found.scores[order] >= score_thr]
+    order = order[found.scores[order] > score_thr]
     points = found.get('keypoints')
     return [
         Face(

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from mmface.deploy.ascend.manifest import read_manifest
 from mmface.deploy.ascend.result_bins import check_results, read_results
 from mmface.deploy.runtime import decode
-from mmface.deploy.wider_val import detection_rows, format_val_ap
 from mmface.evaluation.wider_ap import evaluate_rows
 from mmface.evaluation.wider_gt import read_ground_truth
 from mmface.evaluation.wider_match import PROTOCOLS, check_protocol
-from mmface.evaluation.wider_txt import write_wider_txt
+from mmface.evaluation.wider_result import format_val_ap
+from mmface.evaluation.wider_txt import detection_rows, write_wider_txt
 from mmface.utils.cli import make_parser
 from mmface.utils.image_names import read_part
 from mmface.utils.progress import progress_bar

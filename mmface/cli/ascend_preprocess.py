@@ -21,9 +21,9 @@ from mmface.deploy.ascend.input_bins import (
 from mmface.deploy.ascend.manifest import DTYPES, MANIFEST_NAME, BinManifest, bin_bytes
 from mmface.deploy.ascend.om import network_outputs, om_spec, open_for_om
 from mmface.deploy.model_spec import RESIZES
-from mmface.deploy.wider_val import find_pictures
 from mmface.utils.cli import make_parser
 from mmface.utils.files import write_text
+from mmface.utils.find_images import find_images
 from mmface.utils.image_names import read_part
 from mmface.utils.images import read_image
 from mmface.utils.progress import progress_bar
@@ -70,7 +70,7 @@ def main() -> None:
     """Run the command."""
     args = parse_args()
     names = None if args.part is None else read_part(args.part)
-    pictures = find_pictures(args.pictures, names)
+    pictures = find_images(args.pictures, names)
     check_names(pictures)
     detector = open_for_om(args.model, args.size)
     spec = om_spec(detector.spec, args.resize)

@@ -107,10 +107,11 @@ def build_detector(args: argparse.Namespace) -> Detector:
         args.config,
         args.checkpoint,
         args.device,
+        score_thr=args.score_thr,
         show_progress=False,
         trust_checkpoint=args.trust_checkpoint,
     )
-    return lambda images: inferencer(images, len(images), score_thr=args.score_thr)
+    return lambda images: inferencer(images, len(images))
 
 
 def main() -> None:

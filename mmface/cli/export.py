@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmface.deploy.model_spec import LAYOUTS
+from mmface.deploy.layouts import LAYOUTS, layout_names
 from mmface.utils.cli import make_parser
 from mmface.utils.quiet import import_mmdet_quietly
 
@@ -27,7 +27,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = make_parser(
         'Export SCRFD or CenterFace to ONNX. The file carries what is needed to feed and read it: '
         'mmface.deploy.runtime.FaceDetector and the tools take it alone. CenterNet2 gives two '
-        'files, OUT with _proposals and _rois in its name (--size, --opset 17), and no runtime.',
+        'files, OUT with _proposals and _rois in its name (--size, --opset 17).',
         'python tools/deploy/export_onnx.py configs/scrfd/scrfd_2.5g_bnkps.py \\\n'
         '      scrfd_2.5g_bnkps.pth scrfd.onnx --layout insightface --dynamic --check',
     )
@@ -37,10 +37,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('out', type=Path, help='ONNX file to write')
     add(
         '--layout',
-        choices=LAYOUTS,
+        choices=layout_names(),
         default='raw',
-        help='raw maps (default); insightface: as the package of that name reads SCRFD; '
-        "centerface: as Ascend's recipe; starclouds: as that project's file; decoded: boxes",
+        help='outputs (default %(default)s). '
+        + '; '.join(f'{name}: {LAYOUTS[name].about}' for name in layout_names()),
     )
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument(
@@ -97,7 +97,7 @@ def main() -> None:
     if cfg.model.get('roi_head'):
         files, differences = export_two_stage(cfg, model, args.out, options, args.check)
         show(differences)
-        print(f'wrote {files[0]} and {files[1]}: suppression between and after them is yours')
+        print(f'wrote {files[0]} and {files[1]}, which FaceDetector finds beside it')
         return
     result = export_onnx(cfg, model, args.out, options, args.check)
     show(result.differences)

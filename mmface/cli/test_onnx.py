@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmface.deploy.runtime import FaceDetector
-from mmface.deploy.runtime.letterbox import LETTERBOXES
-from mmface.deploy.wider_val import detection_rows, find_pictures, format_val_ap
+from mmface.deploy.runtime.face_detector import COMPATS
 from mmface.evaluation.wider_ap import evaluate_rows
 from mmface.evaluation.wider_gt import read_ground_truth
 from mmface.evaluation.wider_match import PROTOCOLS, check_protocol
-from mmface.evaluation.wider_txt import write_wider_txt
+from mmface.evaluation.wider_result import format_val_ap
+from mmface.evaluation.wider_txt import detection_rows, write_wider_txt
 from mmface.utils.cli import make_parser
 from mmface.utils.files import write_text
+from mmface.utils.find_images import find_images
 from mmface.utils.image_names import read_part
 from mmface.utils.images import read_image
 from mmface.utils.progress import progress_bar
@@ -36,10 +37,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--protocol', choices=PROTOCOLS, default='float', help='evaluation (default float)')
     add('--iou', type=float, default=0.5, help='least IoU of a hit, float protocol (default 0.5)')
     add(
-        '--letterbox',
-        choices=LETTERBOXES,
-        default='exact',
-        help='exact: as tools/test.py (default); insightface: as that package',
+        '--compat',
+        choices=COMPATS,
+        help='boxes as that package finds them: its letterbox, NMS and no clipping '
+        '(default: as tools/test.py)',
     )
     add('--size', type=int, nargs=2, metavar=('H', 'W'), help="input size (default: the file's)")
     add('--score-thr', type=float, help='lowest score (default: that of the published accuracy)')
@@ -57,12 +58,12 @@ def main() -> None:
     gt = read_ground_truth(args.data_path / 'val' / 'gt')
     if args.part is not None:
         gt = gt.restrict(read_part(args.part))
-    pictures = find_pictures(args.data_path, gt.names)
+    pictures = find_images(args.data_path, gt.names)
     detector = FaceDetector(
         args.model,
-        letterbox=args.letterbox,
-        size=args.size,
         score_thr=args.score_thr,
+        compat=args.compat,
+        size=args.size,
         threads=args.threads,
     )
     rows = {}

@@ -4,14 +4,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Collection
+from dataclasses import MISSING, asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any
+
+from mmface.deploy.layouts import FAMILIES, LAYOUTS
+from mmface.utils.centerface_convention import CONVENTIONS, KEYPOINT_ANCHORS
 
 #: Key of the ONNX metadata (and of the manifest of bins) under which a specification is stored.
 METADATA_KEY = 'mmface'
-FAMILIES = ('scrfd', 'centerface')
-LAYOUTS = ('raw', 'insightface', 'centerface', 'starclouds', 'decoded')
 RESIZES = ('keep_ratio', 'centre', 'stretch')
+#: Longest side of an input and largest count; above, a file is damaged or means harm.
+_MAX_SIDE = 32768
+_MAX_COUNT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -19,12 +25,13 @@ class ModelSpec:
     """All that is needed to feed a face detector and to read its outputs.
 
     The exporter writes it into the ONNX file's metadata, so that no second file can get lost;
-    for files of other projects the runtime infers it from names and shapes.
+    for files of other projects the runtime infers it from names and shapes. Types and ranges are
+    checked, whether it is read from a file or made by hand.
 
     Attributes:
-        family: 'scrfd' or 'centerface'.
-        layout: Names and shapes of the outputs, see ``mmface.deploy.export``. All scores and heats
-            are probabilities.
+        family: 'scrfd', 'centerface' or 'centernet2'.
+        layout: Names and shapes of the outputs, see ``mmface.deploy.layouts``. All scores and
+            heats are probabilities.
         size: Height and width the model was tested with; the default where the graph is dynamic.
             (0, 0): the size of each picture.
         mean: Subtracted from the channels, in the order of the input's channels, pixels 0 to 255.
@@ -43,10 +50,19 @@ class ModelSpec:
         peak: A cell counts if it is the hottest of so many in each direction (CenterFace; 1: all).
         peak_tolerance: By how much of the hottest it may be colder.
         topk: Hottest cells kept (CenterFace), -1 for all.
-        score_thr: Lowest score of a face.
+        score_thr: Scores of faces are above it.
         nms_iou: Overlap above which the less certain box goes; 0 for no suppression.
         nms_offset: Pixels added to sides in overlaps: 0, or 1 as older code does.
         min_bbox_size: Boxes with a side not larger are dropped, pixels of the original picture.
+        max_per_img: Faces kept in each image, -1 for all.
+        num_classes: Classes that the second stage predicts (CenterNet2).
+        num_candidates: Most boxes of each level that the first stage gives (CenterNet2).
+        num_proposals: Boxes that the second stage takes (CenterNet2).
+        proposal_thr: Scores of proposals are above it (CenterNet2).
+        proposal_iou: As ``nms_iou``, for proposals (CenterNet2).
+
+    Raises:
+        ValueError: If a value has another type or range; the message names the field.
     """
 
     family: str
@@ -70,15 +86,18 @@ class ModelSpec:
     nms_iou: float = 0.45
     nms_offset: int = 0
     min_bbox_size: float = 0.0
+    max_per_img: int = -1
+    num_classes: int = 1
+    num_candidates: int = 0
+    num_proposals: int = 0
+    proposal_thr: float = 0.0
+    proposal_iou: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ('family', self.family, FAMILIES),
-            ('layout', self.layout, LAYOUTS),
-            ('resize', self.resize, RESIZES),
-        ):
-            if value not in allowed:
-                raise ValueError(f'{name} {value!r}: expected one of {", ".join(allowed)}')
+        for name, (expected, valid) in _checks(self).items():
+            value = getattr(self, name)
+            if not valid(value):
+                raise ValueError(f'{name}: expected {expected}, found {_short(value)}')
 
     def to_json(self) -> str:
         """Give the specification as one line of JSON."""
@@ -93,16 +112,101 @@ class ModelSpec:
         """
         try:
             values = json.loads(text)
-            known = {field.name for field in fields(cls)}
-            unknown = sorted(set(values) - known)
-            if unknown:
-                raise ValueError(f'unknown entries {", ".join(unknown)}')
+            if not isinstance(values, dict):
+                raise ValueError(f'expected an object, found {_short(values)}')
+            known = {field.name: field for field in fields(cls)}
+            if unknown := sorted(set(values) - set(known)):
+                raise ValueError(f'unknown entries {_short(", ".join(unknown))}')
+            needed = {name for name, field in known.items() if field.default is MISSING}
+            if missing := sorted(needed - set(values)):
+                raise ValueError(f'no entries {", ".join(missing)}')
             arguments: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in values.items()
             }
             return cls(**arguments)
-        except (TypeError, ValueError) as error:
+        except (RecursionError, ValueError) as error:
             raise ValueError(
-                f'the model was written by another version of mmface ({error}): export it again'
+                f'the metadata {METADATA_KEY!r} is no specification of this version of mmface '
+                f'({error}): export the model again'
             ) from error
+
+
+_Check = tuple[str, Callable[[Any], bool]]
+
+
+def _checks(spec: ModelSpec) -> dict[str, _Check]:
+    """Return what is expected of each field, in words, and how to test it."""
+    layouts = [name for name, each in LAYOUTS.items() if spec.family in each.families]
+    centerface, two_stage = (spec.family == name for name in ('centerface', 'centernet2'))
+    sides = _tuple(2, 2, _integer(0, _MAX_SIDE))
+    flag: _Check = ('true or false', lambda value: isinstance(value, bool))
+    share = _real(0, 1)
+    return {
+        'family': _one_of(FAMILIES),
+        'layout': _one_of(layouts),
+        'size': (
+            f'{sides[0]}, none or both of them 0',
+            lambda value: sides[1](value) and (value[0] > 0) == (value[1] > 0),
+        ),
+        'mean': _tuple(3, 3, _real(-1e6, 1e6)),
+        'std': _tuple(3, 3, _real(1e-6, 1e6)),
+        'rgb': flag,
+        'normalized_inside': flag,
+        'resize': _one_of(RESIZES),
+        'strides': _tuple(1, 1 if centerface else 16, _integer(1, 1024)),
+        'num_priors': _integer(1, 64),
+        'num_keypoints': _integer(0, 1024),
+        'convention': _one_of([*CONVENTIONS] if centerface else [*CONVENTIONS, '']),
+        'keypoint_anchor': _one_of(KEYPOINT_ANCHORS),
+        'clip': flag,
+        'peak': ('an odd number from 1 to 99', lambda v: _integer(1, 99)[1](v) and v % 2 == 1),
+        'peak_tolerance': share,
+        'topk': _integer(-1, _MAX_COUNT),
+        'score_thr': share,
+        'nms_iou': share,
+        'nms_offset': _integer(0, 1),
+        'min_bbox_size': _real(0, 1e6),
+        'max_per_img': _integer(-1, _MAX_COUNT),
+        'num_classes': _integer(1, _MAX_COUNT),
+        'num_candidates': _integer(int(two_stage), _MAX_COUNT),
+        'num_proposals': _integer(int(two_stage), _MAX_COUNT),
+        'proposal_thr': share,
+        'proposal_iou': share,
+    }
+
+
+def _one_of(allowed: Collection[str]) -> _Check:
+    return (
+        f'one of {", ".join(allowed)}',
+        lambda value: isinstance(value, str) and value in allowed,
+    )
+
+
+def _integer(low: int, high: int) -> _Check:
+    return f'a whole number from {low} to {high}', lambda value: _within(value, Integral, low, high)
+
+
+def _real(low: float, high: float) -> _Check:
+    return f'a number from {low:g} to {high:g}', lambda value: _within(value, Real, low, high)
+
+
+def _within(value: Any, kind: type, low: float, high: float) -> bool:
+    # A comparison with NaN is false, and whole numbers of any length compare without overflow.
+    number: Any = value if isinstance(value, kind) and not isinstance(value, bool) else None
+    return number is not None and bool(low <= number <= high)
+
+
+def _tuple(least: int, most: int, item: _Check) -> _Check:
+    count = str(least) if least == most else f'{least} to {most}'
+    return (
+        f'{count} times {item[0]}',
+        lambda value: (
+            isinstance(value, tuple) and least <= len(value) <= most and all(map(item[1], value))
+        ),
+    )
+
+
+def _short(value: object) -> str:
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**18 else 'a huge number'
+    return text if len(text) <= 80 else f'{text[:77]}...'

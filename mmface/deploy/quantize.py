@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from mmface.deploy.om_lint import load_onnx
 from mmface.deploy.runtime import FaceDetector
-from mmface.deploy.wider_val import find_pictures
 from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file
+from mmface.utils.find_images import find_images
 from mmface.utils.images import read_image
 from mmface.utils.progress import progress_bar
 
@@ -79,7 +79,7 @@ def quantize_onnx(
         raise ValueError(f'method {method!r}: expected one of {", ".join(METHODS)}')
     if max_images < 1:
         raise ValueError(f'{max_images} calibration pictures: expected at least 1')
-    pictures = list(find_pictures(calibration).values())
+    pictures = list(find_images(calibration).values())
     chosen = np.linspace(0, len(pictures) - 1, min(max_images, len(pictures))).round().astype(int)
     detector = FaceDetector(source)
     model = _prepare(load_onnx(source), source)
@@ -123,7 +123,7 @@ def _prepare(model: ModelProto, source: str | os.PathLike[str]) -> ModelProto:
         except Exception as error:  # it raises RuntimeError and others
             raise ValueError(
                 f'{source} has opset {opset}, which cannot be raised to {MIN_OPSET}: export it '
-                f'with --opset {MIN_OPSET}'
+                f'with opset {MIN_OPSET}'
             ) from error
         onnx.helper.set_model_props(model, props)
         model.ir_version = max(model.ir_version, 7)  # that of opset 13

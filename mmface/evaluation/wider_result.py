@@ -102,3 +102,14 @@ def format_table(results: Mapping[str, WiderResult]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def format_val_ap(result: WiderResult) -> str:
+    """Return the lines that users of the usual WIDER FACE evaluation look for."""
+    lines = [f'{name.title():6} Val AP: {ap:.6f}' for name, ap in result.ap.items()]
+    part = ' (a part of WIDER FACE val)' if result.partial else ''
+    lines.append(
+        f'{result.images} images{part}, {result.detections} faces found, protocol '
+        f'{result.protocol}, IoU {result.iou_thr:g}'
+    )
+    return '\n'.join(lines)

@@ -35,6 +35,27 @@ class Predictions(NamedTuple):
     """Warnings, a sentence each."""
 
 
+def detection_rows(
+    bboxes: NDArray[np.floating], scores: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], int]:
+    """Return faces as the evaluation takes them.
+
+    Args:
+        bboxes: (n, 4) x1, y1, x2, y2.
+        scores: (n,).
+
+    Returns:
+        Rows (m, 5) x, y, w, h, score, and how many were left out because of a NaN or infinite
+        number, which the evaluation cannot rank.
+    """
+    corners = np.asarray(bboxes, np.float64).reshape(-1, 4)
+    with np.errstate(invalid='ignore'):  # infinite corners: NaN sides
+        sides = corners[:, 2:] - corners[:, :2]
+    rows = np.concatenate([corners[:, :2], sides, np.reshape(scores, (-1, 1))], axis=1)
+    finite = np.isfinite(rows).all(axis=1)
+    return rows[finite], len(rows) - int(finite.sum())
+
+
 def write_wider_txt(folder: str | os.PathLike[str], name: str, rows: NDArray[np.floating]) -> None:
     """Write the detections of one image, the whole file or nothing.
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 #: Largest logarithm of a size that is decoded: 22,026 units, far more than any picture, and
 #: its exponential is finite.
 MAX_LOG_SIZE = 10.0
+#: Where keypoints of the frames 'map' and 'sized' are counted from.
+KEYPOINT_ANCHORS = ('cell', 'centre')
 
 
 class Convention(NamedTuple):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ import torch
 from mmface import config_path
 from mmface.apis import FaceInferencer
 from mmface.apis.inferencer import check_device
+from mmface.deploy.runtime import FaceDetector
 from mmface.weights.convert import build_model, convert
 
 SCRFD = 'scrfd_500m_bnkps'
@@ -112,11 +114,26 @@ def test_call__boxes_are_in_pixels_of_the_picture(detector, photos):
     assert 40 < boxes[:, 3].max() <= 70
 
 
-def test_call__threshold(detector, photos):
-    everything = detector(photos[1][0], score_thr=0.0)
+def test_call__threshold(detector, photos, monkeypatch):
+    assert detector.score_thr == 0.5
+    monkeypatch.setattr(detector, 'score_thr', 0.0)
+    everything = detector(photos[1][0])
     some = everything[len(everything) // 2].score
-    assert len(detector(photos[1][0], score_thr=some)) < len(everything)
-    assert detector(photos[1][0], score_thr=1.0) == []
+    monkeypatch.setattr(detector, 'score_thr', some)
+    assert [f.score for f in detector(photos[1][0])] == [
+        face.score for face in everything if face.score > some
+    ]
+    monkeypatch.setattr(detector, 'score_thr', 1.0)
+    assert detector(photos[1][0]) == []
+
+
+def test_threshold__stands_where_the_runtime_has_it():
+    places = []
+    for kind in (FaceInferencer, FaceDetector):
+        parameters = list(inspect.signature(kind).parameters.values())
+        options = [each for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
+        places.append((options[0].name, options[0].default))
+    assert places == [('score_thr', 0.5)] * 2
 
 
 def test_call__kinds_of_arrays(detector, photos):
@@ -170,10 +187,12 @@ def test_call__bad_input(detector, photos, tmp_path):
 )
 def test_call__batches_of_other_models(name, resize, photos, tmp_path):
     """CenterNet2 pads to the largest of a batch: the pictures must not go together."""
-    detector = FaceInferencer(*_model(tmp_path, name, resize), device='cpu', show_progress=False)
-    together = detector(photos[1], batch_size=2, score_thr=0.0)
+    detector = FaceInferencer(
+        *_model(tmp_path, name, resize), device='cpu', score_thr=None, show_progress=False
+    )
+    together = detector(photos[1], batch_size=2)
     for found, image in zip(together, photos[1], strict=True):
-        _assert_same(found, detector(image, score_thr=0.0), atol=0.01)
+        _assert_same(found, detector(image), atol=0.01)
         assert (found[0].keypoints is None) == name.startswith('centernet2')
     if name == 'centerface':
         long = np.zeros((10, 40000, 3), np.uint8)
@@ -230,14 +249,11 @@ def test_apis__imports_no_torch_before_the_inferencer():
 
 @pytest.mark.reference
 def test_call__same_faces_as_without_torch(reference_dir, tmp_path):
-    pytest.importorskip('onnxruntime')
-    from mmface.deploy.runtime import FaceDetector
-
     folder = reference_dir / 'data' / 'scrfd' / 'weights'
     converted = convert(folder / f'{SCRFD}_folded.pth', [config_path(SCRFD)])
     torch.save(converted.state_dict, tmp_path / 'w.pth')
     inferencer = FaceInferencer(SCRFD, tmp_path / 'w.pth', device='cpu')
-    runtime = FaceDetector(folder / f'{SCRFD}.onnx', score_thr=0.5)
+    runtime = FaceDetector(folder / f'{SCRFD}.onnx')
     pictures = sorted((reference_dir / 'data/wider/WIDER_val/images').glob('9--*/*.jpg'))[:3]
     for path, found in zip(pictures, inferencer(pictures, batch_size=3), strict=True):
         _assert_same(found, runtime(cv2.imread(str(path))))

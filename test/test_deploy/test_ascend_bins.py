@@ -181,6 +181,24 @@ def test_read_manifest__missing_or_broken(tmp_path):
             read_manifest(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ('file', 'stem'), [('../a.jpg', 'a'), ('/ev/a.jpg', 'a'), ('ev/a.jpg', '../../a'), ('', '')]
+)
+def test_read_manifest__refuses_names_that_lead_elsewhere(image, tmp_path, file, stem):
+    picture = write_input_bin(tmp_path, 'ev/a.jpg', image, SCRFD, 'uint8')
+    manifest_of([replace(picture, file=file, stem=stem)]).write(tmp_path / 'manifest.json')
+    with pytest.raises(ValueError, match=r'is no manifest of bins .*with the stem'):
+        read_manifest(tmp_path)
+
+
+def test_read_manifest__names_the_field_of_the_specification(tmp_path):
+    manifest_of([]).write(tmp_path / 'manifest.json')
+    text = (tmp_path / 'manifest.json').read_text()
+    (tmp_path / 'manifest.json').write_text(text.replace('"nms_iou": 0.45', '"nms_iou": 7'))
+    with pytest.raises(ValueError, match=r'manifest\.json .*nms_iou: expected .*found 7'):
+        read_manifest(tmp_path)
+
+
 # ---- results -----------------------------------------------------------------------------
 
 
@@ -247,7 +265,7 @@ def test_atc_input_shape__from_the_file(tmp_path):
     assert atc_input_shape(free, 4) == 'image:4,3,800,800'  # the size that layout is tested with
     fixed = open_for_om(write_toy_centerface(tmp_path / 'one.onnx', batch=1), (320, 640))
     assert atc_input_shape(fixed, 1) == 'image:1,3,320,640'
-    with pytest.raises(ValueError, match=r'--batch 4: .*one\.onnx takes 1 only'):
+    with pytest.raises(ValueError, match=r'batch 4: .*one\.onnx takes 1 only'):
         atc_input_shape(fixed, 4)
     (tmp_path / 'aipp.config').write_text(Aipp.from_spec(SCRFD).to_text(True))
     with pytest.raises(ValueError, match='pictures of 64x96, the model takes 800x800'):

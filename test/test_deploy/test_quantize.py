@@ -75,7 +75,7 @@ def folder(tmp_path_factory):
 
 
 def outputs(path, folder):
-    detector = FaceDetector(path)
+    detector = FaceDetector(path, score_thr=None)
     assert detector.spec == SPEC
     pixels, placement = detector.place(cv2.imread(str(folder / 'pictures/0.png')))
     return detector.run(detector.blob([pixels], [placement]))
@@ -139,5 +139,5 @@ def test_quantised_file__is_not_quantised_again(folder, run_tool, tmp_path):
 
 
 def test_folder_without_pictures__is_named(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match='no picture'):
+    with pytest.raises(FileNotFoundError, match='no image'):
         quantize_onnx(folder / 'float.onnx', tmp_path / 'a.onnx', tmp_path)

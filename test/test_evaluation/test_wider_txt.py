@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmface.evaluation.wider_ap import evaluate_rows
-from mmface.evaluation.wider_txt import read_predictions, write_wider_txt
+from mmface.evaluation.wider_txt import detection_rows, read_predictions, write_wider_txt
 
 ROWS = [[1, 2, 30, 40, 0.5], [5.25, 6, 7, 8, 0.25]]
 WELL_FORMED = 'a\n2\n1 2 30 40 0.5\n5.25 6 7 8 0.25\n'
@@ -161,3 +161,12 @@ def test_read_predictions__written_set_has_the_same_ap(tmp_path, small_gt, small
         write_wider_txt(tmp_path, name, rows)
     found = read_predictions(tmp_path, small_gt)
     assert evaluate_rows(small_gt, found.rows).ap == evaluate_rows(small_gt, small_rows).ap
+
+
+def test_detection_rows__leave_out_what_cannot_be_ranked():
+    nan, inf = float('nan'), float('inf')
+    boxes = [[1, 2, 4, 7], [0, 0, inf, 5], [nan, 0, 1, 1], [0, 0, 2, 2], [inf, 0, inf, 1]]
+    rows, dropped = detection_rows(np.array(boxes, np.float32), np.array([0.5, 1, 1, nan, 1]))
+    assert rows.tolist() == [[1, 2, 3, 5, 0.5]]
+    assert dropped == 4
+    assert detection_rows(np.zeros((0, 4)), np.zeros(0))[0].shape == (0, 5)

@@ -127,7 +127,7 @@ def test_preprocess__part_folders_and_errors(model, door, toy, tmp_path):
         return done.stderr.splitlines()[-1]
 
     part.write_text('0--Parade/none.jpg\n')
-    assert '1 of 1 pictures are not in' in error(*run)
+    assert '1 of 1 images are not in' in error(*run)
     pictures = tmp_path / 'pictures' / 'ev'
     pictures.mkdir(parents=True)
     (pictures / 'text.jpg').write_text('no picture')
@@ -140,7 +140,7 @@ def test_preprocess__part_folders_and_errors(model, door, toy, tmp_path):
     # Without a manifest nothing goes on.
     assert 'manifest.json does not exist' in error(RUN, model, new, tmp_path / 'r')
     (pictures / 'text.jpg').unlink()
-    assert 'no picture (' in error(PRE, pictures, new, *options)
+    assert 'no image (' in error(PRE, pictures, new, *options)
     assert 'is not a folder' in error(PRE, pictures / 'none', new, *options)
     assert 'multiples of 32' in error(PRE, toy, new, '--model', model, '--size', 300, 300)
 

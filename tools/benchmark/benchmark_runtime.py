@@ -17,10 +17,11 @@ import cv2
 import numpy as np
 
 from mmface.deploy.runtime import FaceDetector, letterbox
-from mmface.deploy.runtime.face_detector import open_session
-from mmface.deploy.wider_val import find_pictures
+from mmface.deploy.runtime.face_detector import COMPATS
+from mmface.deploy.runtime.session import open_session
 from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.files import write_text
+from mmface.utils.find_images import find_images
 from mmface.utils.images import read_image
 from mmface.utils.progress import progress_bar
 
@@ -90,7 +91,7 @@ def our_side(args: argparse.Namespace) -> tuple[Clock, Callable[[np.ndarray], ob
     """Make a clock and a function that finds the faces of a picture with our runtime."""
     detector = FaceDetector(
         args.model,
-        letterbox=args.letterbox,
+        compat=args.compat,
         canvas=args.canvas,
         size=args.size,
         score_thr=args.score_thr,
@@ -193,7 +194,7 @@ def read_pictures(paths: Sequence[Path], limit: int) -> list[np.ndarray]:
     """
     files: list[Path] = []
     for path in paths:
-        files += find_pictures(path).values() if path.is_dir() else [path]
+        files += find_images(path).values() if path.is_dir() else [path]
     step = max(len(files) // limit, 1)
     return [read_image(file) for file in files[::step][:limit]]
 
@@ -219,7 +220,7 @@ def main() -> None:
         '--threads', type=int, help="of the network (default: onnxruntime's choice)"
     )
     parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='of the input')
-    parser.add_argument('--letterbox', choices=letterbox.LETTERBOXES, default='exact')
+    parser.add_argument('--compat', choices=COMPATS)
     parser.add_argument('--canvas', choices=letterbox.CANVASES, default='full')
     parser.add_argument('--score-thr', type=float, default=0.5, help='default: 0.5')
     parser.add_argument('--limit', type=int, default=50, help='pictures (default: 50)')

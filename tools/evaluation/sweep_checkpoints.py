@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import runpy
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from mmface.apis.sweep import (
     only_one,
     read_result,
 )
+from mmface.cli import test
 from mmface.evaluation.sweep_result import best_of, draw_curves, format_rows, write_table
 from mmface.evaluation.wider_gt import SUBSETS
 from mmface.utils.cli import main_guard, make_parser
@@ -81,10 +81,9 @@ def parse_args() -> tuple[argparse.Namespace, list[str]]:
 
 def build_config(config: str, options: Sequence[str]) -> tuple[Config, str | None]:
     """Build the config that tools/test.py makes of ``options``, and its --part."""
-    tool = runpy.run_path(str(TEST_TOOL))
-    args = tool['parse_args']([config, '', '--work-dir', 'sweep', *options])
+    args = test.parse_args([config, '', '--work-dir', 'sweep', *options])
     import_mmdet_quietly()
-    return tool['build_config'](args), args.part
+    return test.build_config(args), args.part
 
 
 def main() -> None:
@@ -93,7 +92,7 @@ def main() -> None:
         args.work_dir, args.by, args.start, args.end, args.step
     )
     check_link(args.work_dir / 'best.pth')
-    test = describe_test(*build_config(args.config, options))
+    digest = describe_test(*build_config(args.config, options))
     devices = find_devices(args.devices)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = args.work_dir / 'sweep'
@@ -102,7 +101,7 @@ def main() -> None:
         if missing:
             more = f' and {len(missing) - SHOWN} more' if len(missing) > SHOWN else ''
             print(f'missing, skipped: {", ".join(missing[:SHOWN])}{more}', file=sys.stderr)
-        waiting = [item for item in checkpoints if not read_result(item, test)]
+        waiting = [item for item in checkpoints if not read_result(item, digest)]
         if len(waiting) < len(checkpoints):
             print(f'{len(checkpoints) - len(waiting)} of {len(checkpoints)} have a result already')
         bar = progress_bar(
@@ -111,7 +110,7 @@ def main() -> None:
             unit='test',
         )
         try:
-            with bar, Pool(command, options, test, devices) as pool:
+            with bar, Pool(command, options, digest, devices) as pool:
                 for item in pool.run(waiting):
                     values = ', '.join(f'{name} {item.ap[name]:.4f}' for name in item.ap)
                     bar.write(f'{item.name}: {values or "failed, " + item.note}')

@@ -11,7 +11,7 @@ import json
 import math
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
 from mmface.utils.files import write_text
@@ -133,12 +133,21 @@ def read_manifest(path: str | os.PathLike[str]) -> BinManifest:
         )
         pictures = tuple(BinPicture(**_tuples(picture)) for picture in values.pop('pictures'))
         manifest = BinManifest(pictures=pictures, **_tuples(values))
+        for picture in pictures:
+            _check_names(picture)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f'{place} is no manifest of bins of this version ({error}): run '
             'tools/deploy/ascend_preprocess.py again'
         ) from error
     return manifest
+
+
+def _check_names(picture: BinPicture) -> None:
+    """Refuse names that would lead out of the folders of bins, results and txt files."""
+    file = PurePosixPath(picture.file)
+    if file.is_absolute() or '..' in file.parts or file.stem != picture.stem or not file.stem:
+        raise ValueError(f'picture {picture.file!r} with the stem {picture.stem!r}')
 
 
 def _tuples(values: dict) -> dict:

@@ -26,7 +26,7 @@ def open_for_om(model: str | os.PathLike[str], size: Sequence[int] | None = None
         FileNotFoundError: If there is no such file.
         ValueError: If it is no face detector with a float32 input, or its size stays open.
     """
-    detector = FaceDetector(model, size=size)
+    detector = FaceDetector(model, score_thr=None, size=size)  # thresholds of the test
     kind = detector.session.get_inputs()[0].type
     if kind != 'tensor(float)':
         raise ValueError(
@@ -36,7 +36,7 @@ def open_for_om(model: str | os.PathLike[str], size: Sequence[int] | None = None
     if 0 in detector.spec.size:
         raise ValueError(
             f"{model}: this model is tested at each picture's own size, and an OM has one: choose "
-            'it, for instance --size 800 800'
+            'it, for instance size=(800, 800)'
         )
     return detector
 
@@ -98,6 +98,6 @@ def check_batch(detector: FaceDetector, batch: int) -> None:
     if batch < 1 or detector.batch_size not in (None, batch):
         limit = '1 or more' if detector.batch_size is None else f'{detector.batch_size} only'
         raise ValueError(
-            f'--batch {batch}: {detector.path} takes {limit}; tools/deploy/export_onnx.py writes '
-            'files for other batches (--batch N or --dynamic)'
+            f'batch {batch}: {detector.path} takes {limit}; tools/deploy/export_onnx.py writes '
+            'files for other batches, or dynamic ones'
         )

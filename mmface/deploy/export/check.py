@@ -62,10 +62,10 @@ def check_pictures(
     pictures = []
     for path in paths:
         if not Path(path).is_file():
-            raise FileNotFoundError(f'--check: no such picture: {path}')
+            raise FileNotFoundError(f'pictures: {path} does not exist')
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if picture is None:
-            raise ValueError(f'--check: {path} is not a picture that OpenCV can read')
+            raise ValueError(f'pictures: {path} is not a picture that OpenCV can read')
         pictures.append(cv2.resize(picture, (width, height)))
     total = -(-len(pictures) // count) * count
     return [pictures[k % len(pictures)] for k in range(total)]

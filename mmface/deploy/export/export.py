@@ -30,9 +30,9 @@ from mmface.deploy.export.graph import (
     normalise_inside,
     to_half,
 )
-from mmface.deploy.export.networks import ExportNetwork, build_network, check_layout
+from mmface.deploy.export.networks import ExportNetwork, build_network
 from mmface.deploy.export.options import ExportOptions
-from mmface.deploy.export.spec import find_resize, make_spec
+from mmface.deploy.export.spec import check_layout, find_family, find_resize, make_spec
 from mmface.deploy.export.trace import trace
 from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
 from mmface.utils.checkpoint import load_checkpoint_file
@@ -107,19 +107,22 @@ def export_onnx(
         ValueError: The model has no such layout, the config no size, or the check found the file
             to differ; then nothing is written.
     """
-    check_layout(model, options.layout)
+    family = find_family(model)
+    if family == 'centernet2':
+        raise ValueError('CenterNet2 becomes two files: use export_two_stage')
+    check_layout(model, family, options.layout)
     resize, tested = find_resize(cfg)
     size = options.size or tested
     if tested == (0, 0) != size and resize == 'stretch':
         resize = 'centre'  # one size for all pictures would change the ratio of their sides
     if size == (0, 0) and not options.dynamic:
         raise ValueError(
-            'this config tests every picture at its own size: choose one with --size H W, or '
-            'export a file for all sizes with --dynamic'
+            'this config tests every picture at its own size: choose a size, or export a '
+            'dynamic file for all sizes'
         )
     example = size if size != (0, 0) else (320, 320)
-    network = build_network(model, options.layout, None if options.dynamic else example)
-    spec = make_spec(cfg, model, network, size, resize, options.fold_normalize)
+    spec = make_spec(cfg, model, options.layout, size, resize, options.fold_normalize)
+    network = build_network(model, spec, None if options.dynamic else example)
     result = ExportResult(spec)
     onnx_model = _make_graph(network, spec, example, options, result.notes)
     if (model.bbox_head.test_cfg.get('nms') or {}).get('type', 'nms') != 'nms':

@@ -5,23 +5,20 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmface.models.dense_heads.centerface_head import CenterFaceHead
-from mmface.models.dense_heads.scrfd_head import SCRFDHead
+from mmface.deploy.layouts import LAYOUTS, channels, outputs_of
+from mmface.deploy.model_spec import ModelSpec
 from mmface.utils.centerface_convention import CONVENTIONS, MAX_LOG_SIZE
 
-#: Layouts that each head can give.
-LAYOUTS = {
-    SCRFDHead: ('raw', 'insightface', 'decoded'),
-    CenterFaceHead: ('raw', 'centerface', 'starclouds', 'decoded'),
-}
-DECODED = ('boxes', 'scores', 'keypoints')
+#: The outputs of a network by their kind and stride, see ``mmface.deploy.layouts.Output``.
+Outputs = dict[tuple[str, int], Tensor]
+Form = Callable[[Any, Sequence[Tensor]], Outputs]
 
 
 class ExportNetwork(nn.Module):
@@ -29,197 +26,151 @@ class ExportNetwork(nn.Module):
 
     Args:
         model: The trained detector; shared, not changed.
-        layout: One of the layouts of its head.
+        spec: How its outputs are laid out, see ``make_spec``.
         size: Height and width of the input, or ``None`` for any.
 
     Attributes:
         input_name: Name of the input.
         output_names: Names of the outputs in order.
         dynamic_axes: Axes of each output that follow the size of the input, and their names.
+        forms: From each form of a layout to the function that computes its outputs.
     """
 
-    def __init__(self, model: Any, layout: str, size: tuple[int, int] | None) -> None:
+    forms: ClassVar[Mapping[str, Form]] = {}
+
+    def __init__(self, model: Any, spec: ModelSpec, size: tuple[int, int] | None) -> None:
         super().__init__()
         self.backbone = model.backbone
         self.neck = model.neck
-        self.layout = layout
+        self.module = model.bbox_head.module
+        self.spec = spec
         self.size = size
-        self.num_keypoints = int(model.bbox_head.num_keypoints)
-        self.input_name = 'input.1' if layout in ('insightface', 'starclouds') else 'image'
-        self.output_names: list[str] = []
-        self.dynamic_axes: dict[str, dict[int, str]] = {}
+        layout = LAYOUTS[spec.layout]
+        self.form = self.forms[layout.form]
+        (self.input_name,) = layout.inputs
+        outputs = outputs_of(spec)
+        self.output_names = [each.name for each in outputs]
+        self.dynamic_axes = {each.name: each.dynamic_axes for each in outputs}
+        self.keys = [each.key for each in outputs]
+        self.cells = [self._fixed_cells(stride) for stride in spec.strides]
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Compute the outputs for pictures (B, 3, H, W); sides are multiples of 32."""
-        return self.outputs(self.neck(self.backbone(image)))
+        outputs = self.form(self, self.neck(self.backbone(image)))
+        return tuple(outputs[key] for key in self.keys)
 
-    def outputs(self, feats: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Go from the neck's maps to the outputs."""
-        raise NotImplementedError
+    def join(self, boxes: Tensor, scores: Tensor, points: Sequence[Tensor]) -> Outputs:
+        """Give the outputs of 'boxes' from rows; ``points`` has several levels, or none."""
+        found = {('boxes', 0): boxes, ('scores', 0): _Reshape.apply(scores, (0, -1))}
+        if points:
+            shape = (0, -1, self.spec.num_keypoints, 2)
+            found['keypoints', 0] = _Reshape.apply(torch.cat(list(points), 1), shape)
+        return found
 
-    def _name_outputs(self, names: Sequence[str], axes: Sequence[dict[int, str]]) -> None:
-        self.output_names = list(names)
-        self.dynamic_axes = dict(zip(names, axes, strict=True))
-
-    def _name_decoded(self) -> None:
-        names = DECODED[: 3 if self.num_keypoints else 2]
-        self._name_outputs(names, [{1: 'candidates'}] * len(names))
-
-    def _decoded(
-        self, boxes: Tensor, scores: Tensor, points: Sequence[Tensor]
-    ) -> tuple[Tensor, ...]:
-        """Give the outputs of 'decoded' from rows; ``points`` has several levels, or none."""
-        scores = _Reshape.apply(scores, (0, -1))
-        if not points:
-            return boxes, scores
-        rows = torch.cat(list(points), 1)
-        return boxes, scores, _Reshape.apply(rows, (0, -1, self.num_keypoints, 2))
-
-    def _fixed_cells(self, strides: Sequence[int]) -> list[Tensor | None]:
-        """Give the cells of each level where the size of the input is known."""
+    def _fixed_cells(self, stride: int) -> Tensor | None:
+        """Give the cells of a level where the size of the input is known."""
         if self.size is None:
-            return [None] * len(strides)
-        height, width = self.size
-        return [_cells(torch.zeros(1, 1, height // s, width // s)) for s in strides]
+            return None
+        return _cells(torch.zeros(1, 1, self.size[0] // stride, self.size[1] // stride))
 
 
 class SCRFDNetwork(ExportNetwork):
-    """SCRFD in the layouts 'raw', 'insightface' and 'decoded'; arguments of ``ExportNetwork``."""
+    """SCRFD; arguments of ``ExportNetwork``."""
 
-    def __init__(self, model: Any, layout: str, size: tuple[int, int] | None) -> None:
-        super().__init__(model, layout, size)
-        head = model.bbox_head
-        self.module = head.module
-        self.strides = [int(stride[0]) for stride in head.prior_generator.strides]
-        self.num_priors = int(head.prior_generator.num_base_priors[0])
-        if layout == 'decoded':
-            self._name_decoded()
-            self.cells = self._fixed_cells(self.strides)
-            return
-        kinds = ('score', 'bbox', 'kps') if self.num_keypoints else ('score', 'bbox')
-        names = [f'{kind}_{stride}' for kind in kinds for stride in self.strides]
-        if layout == 'raw':
-            axes = [{2: f'height_{s}', 3: f'width_{s}'} for _ in kinds for s in self.strides]
-        else:
-            axes = [{1: f'priors_{s}'} for _ in kinds for s in self.strides]
-        self._name_outputs(names, axes)
+    def maps(self, feats: Sequence[Tensor]) -> Outputs:
+        """Compute scores, distances and offsets as maps."""
+        logits, *others = self.module(feats)
+        levels = ([level.sigmoid() for level in logits], *others)
+        return {
+            (kind, stride): values
+            for kind, maps in zip(channels(self.spec), levels, strict=False)
+            for stride, values in zip(self.spec.strides, maps, strict=False)
+        }
 
-    def outputs(self, feats: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Go from the neck's maps to the outputs."""
-        logits, distances, offsets = self.module(feats)
-        scores = [level.sigmoid() for level in logits]
-        if self.layout == 'raw':
-            return (*scores, *distances, *offsets)
-        widths = ((scores, 1), (distances, 4), (offsets, 2 * self.num_keypoints))
-        rows = [[_rows(level, width) for level in maps] for maps, width in widths]
-        if self.layout == 'insightface':
-            return tuple(level for levels in rows for level in levels)
+    def rows(self, feats: Sequence[Tensor]) -> Outputs:
+        """Compute scores, distances and offsets as rows."""
+        widths = channels(self.spec)
+        maps = self.maps(feats)
+        return {(kind, s): _rows(values, widths[kind]) for (kind, s), values in maps.items()}
+
+    def boxes(self, feats: Sequence[Tensor]) -> Outputs:
+        """Compute boxes and keypoints in input pixels."""
+        rows = self.rows(feats)
         boxes, points = [], []
-        for level, stride in enumerate(self.strides):
-            cells = self.cells[level]
-            cells = _cells(logits[level]) if cells is None else cells
-            centre = _rows(torch.cat([cells] * self.num_priors, 1), 2) * stride
-            distance = rows[1][level] * stride
+        for stride, feat, cells in zip(self.spec.strides, feats, self.cells, strict=True):
+            cells = _cells(feat) if cells is None else cells
+            centre = _rows(torch.cat([cells] * self.spec.num_priors, 1), 2) * stride
+            distance = rows['bbox', stride] * stride
             boxes.append(torch.cat([centre - distance[..., :2], centre + distance[..., 2:]], -1))
-            if self.num_keypoints:
-                origin = torch.cat([centre] * self.num_keypoints, -1)
-                points.append(rows[2][level] * stride + origin)
-        return self._decoded(torch.cat(boxes, 1), torch.cat(rows[0], 1), points)
+            if self.spec.num_keypoints:
+                origin = torch.cat([centre] * self.spec.num_keypoints, -1)
+                points.append(rows['kps', stride] * stride + origin)
+        scores = [rows['score', stride] for stride in self.spec.strides]
+        return self.join(torch.cat(boxes, 1), torch.cat(scores, 1), points)
+
+    forms: ClassVar[Mapping[str, Form]] = {'maps': maps, 'rows': rows, 'boxes': boxes}
 
 
 class CenterFaceNetwork(ExportNetwork):
-    """CenterFace in 'raw', 'centerface', 'starclouds' and 'decoded'; see ``ExportNetwork``."""
+    """CenterFace; arguments of ``ExportNetwork``."""
 
-    def __init__(self, model: Any, layout: str, size: tuple[int, int] | None) -> None:
-        super().__init__(model, layout, size)
-        head = model.bbox_head
-        self.stride = int(head.coder.stride)
-        self.rule = head.coder.rule
-        self.keypoint_anchor = head.coder.keypoint_anchor
-        self.peak = int(head.test_cfg.get('peak', 1))
-        self.peak_tolerance = float(head.test_cfg.get('peak_tolerance', 0.0))
-        self.module = head.module
-        if layout in ('centerface', 'decoded'):
-            self.module = _in_centernet_order(head.module, self.rule)
-            if self.rule.keypoint_frame == 'box':
-                # Landmarks counted from the centre are also what chenjun2hao's code decodes.
-                self.keypoint_anchor = 'centre'
-        if layout == 'decoded':
-            self._name_decoded()
-            self.cells = self._fixed_cells([self.stride])[0]
-            return
-        names = {
-            'raw': ('heatmap', 'size', 'offset', 'keypoints'),
-            'centerface': ('output1', 'output2', 'output3', 'output4'),
-            'starclouds': ('537', '538', '539', '540'),
-        }[layout][: 4 if self.num_keypoints else 3]
-        self._name_outputs(names, [{2: 'height_4', 3: 'width_4'}] * len(names))
+    def __init__(self, model: Any, spec: ModelSpec, size: tuple[int, int] | None) -> None:
+        super().__init__(model, spec, size)
+        (self.stride,) = spec.strides
+        coder, self.test_cfg = model.bbox_head.coder, model.bbox_head.test_cfg
+        self.rule = coder.rule
+        self.converted = spec.convention != coder.convention
+        if self.converted:
+            self.module = _in_centernet_order(self.module, self.rule)
 
-    def outputs(self, feats: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Go from the neck's maps to the outputs."""
-        heat, *maps = self.module(feats)
-        heat = heat.sigmoid()
-        if self.layout in ('raw', 'starclouds'):
-            return (heat, *maps)
-        size, offset = maps[:2]
-        sides = size.clamp(max=MAX_LOG_SIZE).exp() * 4  # cells: 'centernet' counts in 16 px
-        points = maps[2] if self.num_keypoints else None
-        if points is not None and self.rule.keypoint_frame != 'map':
-            points = points * torch.cat([sides] * self.num_keypoints, 1)
-        if self.layout == 'centerface':
-            return (heat, size, offset) if points is None else (heat, size, offset, points)
-        cells = _cells(heat) if self.cells is None else self.cells
-        centre = cells + offset
+    def maps(self, feats: Sequence[Tensor]) -> Outputs:
+        """Compute heats, sizes, offsets and keypoints in the convention of the specification."""
+        heat, size, *others = self.module(feats)
+        if others[1:] and self.converted and self.rule.keypoint_frame != 'map':
+            others[1] = others[1] * torch.cat([self._sides(size)] * self.spec.num_keypoints, 1)
+        values = zip(channels(self.spec), (heat.sigmoid(), size, *others), strict=False)
+        return {(kind, self.stride): each for kind, each in values}
+
+    def boxes(self, feats: Sequence[Tensor]) -> Outputs:
+        """Compute boxes and keypoints in input pixels from maps in the convention 'centernet'."""
+        heat, size, offset, *points = self.maps(feats).values()
+        cells = _cells(heat) if self.cells[0] is None else self.cells[0]
+        centre, sides = cells + offset, self._sides(size)
         boxes = torch.cat([centre - sides / 2, centre + sides / 2], 1) * self.stride
-        if self.peak > 1:
-            hottest = F.max_pool2d(heat, self.peak, stride=1, padding=self.peak // 2)
-            heat = heat * (heat >= hottest * (1 - self.peak_tolerance)).float()
+        peak = int(self.test_cfg.get('peak', 1))
+        if peak > 1:
+            hottest = F.max_pool2d(heat, peak, stride=1, padding=peak // 2)
+            limit = hottest * (1 - float(self.test_cfg.get('peak_tolerance', 0.0)))
+            heat = heat * (heat >= limit).float()
         rows = []
-        if points is not None:
-            origin = centre if self.keypoint_anchor == 'centre' else cells
-            points = (points + torch.cat([origin] * self.num_keypoints, 1)) * self.stride
-            rows.append(_rows(points, 2 * self.num_keypoints))
-        return self._decoded(_rows(boxes, 4), _rows(heat, 1), rows)
+        if points:
+            origin = centre if self.spec.keypoint_anchor == 'centre' else cells
+            position = points[0] + torch.cat([origin] * self.spec.num_keypoints, 1)
+            rows.append(_rows(position * self.stride, 2 * self.spec.num_keypoints))
+        return self.join(_rows(boxes, 4), _rows(heat, 1), rows)
+
+    def _sides(self, size: Tensor) -> Tensor:
+        """Give the sides of boxes in cells, from a size map in the convention 'centernet'."""
+        unit = CONVENTIONS['centernet'].size_unit / self.stride
+        return size.clamp(max=MAX_LOG_SIZE).exp() * unit
+
+    forms: ClassVar[Mapping[str, Form]] = {'maps': maps, 'boxes': boxes}
 
 
-def build_network(model: Any, layout: str, size: tuple[int, int] | None) -> ExportNetwork:
+_NETWORKS = {'scrfd': SCRFDNetwork, 'centerface': CenterFaceNetwork}
+
+
+def build_network(
+    model: Any, spec: ModelSpec, size: tuple[int, int] | None = None
+) -> ExportNetwork:
     """Make the network to export.
 
     Args:
         model: A detector whose head is SCRFD's or CenterFace's.
-        layout: Names and shapes of the outputs, see ``mmface.deploy.export``.
+        spec: How its outputs are laid out, see ``make_spec``.
         size: Height and width of the input, or ``None`` for any.
-
-    Raises:
-        ValueError: If the head has no such layout, or is another one.
     """
-    check_layout(model, layout)
-    known = SCRFDNetwork if isinstance(model.bbox_head, SCRFDHead) else CenterFaceNetwork
-    return known(model, layout, size).eval()
-
-
-def check_layout(model: Any, layout: str) -> None:
-    """Say if a detector cannot be exported in a layout.
-
-    Raises:
-        ValueError: If the head has no such layout, or is another one.
-    """
-    head = getattr(model, 'bbox_head', None)
-    layouts = next((names for known, names in LAYOUTS.items() if isinstance(head, known)), None)
-    if layouts is None:
-        raise ValueError(
-            f'{type(model).__name__} cannot be exported: expected a config of SCRFD or CenterFace, '
-            'or of CenterNet2 with two stages'
-        )
-    if layout not in layouts:
-        raise ValueError(
-            f'{type(model).__name__} has no layout {layout!r}: expected one of {", ".join(layouts)}'
-        )
-    if layout == 'starclouds' and model.bbox_head.coder.rule is not CONVENTIONS['star_clouds']:
-        raise ValueError(
-            'the layout starclouds needs a model of the convention star_clouds, this one has '
-            f'{model.bbox_head.coder.convention}: use raw or centerface'
-        )
+    return _NETWORKS[spec.family](model, spec, size).eval()
 
 
 class _Reshape(torch.autograd.Function):

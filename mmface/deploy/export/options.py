@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mmface.deploy.layouts import LAYOUTS
+
 #: Sides of the input are multiples of it: the coarsest stride.
 DIVISOR = 32
 
@@ -14,7 +16,7 @@ class ExportOptions:
     """What kind of file to write.
 
     Attributes:
-        layout: Names and shapes of the outputs, see ``mmface.deploy.export``.
+        layout: Names and shapes of the outputs, see ``mmface.deploy.layouts``.
         size: Height and width of the input; ``None`` for that of the config.
         dynamic: Whether batch, height and width are free.
         batch: Pictures of a static file.
@@ -41,8 +43,8 @@ class ExportOptions:
                 f'size {self.size[0]} {self.size[1]} (height, width): both must be multiples of '
                 f'{DIVISOR}'
             )
-        if self.half and self.layout == 'decoded':
+        if self.half and self.layout in LAYOUTS and LAYOUTS[self.layout].form == 'boxes':
             raise ValueError(
-                'half precision holds positions beyond 512 only to 0.5 px: use another layout '
-                'than decoded, whose boxes the host computes'
+                f'half precision holds positions beyond 512 only to 0.5 px: use another layout '
+                f'than {self.layout}, whose boxes the host computes'
             )

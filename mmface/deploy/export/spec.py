@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
 
 from mmface.datasets.transforms import RESIZES
-from mmface.deploy.export.networks import CenterFaceNetwork, ExportNetwork
+from mmface.deploy.layouts import LAYOUTS, layout_names
 from mmface.deploy.model_spec import ModelSpec
+from mmface.models.dense_heads.centerface_head import CenterFaceHead
+from mmface.models.dense_heads.scrfd_head import SCRFDHead
+from mmface.models.roi_heads.centernet2_roi_head import CenterNet2RoIHead
 
 #: Overlap for models tested with soft-NMS, which a file cannot ask for: the NMS that most of the
 #: field falls back to.
@@ -32,10 +35,11 @@ def find_resize(cfg: Config) -> tuple[str, tuple[int, int]]:
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     while 'dataset' in dataset:  # wrappers
         dataset = dataset['dataset']
-    steps = [step for step in dataset.get('pipeline', ()) if step['type'] in RESIZES]
+    known = (*RESIZES, 'Resize')  # the last one is mmcv's, of CenterNet2's configs
+    steps = [step for step in dataset.get('pipeline', ()) if step['type'] in known]
     if len(steps) != 1:
         raise ValueError(
-            f'the test pipeline of the config has {len(steps)} of {", ".join(RESIZES)}: expected '
+            f'the test pipeline of the config has {len(steps)} of {", ".join(known)}: expected '
             'one, which says what the network is fed'
         )
     (step,) = steps
@@ -55,59 +59,135 @@ def find_resize(cfg: Config) -> tuple[str, tuple[int, int]]:
 def make_spec(
     cfg: Config,
     model: Any,
-    network: ExportNetwork,
+    layout: str,
     tested: Sequence[int],
     resize: str,
-    normalized_inside: bool,
+    normalized_inside: bool = False,
 ) -> ModelSpec:
-    """Write down how to feed and read an exported network.
+    """Write down how to feed and read a detector in a layout.
 
     Args:
         cfg: The config it is tested with.
         model: The detector.
-        network: The network made of it.
+        layout: Names and shapes of the outputs, see ``mmface.deploy.layouts``.
         tested: Height and width of the input, or (0, 0) for those of each picture.
         resize: See ``find_resize``.
         normalized_inside: Whether the graph subtracts the mean and divides.
 
     Returns:
         The specification.
+
+    Raises:
+        ValueError: If the detector cannot be exported in the layout.
     """
+    family = find_family(model)
+    check_layout(model, family, layout)
     preprocessor = cfg.model.data_preprocessor
-    test_cfg = model.bbox_head.test_cfg
-    nms = test_cfg.get('nms') or {}
-    values: dict[str, Any] = dict(
-        family='scrfd',
-        layout=network.layout,
+    values = dict(centerface=_centerface, scrfd=_scrfd, centernet2=_centernet2)[family]
+    return ModelSpec(
+        family=family,
+        layout=layout,
         size=(int(tested[0]), int(tested[1])),
         mean=tuple(map(float, preprocessor.mean)),
         std=tuple(map(float, preprocessor.std)),
         rgb=bool(preprocessor.get('bgr_to_rgb', True)),
         normalized_inside=normalized_inside,
         resize=resize,
-        num_keypoints=network.num_keypoints,
+        **values(model, layout),
+    )
+
+
+def find_family(model: Any) -> str:
+    """Return the family of a detector, of ``mmface.deploy.layouts.FAMILIES``.
+
+    Raises:
+        ValueError: If it is of none.
+    """
+    if isinstance(getattr(model, 'roi_head', None), CenterNet2RoIHead):
+        return 'centernet2'
+    head = getattr(model, 'bbox_head', None)
+    for kind, family in ((SCRFDHead, 'scrfd'), (CenterFaceHead, 'centerface')):
+        if isinstance(head, kind):
+            return family
+    raise ValueError(
+        f'{type(model).__name__} cannot be exported: expected a config of SCRFD or CenterFace, '
+        'or of CenterNet2 with two stages'
+    )
+
+
+def check_layout(model: Any, family: str, layout: str) -> None:
+    """Refuse a layout that a detector cannot be exported in.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    if layout not in LAYOUTS or family not in LAYOUTS[layout].families:
+        raise ValueError(
+            f'{type(model).__name__} has no layout {layout!r}: expected one of '
+            f'{", ".join(layout_names(family))}'
+        )
+    wanted = LAYOUTS[layout].convention
+    if family == 'centerface' and wanted not in ('', 'centernet', model.bbox_head.coder.convention):
+        raise ValueError(
+            f'the layout {layout} needs a model of the convention {wanted}, this one has '
+            f'{model.bbox_head.coder.convention}: use raw or centerface'
+        )
+
+
+def _scrfd(model: Any, layout: str) -> dict[str, Any]:
+    head = model.bbox_head
+    return dict(
+        strides=tuple(int(stride[0]) for stride in head.prior_generator.strides),
+        num_priors=int(head.prior_generator.num_base_priors[0]),
+        num_keypoints=int(head.num_keypoints),
+        min_bbox_size=float(head.test_cfg.get('min_bbox_size', 0)),
+        **_thresholds(head.test_cfg),
+    )
+
+
+def _centerface(model: Any, layout: str) -> dict[str, Any]:
+    head, coder = model.bbox_head, model.bbox_head.coder
+    convention = LAYOUTS[layout].convention or coder.convention
+    converted = convention != coder.convention
+    # What the graph has done need not be done again.
+    done = LAYOUTS[layout].form == 'boxes'
+    return dict(
+        strides=(int(coder.stride),),
+        num_priors=1,
+        num_keypoints=int(head.num_keypoints),
+        convention=convention,
+        # Keypoints counted from the centre are also what chenjun2hao's code decodes.
+        keypoint_anchor=(
+            'centre' if converted and coder.rule.keypoint_frame == 'box' else coder.keypoint_anchor
+        ),
+        clip=coder.rule.clip,
+        peak=1 if done else int(head.test_cfg.get('peak', 1)),
+        peak_tolerance=0.0 if done else float(head.test_cfg.get('peak_tolerance', 0.0)),
+        topk=int(head.test_cfg.get('topk', -1)),
+        **_thresholds(head.test_cfg),
+    )
+
+
+def _centernet2(model: Any, layout: str) -> dict[str, Any]:
+    first, second = model.rpn_head, model.roi_head
+    return dict(
+        strides=tuple(int(stride) for stride in first.strides),
+        num_priors=1,
+        num_keypoints=0,
+        num_classes=int(second.stages[0].num_classes),
+        num_candidates=int(first.test_cfg['nms_pre']),
+        num_proposals=int(first.test_cfg['max_per_img']),
+        proposal_thr=float(first.test_cfg['score_thr']),
+        proposal_iou=float(first.test_cfg['nms']['iou_threshold']),
+        **_thresholds(second.test_cfg),
+    )
+
+
+def _thresholds(test_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    nms = test_cfg.get('nms') or {}
+    return dict(
         score_thr=float(test_cfg.get('score_thr', 0.0)),
         nms_iou=float(nms.get('iou_threshold', _FALLBACK_IOU)) if nms else 0.0,
         nms_offset=int(nms.get('offset', 0)),
+        max_per_img=int(test_cfg.get('max_per_img', -1)),
     )
-    if isinstance(network, CenterFaceNetwork):
-        converted = network.layout in ('centerface', 'decoded')
-        values.update(
-            family='centerface',
-            strides=(network.stride,),
-            num_priors=1,
-            convention='centernet' if converted else model.bbox_head.coder.convention,
-            keypoint_anchor=network.keypoint_anchor,
-            clip=network.rule.clip,
-            # What the graph has done need not be done again.
-            peak=1 if network.layout == 'decoded' else network.peak,
-            peak_tolerance=0.0 if network.layout == 'decoded' else network.peak_tolerance,
-            topk=int(test_cfg.get('topk', -1)),
-        )
-    else:
-        values.update(
-            strides=tuple(int(s[0]) for s in model.bbox_head.prior_generator.strides),
-            num_priors=int(model.bbox_head.prior_generator.num_base_priors[0]),
-            min_bbox_size=float(test_cfg.get('min_bbox_size', 0)),
-        )
-    return ModelSpec(**values)

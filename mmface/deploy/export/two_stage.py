@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""CenterNet2 as two graphs of fixed shapes, with the suppression between them left to the host.
+"""CenterNet2 as two graphs of fixed shapes, with the suppression between them left to the runtime.
 
 ``<name>_proposals.onnx``: input ``image`` (B, 3, H, W), normalised; outputs ``boxes`` (B, T, 4)
 xyxy in input pixels and ``scores`` (B, T), the best ``nms_pre`` of each level whatever their
@@ -9,14 +9,15 @@ score, and the maps ``feat_8`` to ``feat_128``.
 (R, 4), ``proposal_scores`` (R,) and ``limits`` (4,), width, height, width, height of the picture in
 the input, to which boxes are cut; outputs ``boxes`` (R, 4) and ``scores`` (R, classes).
 
-The host, in between: drop scores not above ``score_thr``, NMS, keep the best R, fill up with zeros.
-Afterwards: threshold and NMS by class. The metadata entry 'mmface_two_stage' has the numbers.
+The host, in between: drop scores not above ``proposal_thr``, NMS, keep the best R, fill up with
+zeros. Afterwards: threshold and NMS by class. The runtime does it (``FaceDetector`` of the first
+file); the metadata of both files is a ``ModelSpec``.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,11 @@ from torch import Tensor, nn
 from mmface.deploy.export.check import TOLERANCE, Difference, check_pictures, to_input
 from mmface.deploy.export.graph import drop_identities, fold_batch_norms, fold_shapes
 from mmface.deploy.export.options import ExportOptions
+from mmface.deploy.export.spec import find_resize, make_spec
 from mmface.deploy.export.trace import trace
+from mmface.deploy.layouts import LAYOUTS, outputs_of
+from mmface.deploy.model_spec import METADATA_KEY
+from mmface.deploy.runtime.second_stage import PARTS
 from mmface.models.roi_heads.centernet2_roi_head import CenterNet2RoIHead
 from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file
@@ -38,8 +43,6 @@ with optional_imports():
     import onnx
     import onnxruntime as ort
 
-#: Key of the metadata.
-TWO_STAGE_KEY = 'mmface_two_stage'
 #: RoiAlign counts from the edges of pixels since opset 16.
 MIN_OPSET = 17
 
@@ -169,54 +172,42 @@ def export_two_stage(
             or the files differ from torch.
     """
     size = _check_options(model, options)
-    preprocessor, test_cfg = cfg.model.data_preprocessor, model.test_cfg
-    proposals, rois = ProposalNetwork(model).eval(), RoINetwork(model).eval()
-    count = int(test_cfg.rpn['max_per_img'])
+    resize, _ = find_resize(cfg)
+    spec = make_spec(cfg, model, 'proposals', size, resize)
+    specs = (spec, replace(spec, layout='rois'))
+    networks = (ProposalNetwork(model).eval(), RoINetwork(model).eval())
     image = torch.zeros(options.batch, 3, *size)
     with torch.no_grad():
-        _, _, *feats = proposals(image)
-    names = [f'feat_{stride}' for stride in model.rpn_head.strides]
-    outputs = [['boxes', 'scores', *names], ['boxes', 'scores']]
-    fed = [feat[:1] for feat in feats]
+        _, _, *feats = networks[0](image)
     height, width = map(float, size)
+    count = spec.num_proposals
     box = torch.tensor([[0.0, 0.0, width / 2, height / 2]]).repeat(count, 1)
     limits = torch.tensor([width, height, width, height])
-    examples = [[image], [*fed, box, torch.ones(count), limits]]
-    inputs = [['image'], [*names, 'proposals', 'proposal_scores', 'limits']]
-    numbers: dict[str, Any] = dict(
-        size=size,
-        mean=list(preprocessor.mean),
-        std=list(preprocessor.std),
-        rgb=bool(preprocessor.get('bgr_to_rgb', True)),
-        rpn=dict(test_cfg.rpn),
-        rcnn=dict(test_cfg.rcnn),
-    )
+    examples = [[image], [*(feat[:1] for feat in feats), box, torch.ones(count), limits]]
+    maps = [each.name for each in outputs_of(spec) if each.kind == 'feat']
+    inputs = [LAYOUTS['proposals'].inputs, [*maps, *LAYOUTS['rois'].inputs]]
     graphs = []
-    for network, example, ins, outs in zip(
-        (proposals, rois), examples, inputs, outputs, strict=True
-    ):
-        graph = trace(network, example, ins, outs, options.opset)
+    for network, example, names, each in zip(networks, examples, inputs, specs, strict=True):
+        outputs = [output.name for output in outputs_of(each)]
+        graph = trace(network, example, names, outputs, options.opset)
         drop_identities(graph)
         fold_shapes(graph)
         fold_batch_norms(graph)
         graph.producer_name = 'mmface'
-        onnx.helper.set_model_props(graph, {TWO_STAGE_KEY: json.dumps(numbers)})
+        onnx.helper.set_model_props(graph, {METADATA_KEY: each.to_json()})
         onnx.checker.check_model(graph, full_check=True)
         graphs.append(graph)
     target = Path(path)
-    files = [target.with_name(f'{target.stem}_{part}.onnx') for part in ('proposals', 'rois')]
+    files = [target.with_name(f'{target.stem}_{part}.onnx') for part in PARTS]
     with whole_file(files[0]) as first, whole_file(files[1]) as second:
         for graph, tmp in zip(graphs, (first, second), strict=True):
             onnx.save(graph, str(tmp))
         differences = []
         if pictures is not None:
-            mean, std = (
-                np.array(v, np.float32)[:, None, None]
-                for v in (preprocessor.mean, preprocessor.std)
-            )
-            raw = to_input(check_pictures(pictures, size, options.batch), numbers['rgb'])
+            mean, std = (np.array(v, np.float32)[:, None, None] for v in (spec.mean, spec.std))
+            raw = to_input(check_pictures(pictures, size, options.batch), spec.rgb)
             normalised = torch.from_numpy((raw[: options.batch] - mean) / std)
-            differences = _compare((first, second), (proposals, rois), normalised, count, limits)
+            differences = _compare((first, second), networks, normalised, count, limits)
             wrong = [item for item in differences if item.excess > 1]
             if wrong:
                 found = ', '.join(f'{item.name} by up to {item.largest:.3g}' for item in wrong)
@@ -226,13 +217,13 @@ def export_two_stage(
 
 def _check_options(model: Any, options: ExportOptions) -> tuple[int, int]:
     if options.size is None:
-        raise ValueError('CenterNet2 is exported for one size: give --size H W')
+        raise ValueError('CenterNet2 is exported for one size: give size=(height, width)')
     if options.layout != 'raw' or options.fold_normalize or options.half:
-        raise ValueError('CenterNet2 has the layout raw only, no --fold-normalize and no --fp16')
+        raise ValueError('CenterNet2 has the layout raw only, no fold_normalize and no half')
     if options.opset < MIN_OPSET:
         raise ValueError(
             f'opset {options.opset} has no RoiAlign that counts from the edges of pixels: give '
-            f'--opset {MIN_OPSET}'
+            f'opset={MIN_OPSET}'
         )
     if any(isinstance(module, ModulatedDeformConv2dPack) for module in model.modules()):
         raise ValueError(
@@ -271,9 +262,7 @@ def _compare(
         truths = [[value.numpy() for value in wanted], [v.numpy() for v in networks[1](*inputs)]]
     fed: list[list[Tensor]] = [[image], inputs]
     result = []
-    for part, session, values, truth in zip(
-        ('proposals', 'rois'), sessions, fed, truths, strict=True
-    ):
+    for part, session, values, truth in zip(PARTS, sessions, fed, truths, strict=True):
         feeds = {p.name: v.numpy() for p, v in zip(session.get_inputs(), values, strict=True)}
         found = session.run(None, feeds)
         if part == 'proposals':

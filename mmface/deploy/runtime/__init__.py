@@ -1,7 +1,8 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
 """Find faces with an ONNX file; needs numpy, OpenCV and onnxruntime, and never torch."""
 
-from mmface.deploy.runtime.decode import Detections, decode, to_faces
+from mmface.deploy.runtime.decode import decode
+from mmface.deploy.runtime.detections import Detections, to_faces
 from mmface.deploy.runtime.face_detector import FaceDetector
 from mmface.deploy.runtime.letterbox import Placement, place, to_blob
 

@@ -14,22 +14,19 @@ from typing import Any, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from mmface.deploy.layouts import outputs_of
 from mmface.deploy.model_spec import ModelSpec
-from mmface.deploy.runtime.decode import Detections, decode, to_faces
-from mmface.deploy.runtime.layouts import Port, fixed_size, read_spec
-from mmface.deploy.runtime.letterbox import (
-    CANVASES,
-    LETTERBOXES,
-    Placement,
-    place,
-    size_divisor,
-    to_blob,
-)
+from mmface.deploy.runtime.decode import decode
+from mmface.deploy.runtime.detections import Detections, to_faces
+from mmface.deploy.runtime.foreign import Port, fixed_size, read_spec
+from mmface.deploy.runtime.letterbox import CANVASES, Placement, place, size_divisor, to_blob
+from mmface.deploy.runtime.second_stage import SecondStage, second_file
+from mmface.deploy.runtime.session import open_session
 from mmface.structures import Face
 from mmface.utils.extras import optional_imports
 
 with optional_imports():
-    import onnxruntime
+    pass
 
 # So many pictures go through the network at once where the file leaves it open.
 _MAX_BATCH = 16
@@ -40,8 +37,10 @@ _INPUT_TYPES = {
     'tensor(float16)': np.float16,
     'tensor(uint8)': np.uint8,
 }
+#: Other packages whose boxes a detector can give.
+COMPATS = ('insightface',)
 # What the insightface package does after the network, besides its letterbox.
-_INSIGHTFACE: dict[str, Any] = {'clip': False, 'nms_offset': 1, 'nms_iou': 0.4, 'score_thr': 0.5}
+_INSIGHTFACE: dict[str, Any] = {'clip': False, 'nms_offset': 1, 'nms_iou': 0.4}
 
 
 class FaceDetector:
@@ -50,23 +49,23 @@ class FaceDetector:
     May be called from several threads at once.
 
     Args:
-        path: The file.
-        letterbox: 'exact' works as the model is tested by ``tools/test.py``: sizes rounded, padding
-            that is 0 after normalisation. 'insightface' (SCRFD only) gives the boxes of that
-            package: sizes cut, black padding, overlaps with one pixel added and at most 0.4, boxes
-            not clipped, and scores from 0.5 where ``score_thr`` is not given. With scores from 0.02
-            it costs 0.004, 0.003 and 0.015 of the easy, medium and hard AP (scrfd_500m_bnkps, every
-            other of 610 pictures of WIDER FACE val).
+        path: The file; of CenterNet2 the one that ends in ``_proposals.onnx``, which has the other
+            beside it.
+        score_thr: Scores of faces are above it; as in ``FaceInferencer``. ``None``: that of the
+            test, low on purpose (0.02 of SCRFD), for evaluation.
+        compat: 'insightface' (SCRFD only) gives the boxes of that package: sizes cut, black
+            padding, overlaps with one pixel added and at most 0.4, boxes not clipped. Default: as
+            the model is tested by ``tools/test.py``, sizes rounded and padding that is 0 after
+            normalisation. What it costs: ``configs/scrfd/README.md``.
         canvas: 'tight' pads SCRFD's pictures no further than to multiples of 32 instead of to the
             whole input, which needs a file with free sides. The network then has 0.72 of the work
-            on WIDER FACE, and the AP of scrfd_500m_bnkps (measured as above) changes by less than
-            0.0004; models with GroupNorm see the padding and need 'full' for their published AP.
+            on WIDER FACE, and the AP of scrfd_500m_bnkps changes by less than 0.0004 (every other
+            of 610 pictures of val); models with GroupNorm see the padding and need 'full' for
+            their published AP.
         size: Height and width of the input. Default: what the file fixes or, where it does not,
             what the model was tested with.
-        score_thr: Lowest score; default that of the test, low on purpose (0.02 of SCRFD). A
-            detector for people to look at wants about 0.5, or 0.35 with CenterFace.
         nms_iou: Overlap above which the less certain box goes; default that of the test.
-        max_per_img: Number of faces kept in each picture, -1 for all.
+        max_per_img: Number of faces kept in each picture, -1 for all; default that of the test.
         providers: Of onnxruntime; default those that are there, the fastest first.
         threads: Threads of the network on the CPU; default onnxruntime's choice.
         spec: How to feed and read the file; default what it says itself, or what its names and
@@ -84,7 +83,7 @@ class FaceDetector:
         ValueError: If it is no ONNX file, its layout is unknown, or an option does not fit it.
 
     Example:
-        >>> detector = FaceDetector('scrfd_500m_bnkps.onnx', score_thr=0.5)
+        >>> detector = FaceDetector('scrfd_500m_bnkps.onnx')
         >>> for face in detector(cv2.imread('people.jpg')):
         ...     print(face.bbox, face.score, face.keypoints)
     """
@@ -93,22 +92,16 @@ class FaceDetector:
         self,
         path: str | os.PathLike[str],
         *,
-        letterbox: str = 'exact',
+        score_thr: float | None = 0.5,
+        compat: str | None = None,
         canvas: str = 'full',
         size: Sequence[int] | None = None,
-        score_thr: float | None = None,
         nms_iou: float | None = None,
-        max_per_img: int = -1,
+        max_per_img: int | None = None,
         providers: Sequence[Any] | None = None,
         threads: int | None = None,
         spec: ModelSpec | None = None,
     ) -> None:
-        for name, value, allowed in (
-            ('letterbox', letterbox, LETTERBOXES),
-            ('canvas', canvas, CANVASES),
-        ):
-            if value not in allowed:
-                raise ValueError(f'{name} {value!r}: expected one of {", ".join(allowed)}')
         self.path = Path(path)
         self.session = open_session(self.path, providers, threads)
         source, *others = self.session.get_inputs()
@@ -123,42 +116,25 @@ class FaceDetector:
             if spec is None:
                 metadata = self.session.get_modelmeta().custom_metadata_map
                 spec = read_spec(port, ports, metadata)
-            fixed = fixed_size(port)
-            spec = replace(spec, size=_choose_size(spec, fixed, size))
-            if any(port.fixed(2 + axis) not in (None, spec.size[axis]) for axis in (0, 1)):
-                raise ValueError(
-                    f'input {port}: one side is fixed; pass size=(height, width) with that side'
-                )
+            spec = replace(spec, size=_choose_size(spec, port, size))
+            spec = _apply_options(spec, compat, canvas, fixed_size(port))
         except ValueError as error:
             raise ValueError(f'{self.path}: {error}') from error
-        if letterbox == 'insightface':
-            if spec.family != 'scrfd':
-                raise ValueError(
-                    f"{self.path}: letterbox 'insightface' is for SCRFD, this is {spec.family}: "
-                    "use 'exact'"
-                )
-            spec = replace(spec, **_INSIGHTFACE)
-        if canvas == 'tight' and (fixed is not None or spec.resize != 'keep_ratio'):
-            reason = 'is fixed' if fixed else f'is filled by the resize {spec.resize!r}'
-            raise ValueError(
-                f"{self.path}: canvas 'tight' needs free sides of the input, which {reason}: "
-                "use 'full', or export SCRFD with --dynamic"
-            )
-        self.spec = replace(
-            spec,
-            score_thr=spec.score_thr if score_thr is None else float(score_thr),
-            nms_iou=spec.nms_iou if nms_iou is None else float(nms_iou),
-        )
-        self.letterbox = letterbox
+        chosen: dict[str, Any] = dict(score_thr=score_thr, nms_iou=nms_iou, max_per_img=max_per_img)
+        self.spec = replace(spec, **{k: v for k, v in chosen.items() if v is not None})
+        self.letterbox = 'insightface' if compat == 'insightface' else 'exact'
         self.canvas = canvas
-        self.max_per_img = max_per_img
         self.input_name = source.name
         self.output_names = [each.name for each in ports]
         # Outputs without a batch axis are those of one picture, whatever the input says.
-        one = spec.layout == 'insightface' and len(ports[0].shape) == 2
+        one = len(ports[0].shape) == len(outputs_of(spec)[0].axes)
         self.batch_size = 1 if one else port.fixed(0)
         self._dtype = _INPUT_TYPES[source.type]
         self._buffers = threading.local()
+        self._second: SecondStage | None = None
+        if spec.layout == 'proposals':
+            file = second_file(self.path)
+            self._second = SecondStage(open_session(file, providers, threads), self.spec)
 
     @overload
     def __call__(self, image: NDArray[Any]) -> list[Face]: ...
@@ -179,8 +155,13 @@ class FaceDetector:
             Faces in pixels of the picture, best first; with a list, one list for each.
 
         Raises:
-            ValueError: If something is no picture.
+            ValueError: If something is no picture, or the model predicts several classes.
         """
+        if self.spec.num_classes > 1:
+            raise ValueError(
+                f'{self.path} predicts {self.spec.num_classes} classes and not faces: use '
+                'detect(), which returns their labels'
+            )
         if isinstance(image, (list, tuple)) or (isinstance(image, np.ndarray) and image.ndim == 4):
             return [to_faces(found) for found in self.detect(list(image))]
         # What is no picture at all is refused there.
@@ -249,7 +230,9 @@ class FaceDetector:
         self, outputs: Sequence[NDArray[Any]], placements: Sequence[Placement]
     ) -> list[Detections]:
         """Read the network's outputs; see ``decode.decode``."""
-        return decode(outputs, self.spec, placements, self.max_per_img)
+        if self._second is not None:
+            return self._second.detect(outputs, placements)
+        return decode(outputs, self.spec, placements)
 
     def _buffer(self, count: int) -> NDArray[np.float32]:
         """Give memory for so many values, for this thread; new memory costs as much as the work."""
@@ -271,60 +254,51 @@ class FaceDetector:
             results[index] = detections
 
 
-def open_session(
-    path: Path, providers: Sequence[Any] | None = None, threads: int | None = None
-) -> onnxruntime.InferenceSession:
-    """Open an ONNX file.
-
-    Args:
-        path: The file.
-        providers: Of onnxruntime; default those that are there, the fastest first.
-        threads: Threads on the CPU; default onnxruntime's choice.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file, or one that onnxruntime cannot run.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: there is no such file; expected an ONNX file')
-    available = onnxruntime.get_available_providers()
-    if providers is None:
-        # Azure's sends pictures to a service, and must be asked for.
-        providers = [name for name in available if name != 'AzureExecutionProvider']
-    unknown = [p for p in providers if (p if isinstance(p, str) else p[0]) not in available]
-    if unknown:
+def _apply_options(
+    spec: ModelSpec, compat: str | None, canvas: str, fixed: tuple[int, int] | None
+) -> ModelSpec:
+    """Check options against a file and change what ``compat`` says."""
+    for name, value, allowed in (
+        ('compat', compat, (None, *COMPATS)),
+        ('canvas', canvas, CANVASES),
+    ):
+        if value not in allowed:
+            expected = ', '.join(map(str, allowed))
+            raise ValueError(f'{name} {value!r}: expected one of {expected}')
+    if canvas == 'tight' and (fixed is not None or spec.resize != 'keep_ratio'):
+        reason = 'is fixed' if fixed else f'is filled by the resize {spec.resize!r}'
         raise ValueError(
-            f'providers {unknown}: this onnxruntime has {", ".join(available)}; install the '
-            'onnxruntime of that device'
+            f"canvas 'tight' needs free sides of the input, which {reason}: use 'full', or a "
+            'dynamic export of SCRFD'
         )
-    options = onnxruntime.SessionOptions()
-    # Old exports declare output sizes that hold for one input size only, and every run with
-    # another one would warn.
-    options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
-    except Exception as error:  # its exceptions have no base class but this one
+    if compat is None:
+        return spec
+    if spec.family != 'scrfd':
+        raise ValueError(f'compat {compat!r} is for SCRFD, this is {spec.family}: leave it out')
+    return replace(spec, **_INSIGHTFACE)
+
+
+def _choose_size(spec: ModelSpec, port: Port, size: Sequence[int] | None) -> tuple[int, int]:
+    fixed = fixed_size(port)
+    chosen = (fixed or spec.size) if size is None else _check_size(spec, fixed, size)
+    if any(port.fixed(2 + axis) not in (None, chosen[axis]) for axis in (0, 1)):
         raise ValueError(
-            f'{path}: expected an ONNX file that onnxruntime {onnxruntime.__version__} runs: '
-            f'{" ".join(str(error).split())}'
-        ) from error
+            f'input {port}: one side is fixed; pass size=(height, width) with that side'
+        )
+    return chosen
 
 
-def _choose_size(
-    spec: ModelSpec, fixed: tuple[int, int] | None, size: Sequence[int] | None
+def _check_size(
+    spec: ModelSpec, fixed: tuple[int, int] | None, size: Sequence[int]
 ) -> tuple[int, int]:
     divisor = size_divisor(spec)
-    if size is None:
-        return fixed or spec.size
     if len(size) != 2 or any(int(side) != side for side in size):
         raise ValueError(f'size {tuple(size)}: expected height and width in pixels')
     chosen = (int(size[0]), int(size[1]))
     if fixed is not None and chosen != fixed:
         raise ValueError(
             f'size {chosen[0]}x{chosen[1]} (height x width): the file is fixed to '
-            f'{fixed[0]}x{fixed[1]}; leave the size out, or export with --dynamic'
+            f'{fixed[0]}x{fixed[1]}; leave the size out, or take a dynamic export'
         )
     if fixed is None and any(side < 1 or side % divisor for side in chosen):
         near = ', '.join(str(math.ceil(max(side, 1) / divisor) * divisor) for side in chosen)

@@ -38,6 +38,17 @@ class Placement(NamedTuple):
     content: tuple[int, int]
     size: tuple[int, int]
 
+    @property
+    def original(self) -> tuple[int, int]:
+        """Height and width of the image as it was given."""
+        height, width = (
+            (side - 2 * start) / factor
+            for side, start, factor in zip(
+                self.content, self.offset[::-1], self.scale[::-1], strict=True
+            )
+        )
+        return round(height), round(width)
+
 
 def place(
     image: NDArray[np.generic],

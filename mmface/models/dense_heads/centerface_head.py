@@ -15,6 +15,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmface.models.dense_heads.centerface_module import RawMaps
+from mmface.models.task_modules.original_image import to_original
 from mmface.models.task_modules.padded_ground_truth import pack_ground_truth
 from mmface.models.task_modules.suppression import suppress
 
@@ -224,7 +225,7 @@ class CenterFaceHead(BaseDenseHead):
             found = suppress(
                 found, cfg.get('nms') if with_nms else None, cfg.get('max_per_img', -1)
             )
-            results.append(_to_original(found, meta) if rescale else found)
+            results.append(to_original(found, meta) if rescale else found)
         return results
 
     @staticmethod
@@ -265,14 +266,3 @@ def _weighted(
     # Where nothing is learned the prediction is replaced: zero times infinity is no number.
     found = torch.where(weight > 0, found, target)
     return (loss(found, target, reduction_override='none') * weight).sum()
-
-
-def _to_original(found: InstanceData, meta: dict) -> InstanceData:
-    """Go from input pixels to those of the picture as stored."""
-    start = found.bboxes.new_tensor(meta.get('pad_offset', (0.0, 0.0)))
-    factor = found.bboxes.new_tensor(meta['scale_factor'])
-    found.bboxes = (found.bboxes - start.repeat(2)) / factor.repeat(2)
-    if 'keypoints' in found:
-        points = (found.keypoints[..., :2] - start) / factor
-        found.keypoints = torch.cat([points, found.keypoints[..., 2:]], dim=-1)
-    return found

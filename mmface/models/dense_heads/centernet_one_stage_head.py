@@ -12,6 +12,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmface.models.dense_heads.centernet_base_head import CenterNetBaseHead
+from mmface.models.task_modules.original_image import keep_inside, to_original
 from mmface.models.task_modules.proposal_selection import suppress_rows
 
 
@@ -68,7 +69,7 @@ class CenterNetOneStageHead(CenterNetBaseHead):
             heat_logits: Logits of the agnostic heat, one map per level, or an empty list.
             distances: Box distances in units of the stride, one map per level.
             batch_img_metas: ``img_shape`` (height, width of the picture without padding) and, to
-                rescale, ``ori_shape`` and ``scale_factor`` (w, h) of each picture.
+                rescale, ``ori_shape`` and what ``to_original`` needs of each picture.
             cfg: Replaces ``test_cfg``.
             rescale: Whether to go back to the pixels of the original picture.
 
@@ -81,16 +82,13 @@ class CenterNetOneStageHead(CenterNetBaseHead):
         kept = suppress_rows(found, cfg['nms'], cfg['max_per_img'], class_agnostic=False)
         results = []
         for picture, (rows, meta) in enumerate(zip(kept, batch_img_metas, strict=True)):
-            bboxes = found.bboxes[picture][rows]
-            height, width = meta['ori_shape' if rescale else 'img_shape'][:2]
-            if rescale:
-                bboxes = bboxes / bboxes.new_tensor(meta['scale_factor']).repeat(2)
-            bboxes[:, 0::2].clamp_(0, width)
-            bboxes[:, 1::2].clamp_(0, height)
             result = InstanceData(
-                bboxes=bboxes,
+                bboxes=found.bboxes[picture][rows],
                 scores=found.scores[picture][rows],
                 labels=found.labels[picture][rows],
             )
-            results.append(result[(bboxes[:, 2:] > bboxes[:, :2]).all(-1)])
+            if rescale:
+                result = to_original(result, meta)
+            size = meta['ori_shape' if rescale else 'img_shape'][:2]
+            results.append(keep_inside(result, size))
         return results

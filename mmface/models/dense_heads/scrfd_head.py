@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mmface.models.dense_heads.scrfd_module import RawMaps
 from mmface.models.task_modules.batched_atss_assigner import PriorGrid, SlotAssignment, box_iou
+from mmface.models.task_modules.original_image import to_original
 from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth, pack_ground_truth
 from mmface.models.task_modules.suppression import suppress
 
@@ -223,8 +224,8 @@ class SCRFDHead(BaseDenseHead):
             cls_scores: Score logits, one map per stride.
             bbox_preds: Box distances in units of the stride, one map per stride.
             kps_preds: Landmark offsets in units of the stride, one map per stride; may be empty.
-            batch_img_metas: ``img_shape`` (height, width of the picture without padding) and
-                ``scale_factor`` (w, h) of each picture.
+            batch_img_metas: ``img_shape`` (height, width of the picture without padding) and what
+                ``to_original`` needs of each picture.
             cfg: Replaces ``test_cfg``.
             rescale: Whether to go back to the pixels of the original picture.
             with_nms: Whether to suppress overlapping boxes.
@@ -256,10 +257,7 @@ class SCRFDHead(BaseDenseHead):
                 points = points + centre[:, None]
                 found.keypoints = torch.cat([points, torch.ones_like(points[..., :1])], dim=-1)
             if rescale:
-                factor = bboxes.new_tensor(meta['scale_factor'])
-                found.bboxes = found.bboxes / factor.repeat(2)
-                if offsets is not None:
-                    found.keypoints[..., :2] /= factor
+                found = to_original(found, meta)
             results.append(self._suppress(found, cfg, with_nms))
         return results
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mmface.models.roi_heads.roi_targets import RoITargets, match_rois, sample_rois
+from mmface.models.task_modules.original_image import keep_inside, to_original
 from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth, pack_ground_truth
 from mmface.models.task_modules.suppression import suppress
 
@@ -226,7 +227,10 @@ class CenterNet2RoIHead(BaseRoIHead):
         results = []
         for bboxes, score, sample in zip(all_bboxes[-1], scores, batch_data_samples, strict=True):
             found = self._detect(bboxes, score)
-            results.append(_to_original(found, sample.metainfo) if rescale else found)
+            if rescale:
+                meta = sample.metainfo
+                found = keep_inside(to_original(found, meta), meta['ori_shape'][:2])
+            results.append(found)
         return results
 
     def _detect(self, bboxes: Tensor, scores: Tensor) -> InstanceData:
@@ -321,14 +325,3 @@ def picture_limits(metas: Sequence[dict], device: torch.device) -> Tensor:
 def _decode_inside(head: BBoxHead, bboxes: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
     """Decode boxes (B, N, 4) and clip them to their pictures."""
     return torch.minimum(head.bbox_coder.decode(bboxes, deltas).clamp(min=0), limits)
-
-
-def _to_original(found: InstanceData, meta: dict) -> InstanceData:
-    """Go from input pixels to those of the picture as stored; drop what is not in it."""
-    start = found.bboxes.new_tensor(meta.get('pad_offset', (0.0, 0.0)))
-    factor = found.bboxes.new_tensor(meta['scale_factor'])
-    height, width = meta['ori_shape'][:2]
-    limits = found.bboxes.new_tensor((width, height, width, height))
-    bboxes = (found.bboxes - start.repeat(2)) / factor.repeat(2)
-    found.bboxes = torch.minimum(bboxes.clamp(min=0), limits)
-    return found[(found.bboxes[:, 2:] > found.bboxes[:, :2]).all(-1)]

@@ -10,9 +10,7 @@ import torch
 from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
-from mmface.utils.centerface_convention import CONVENTIONS, MAX_LOG_SIZE
-
-KEYPOINT_ANCHORS = ('cell', 'centre')
+from mmface.utils.centerface_convention import CONVENTIONS, KEYPOINT_ANCHORS, MAX_LOG_SIZE
 
 
 class EncodedFaces(NamedTuple):
@@ -35,8 +33,8 @@ class EncodedFaces(NamedTuple):
 class CenterFaceCoder:
     """Write faces as the values of CenterFace's maps, and read them back.
 
-    A face belongs to the cell (stride 4) that holds its centre. In the order of channels, with
-    sides w, h and centre c in input pixels, cell index i and landmark p:
+    A face belongs to the cell that holds its centre; the table has the stride 4. In the order of
+    channels, with sides w, h and centre c in input pixels, cell index i and landmark p:
 
     =============  =======================  ======================  ===========================
     convention     size                     offset                  landmark

@@ -96,11 +96,11 @@ def test_dynamic__is_right_for_all_batches_and_sizes(detector, tmp_path, name, l
     path = tmp_path / 'a.onnx'
     detector(name)
     capfd.readouterr()
-    _, model = export(detector, name, path, check=False, layout=layout, dynamic=True)
+    result, model = export(detector, name, path, check=False, layout=layout, dynamic=True)
     (shape,) = ports(model.graph.input).values()
     assert shape == ['batch', 3, 'height', 'width']
     assert all(shape[0] == 'batch' for shape in ports(model.graph.output).values())
-    network = build_network(detector(name)[1], layout, None)
+    network = build_network(detector(name)[1], result.spec, None)
     for shape in ((1, 3, 160, 160), (3, 3, 128, 64), (8, 3, 32, 96)):
         x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
         found = compare(path, network, [(x, torch.from_numpy(x))], TOLERANCE)
@@ -195,7 +195,7 @@ def test_checkpoint_of_another_model__is_refused(detector, tmp_path):
 
 
 def test_pictures_at_their_own_size__need_a_size(detector, tmp_path):
-    with pytest.raises(ValueError, match='at its own size: choose one with --size'):
+    with pytest.raises(ValueError, match='at its own size: choose a size'):
         export(detector, STAR_CLOUDS, tmp_path / 'a.onnx')
 
 

@@ -8,8 +8,10 @@ import copy
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
 
 from mmface.deploy.export.networks import build_network
+from mmface.deploy.export.spec import make_spec
 from mmface.models.task_modules.centerface_coder import CenterFaceCoder
 
 SIZE = (64, 96)
@@ -29,9 +31,15 @@ def image():
     return torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
 
 
+def spec_of(model, layout):
+    preprocessor = ConfigDict(mean=[0.0] * 3, std=[1.0] * 3)
+    cfg = ConfigDict(model=dict(data_preprocessor=preprocessor))
+    return make_spec(cfg, model, layout, SIZE, 'keep_ratio')
+
+
 @torch.no_grad()
 def run(model, layout, image, size=SIZE):
-    network = build_network(model, layout, size)
+    network = build_network(model, spec_of(model, layout), size)
     outputs = network(image)
     assert len(outputs) == len(network.output_names)
     return network, dict(zip(network.output_names, outputs, strict=True))
@@ -98,8 +106,8 @@ def test_centerface__every_convention_becomes_that_of_the_layout(
     decoder, boxes = run(model, 'decoded', image, size)
     assert list(maps) == ['output1', 'output2', 'output3', 'output4']
     assert torch.equal(maps['output1'], raw['heatmap'])
-    assert converted.keypoint_anchor == decoder.keypoint_anchor
-    coder = CenterFaceCoder('centernet', converted.keypoint_anchor)
+    assert converted.spec.keypoint_anchor == decoder.spec.keypoint_anchor
+    coder = CenterFaceCoder('centernet', converted.spec.keypoint_anchor)
     for picture in range(2):
         values = [rows(raw[name][picture]) for name in ('size', 'offset', 'keypoints')]
         truth, points = model.bbox_head.coder.decode(cells(), *values)
@@ -159,4 +167,4 @@ def test_model__is_not_changed(detector, image):
 )
 def test_layout_of_another_model__is_refused(detector, name, layout, message):
     with pytest.raises(ValueError, match=message):
-        build_network(detector(name)[1], layout, SIZE)
+        spec_of(detector(name)[1], layout)

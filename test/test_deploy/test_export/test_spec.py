@@ -7,7 +7,6 @@ import copy
 
 import pytest
 
-from mmface.deploy.export.networks import build_network
 from mmface.deploy.export.spec import find_resize, make_spec
 from mmface.deploy.model_spec import ModelSpec
 
@@ -15,8 +14,7 @@ from mmface.deploy.model_spec import ModelSpec
 def spec_of(detector, name, layout):
     cfg, model = detector(name)
     resize, size = find_resize(cfg)
-    network = build_network(model, layout, size if size != (0, 0) else None)
-    return make_spec(cfg, model, network, size, resize, False)
+    return make_spec(cfg, model, layout, size, resize, False)
 
 
 def test_scrfd(detector):

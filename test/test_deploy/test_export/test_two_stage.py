@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import warnings
 
 import onnx
@@ -19,12 +18,8 @@ from mmengine.structures import InstanceData
 from mmface.apis.config import load_config
 from mmface.deploy.export.export import export_onnx
 from mmface.deploy.export.options import ExportOptions
-from mmface.deploy.export.two_stage import (
-    TWO_STAGE_KEY,
-    ProposalNetwork,
-    RoINetwork,
-    export_two_stage,
-)
+from mmface.deploy.export.two_stage import ProposalNetwork, RoINetwork, export_two_stage
+from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
 from mmface.deploy.om_lint import lint
 
 SIZE = (96, 160)
@@ -94,15 +89,15 @@ def test_export__has_fixed_shapes_and_plain_operators(toy, tmp_path):
         graph = onnx.load(file)
         assert lint(graph) == []
         (prop,) = graph.metadata_props
-        assert prop.key == TWO_STAGE_KEY
-        assert json.loads(prop.value)['rpn']['max_per_img'] == 64
+        assert prop.key == METADATA_KEY
+        assert ModelSpec.from_json(prop.value).num_proposals == 64
 
 
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(opset=17), '--size H W'),
-        (dict(opset=11, size=SIZE), '--opset 17'),
+        (dict(opset=17), r'size=\(height'),
+        (dict(opset=11, size=SIZE), 'opset=17'),
         (dict(opset=17, size=SIZE, layout='decoded'), 'the layout raw only'),
     ],
 )
@@ -120,6 +115,6 @@ def test_deformable_convolutions__are_refused(toy, tmp_path):
         export_two_stage(cfg, model, tmp_path / 'a.onnx', ExportOptions(size=SIZE, opset=17))
 
 
-def test_one_stage_function__names_the_families(toy, tmp_path):
-    with pytest.raises(ValueError, match='expected a config of SCRFD or CenterFace'):
+def test_one_stage_function__names_the_other(toy, tmp_path):
+    with pytest.raises(ValueError, match='use export_two_stage'):
         export_onnx(*toy, tmp_path / 'a.onnx', ExportOptions(size=SIZE))

@@ -13,7 +13,8 @@ from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
 
 from mmface.deploy.model_spec import ModelSpec
-from mmface.deploy.runtime.decode import Detections, decode, to_faces
+from mmface.deploy.runtime.decode import decode
+from mmface.deploy.runtime.detections import Detections, to_faces
 from mmface.deploy.runtime.letterbox import Placement
 
 SIZE = (320, 384)

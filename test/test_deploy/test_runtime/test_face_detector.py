@@ -19,6 +19,11 @@ SIZE = (96, 128)
 SPEC = ModelSpec('scrfd', 'raw', SIZE, (127.5,) * 3, (128.0,) * 3, True, nms_iou=0.3)
 
 
+def every_face(*args, **options) -> FaceDetector:
+    """Open a file with the threshold of its test, which is low, unless another is given."""
+    return FaceDetector(*args, **{'score_thr': None, **options})
+
+
 def assert_same(found: list[Face], expected: list[Face], atol: float = 1e-3) -> None:
     assert len(found) == len(expected) > 0
     for ours, theirs in zip(found, expected, strict=True):
@@ -31,7 +36,7 @@ def assert_same(found: list[Face], expected: list[Face], atol: float = 1e-3) -> 
 @pytest.fixture
 def found_by_maps(scrfd_file, picture) -> list[Face]:
     """What the file with metadata and maps finds."""
-    return FaceDetector(scrfd_file(rank=4, spec=SPEC))(picture(200, 300))
+    return every_face(scrfd_file(rank=4, spec=SPEC))(picture(200, 300))
 
 
 @pytest.mark.parametrize(
@@ -49,24 +54,24 @@ def test_call__gives_the_same_faces_with_files_of_other_projects(
     scrfd_file, picture, found_by_maps, options
 ):
     size = None if options.get('sides') else SIZE
-    detector = FaceDetector(scrfd_file(**options), size=size, nms_iou=0.3)
+    detector = every_face(scrfd_file(**options), size=size, nms_iou=0.3)
     assert_same(detector(picture(200, 300)), found_by_maps)
 
 
 def test_call__reads_files_without_landmarks_and_with_five_strides(scrfd_file, picture):
-    detector = FaceDetector(scrfd_file(kinds=2), size=SIZE)
+    detector = every_face(scrfd_file(kinds=2), size=SIZE)
     assert all(face.keypoints is None for face in detector(picture(200, 300)))
     file = scrfd_file(strides=(8, 16, 32, 64, 128), num_priors=1)
-    detector = FaceDetector(file, size=(256, 128))
+    detector = every_face(file, size=(256, 128))
     assert detector.spec.strides[-1] == 128
     assert detector(picture(200, 300))[0].keypoints.shape == (5, 2)
     with pytest.raises(ValueError, match='multiples of 128; the next ones are 256, 128'):
-        FaceDetector(file, size=(224, 128))
+        every_face(file, size=(224, 128))
 
 
 @pytest.mark.parametrize('batch', ['B', 1, 3])
 def test_call__gives_the_same_faces_in_batches(scrfd_file, picture, batch):
-    detector = FaceDetector(scrfd_file(rank=4, batch=batch, spec=SPEC))
+    detector = every_face(scrfd_file(rank=4, batch=batch, spec=SPEC))
     images = [picture(60 + 20 * i, 90 + 7 * i, seed=i) for i in range(5)]
     together = detector(images)
     assert len(together) == 5
@@ -77,7 +82,7 @@ def test_call__gives_the_same_faces_in_batches(scrfd_file, picture, batch):
 
 
 def test_call__groups_pictures_by_the_size_of_their_input(centerface_file, picture):
-    detector = FaceDetector(centerface_file(), max_per_img=20)
+    detector = every_face(centerface_file(), max_per_img=20)
     runs = []
     run = detector.run
     detector.run = lambda blob: runs.append(blob.shape) or run(blob)
@@ -90,7 +95,7 @@ def test_call__groups_pictures_by_the_size_of_their_input(centerface_file, pictu
 
 def test_call__reads_the_centerface_of_ascend(centerface_file, picture):
     names = [f'output{i}' for i in (1, 2, 3, 4)]
-    detector = FaceDetector(centerface_file(names=names, source='image', shape=(1, 3, 128, 128)))
+    detector = every_face(centerface_file(names=names, source='image', shape=(1, 3, 128, 128)))
     assert (detector.spec.size, detector.batch_size) == ((128, 128), 1)
     found = detector(picture(60, 100))
     assert 0 < len(found) <= 200
@@ -98,7 +103,7 @@ def test_call__reads_the_centerface_of_ascend(centerface_file, picture):
 
 
 def test_call__keeps_threads_apart(scrfd_file, picture):
-    detector = FaceDetector(scrfd_file(rank=4, spec=SPEC), threads=1)
+    detector = every_face(scrfd_file(rank=4, spec=SPEC), threads=1)
     images = [picture(90, 128, seed=i) for i in range(24)]
     expected = [detector(image) for image in images]
     with ThreadPoolExecutor(4) as pool:
@@ -115,13 +120,13 @@ def test_call__takes_any_picture(scrfd_file, centerface_file, shape, dtype):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         for file in (scrfd_file(), centerface_file()):
-            for face in FaceDetector(file, max_per_img=5, score_thr=0.4)(image):
+            for face in every_face(file, max_per_img=5, score_thr=0.4)(image):
                 assert np.isfinite(face.bbox).all()
 
 
 @pytest.mark.parametrize('image', [None, 'people.jpg', np.zeros((0, 0, 3), np.uint8), 3])
 def test_call__refuses_what_is_no_picture(scrfd_file, image):
-    detector = FaceDetector(scrfd_file())
+    detector = every_face(scrfd_file())
     for given in (image, [image]):
         with pytest.raises(ValueError, match=r'^image'):
             detector(given)
@@ -129,33 +134,39 @@ def test_call__refuses_what_is_no_picture(scrfd_file, image):
 
 def test_options__replace_those_of_the_file(scrfd_file, picture):
     file, image = scrfd_file(rank=4, spec=SPEC), picture(200, 300)
-    every = FaceDetector(file)(image)
-    certain = FaceDetector(file, score_thr=0.9)(image)
+    every = every_face(file)(image)
+    certain = every_face(file, score_thr=0.9)(image)
     assert [f.score for f in certain] == [f.score for f in every if f.score > 0.9]
-    assert len(FaceDetector(file, max_per_img=3)(image)) == 3
-    assert len(FaceDetector(file, nms_iou=0)(image)) > len(every)
-    detector = FaceDetector(file, size=(64, 64), threads=1, providers=['CPUExecutionProvider'])
+    assert len(every_face(file, max_per_img=3)(image)) == 3
+    assert len(every_face(file, nms_iou=0)(image)) > len(every)
+    detector = every_face(file, size=(64, 64), threads=1, providers=['CPUExecutionProvider'])
     assert detector.place(image)[1].size == (64, 64)
 
 
+def test_threshold__is_that_of_the_inferencer_unless_asked_for(scrfd_file):
+    file = scrfd_file(rank=4, spec=SPEC)
+    assert FaceDetector(file).spec.score_thr == 0.5
+    assert FaceDetector(file, score_thr=None).spec.score_thr == SPEC.score_thr == 0.02
+    with pytest.raises(ValueError, match='score_thr: expected a number from 0 to 1, found 2'):
+        FaceDetector(file, score_thr=2)
+
+
 def test_insightface__is_the_recipe_of_that_package(scrfd_file, picture):
-    detector = FaceDetector(scrfd_file(), letterbox='insightface', size=SIZE)
+    detector = every_face(scrfd_file(), compat='insightface', size=SIZE)
     spec = detector.spec
-    assert (spec.score_thr, spec.nms_iou, spec.nms_offset, spec.clip) == (0.5, 0.4, 1, False)
+    assert (spec.nms_iou, spec.nms_offset, spec.clip) == (0.4, 1, False)
     image = picture(201, 300)
     assert detector.place(image)[1].content == (85, 128)
-    assert FaceDetector(scrfd_file(), size=SIZE).place(image)[1].content == (86, 128)
+    assert every_face(scrfd_file(), size=SIZE).place(image)[1].content == (86, 128)
     assert min(face.bbox.min() for face in detector(image)) < 0
-    low = FaceDetector(scrfd_file(), letterbox='insightface', size=SIZE, score_thr=0.02)
-    assert low.spec.score_thr == 0.02
 
 
 def test_tight__pads_less(scrfd_file, picture):
-    detector = FaceDetector(scrfd_file(), size=(128, 128), canvas='tight')
+    detector = every_face(scrfd_file(), size=(128, 128), canvas='tight')
     assert detector.place(picture(60, 128))[1].size == (64, 128)
     # This network looks at each cell alone, so that the padding changes nothing.
-    full = FaceDetector(scrfd_file(), size=(128, 128), score_thr=0.5)
-    tight = FaceDetector(scrfd_file(), size=(128, 128), canvas='tight', score_thr=0.5)
+    full = every_face(scrfd_file(), size=(128, 128), score_thr=0.5)
+    tight = every_face(scrfd_file(), size=(128, 128), canvas='tight', score_thr=0.5)
     image = picture(64, 128)
     assert_same(tight(image), [f for f in full(image) if f.bbox[3] < 64 or f.bbox[1] < 64])
 
@@ -163,18 +174,18 @@ def test_tight__pads_less(scrfd_file, picture):
 def test_spec__can_be_given_for_unknown_files(scrfd_file, picture, found_by_maps):
     file = scrfd_file(rank=4, names=[f'x{i}' for i in range(9)])
     with pytest.raises(ValueError, match=r'unknown layout.*x0') as error:
-        FaceDetector(file)
+        every_face(file)
     assert str(file) in str(error.value)
-    assert_same(FaceDetector(file, spec=SPEC)(picture(200, 300)), found_by_maps)
+    assert_same(every_face(file, spec=SPEC)(picture(200, 300)), found_by_maps)
 
 
 def test_blob__is_of_the_type_that_the_file_wants(scrfd_file, picture, found_by_maps):
     image = picture(200, 300)
-    detector = FaceDetector(scrfd_file(rank=4, spec=SPEC, input_type=TensorProto.FLOAT16))
+    detector = every_face(scrfd_file(rank=4, spec=SPEC, input_type=TensorProto.FLOAT16))
     assert detector.blob(*zip(detector.place(image), strict=True)).dtype == np.float16
     assert_same(detector(image)[:3], found_by_maps[:3], atol=0.1)
     inside = replace(SPEC, normalized_inside=True)
-    detector = FaceDetector(scrfd_file(rank=4, spec=inside, input_type=TensorProto.UINT8))
+    detector = every_face(scrfd_file(rank=4, spec=inside, input_type=TensorProto.UINT8))
     pixels, placement = detector.place(image)
     blob = detector.blob([pixels], [placement])
     rows = placement.content[0]
@@ -182,7 +193,7 @@ def test_blob__is_of_the_type_that_the_file_wants(scrfd_file, picture, found_by_
     assert (blob[0, :, rows:] == 128).all()
     assert len(detector(image)) > 0
     with pytest.raises(ValueError, match=r'one input of type .* found input.1 tensor.int32'):
-        FaceDetector(scrfd_file(input_type=TensorProto.INT32))
+        every_face(scrfd_file(input_type=TensorProto.INT32))
 
 
 @pytest.mark.parametrize(
@@ -191,34 +202,34 @@ def test_blob__is_of_the_type_that_the_file_wants(scrfd_file, picture, found_by_
         (dict(size=(100, 128)), r'100x128.*multiples of 32; the next ones are 128, 128'),
         (dict(size=(0, 128)), 'multiples of 32'),
         (dict(size=(64,)), 'expected height and width'),
-        (dict(letterbox='none'), 'expected one of exact, insightface'),
+        (dict(compat='none'), 'expected one of None, insightface'),
         (dict(canvas='none'), 'expected one of full, tight'),
         (dict(providers=['CoffeeExecutionProvider']), 'Coffee.*this onnxruntime has CPU|has Azure'),
     ],
 )
 def test_init__refuses_options(scrfd_file, options, message):
     with pytest.raises(ValueError, match=message):
-        FaceDetector(scrfd_file(), **options)
+        every_face(scrfd_file(), **options)
 
 
 def test_init__refuses_what_does_not_fit_the_file(scrfd_file, centerface_file):
     fixed = scrfd_file(sides=SIZE)
     with pytest.raises(ValueError, match='fixed to 96x128; leave the size out'):
-        FaceDetector(fixed, size=(64, 64))
+        every_face(fixed, size=(64, 64))
     with pytest.raises(ValueError, match='one side is fixed'):
-        FaceDetector(scrfd_file(sides=(96, 'W')))
-    assert FaceDetector(scrfd_file(sides=(96, 'W')), size=SIZE).spec.size == SIZE
+        every_face(scrfd_file(sides=(96, 'W')))
+    assert every_face(scrfd_file(sides=(96, 'W')), size=SIZE).spec.size == SIZE
     with pytest.raises(ValueError, match=r"'tight' needs free sides .* is fixed"):
-        FaceDetector(fixed, canvas='tight')
+        every_face(fixed, canvas='tight')
     with pytest.raises(ValueError, match="filled by the resize 'stretch'"):
-        FaceDetector(centerface_file(), canvas='tight')
+        every_face(centerface_file(), canvas='tight')
     with pytest.raises(ValueError, match="'insightface' is for SCRFD, this is centerface"):
-        FaceDetector(centerface_file(), letterbox='insightface')
+        every_face(centerface_file(), compat='insightface')
 
 
 def test_init__refuses_files_that_are_no_networks(tmp_path, scrfd_file):
     with pytest.raises(FileNotFoundError, match='no such file'):
-        FaceDetector(tmp_path / 'missing.onnx')
+        every_face(tmp_path / 'missing.onnx')
     whole = scrfd_file().read_bytes()
     for name, content in (
         ('empty', b''),
@@ -228,4 +239,4 @@ def test_init__refuses_files_that_are_no_networks(tmp_path, scrfd_file):
         path = tmp_path / f'{name}.onnx'
         path.write_bytes(content)
         with pytest.raises(ValueError, match=f'{name}.onnx: expected an ONNX file'):
-            FaceDetector(path)
+            every_face(path)

@@ -65,7 +65,7 @@ def test_scrfd__equals_torch_on_pictures(repo, weights, files):
     file = weights / 'scrfd_500m_bnkps.onnx'
     model.load_state_dict(convert(file, [config]).state_dict)
     pipeline = Compose([TRANSFORMS.build(step) for step in cfg.test_pipeline])
-    detector = FaceDetector(file)
+    detector = FaceDetector(file, score_thr=None)
     for path in files:
         data = pipeline(dict(img_path=str(path), img_id=0))
         batch = {key: [value] for key, value in data.items()}
@@ -77,7 +77,8 @@ def test_scrfd__equals_torch_on_pictures(repo, weights, files):
 
 
 def test_scrfd__generations_of_a_file_agree(weights, files):
-    old, new = (FaceDetector(weights / f'{name}.onnx') for name in SCRFD_FILES[1::-1])
+    paths = (weights / f'{name}.onnx' for name in SCRFD_FILES[1::-1])
+    old, new = (FaceDetector(path, score_thr=None) for path in paths)
     assert (old.batch_size, new.batch_size) == (1, 1)
     pictures = [cv2.imread(str(path)) for path in files[:2]]
     for found, expected in zip(old(pictures), new(pictures), strict=True):
@@ -98,7 +99,7 @@ def test_scrfd__equals_the_insightface_package(weights, files, name):
     file = weights / f'{name}.onnx'
     theirs = scrfd.SCRFD(str(file))
     theirs.prepare(-1)
-    detector = FaceDetector(file, letterbox='insightface')
+    detector = FaceDetector(file, compat='insightface')
     for path in files:
         picture = cv2.imread(str(path))
         boxes, points = theirs.detect(picture, input_size=(640, 640))

@@ -166,6 +166,13 @@ def test_predict__boxes_scores_and_labels():
     assert rescaled.bboxes.tolist() == [[46.0, 18.0, 50.0, 26.0]] * 2
 
 
+def test_predict__undoes_the_offset_of_a_letterbox():
+    scores, _, distances = one_cell_maps({1: 2.0})
+    meta = dict(META, img_shape=(128, 128), pad_offset=(20.0, 10.0))
+    (found,) = build_head().predict_by_feat(scores, [], distances, [meta], rescale=True)
+    assert found.bboxes.tolist() == [[36.0, 13.0, 44.0, 21.0]]
+
+
 def test_predict__agnostic_heat_multiplies_after_the_threshold():
     scores, heat, distances = one_cell_maps({2: 0.0})
     heat[0][0, 0, 5, 12] = -4.0

@@ -211,6 +211,17 @@ def test_predict__decodes_boxes_and_landmarks_in_original_pixels():
     assert found.labels.tolist() == [0]
 
 
+def test_predict__undoes_the_offset_of_a_letterbox():
+    meta = dict(img_shape=(160, 160), scale_factor=(2.0, 0.5))
+    plain = build_head().predict_by_feat(*one_face_maps(), [meta])[0]
+    meta['pad_offset'] = (12.0, 7.0)
+    found = build_head().predict_by_feat(*one_face_maps(), [meta])[0]
+    shift = torch.tensor([12 / 2, 7 / 0.5])
+    torch.testing.assert_close(found.bboxes, plain.bboxes - shift.repeat(2))
+    points = plain.keypoints[..., :2] - shift
+    torch.testing.assert_close(found.keypoints[..., :2], points)
+
+
 def test_predict__clips_to_the_picture_without_padding():
     meta = dict(img_shape=(100, 110), scale_factor=(1.0, 1.0))
     found = build_head().predict_by_feat(*one_face_maps(), [meta])[0]

@@ -1,0 +1,258 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""The output layouts of deployed networks: one table for exporter, specification, runtime, tests.
+
+A layout says how the inputs and outputs of a file are named, ordered and shaped. The batch comes
+first; scores and heats are probabilities; H and W are multiples of 32; P is the number of priors of
+a cell and K the number of keypoints. Models without keypoints lack the outputs for them.
+
+A new layout is one entry of ``LAYOUTS``. It needs code only where its form is new: what the graph
+computes (``mmface.deploy.export.networks``) and how the runtime reads it
+(``mmface.deploy.runtime.readers``). The forms are:
+
+* ``maps``: the maps of the network, (B, C, H / stride, W / stride). SCRFD: ``score`` (P channels),
+  ``bbox`` (4P: left, top, right, bottom) and ``kps`` (2KP: x, y) in units of the stride.
+  CenterFace: ``heatmap`` (1), ``size`` (2), ``offset`` (2) and ``keypoints`` (2K) in the
+  convention of ``ModelSpec.convention``.
+* ``rows``: SCRFD's maps as rows (B, n, 1 | 4 | 2K), cells in reading order and the priors of a cell
+  together.
+* ``boxes``: ``boxes`` (B, n, 4) xyxy in input pixels, not clipped, ``scores`` (B, n) and
+  ``keypoints`` (B, n, K, 2), before threshold and suppression. Scores of cells that CenterFace's
+  peak test drops are 0.
+* ``proposals`` and ``rois``: the two files of CenterNet2, see ``mmface.deploy.export.two_stage``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from mmface.deploy.model_spec import ModelSpec
+
+FAMILIES = ('scrfd', 'centerface', 'centernet2')
+
+
+class Axis(NamedTuple):
+    """An axis whose length follows the size of the input.
+
+    Attributes:
+        name: Its name in files whose input has no fixed size.
+        length: Computes the length from height and width of the input.
+    """
+
+    name: str
+    length: Callable[[int, int], int]
+
+
+class Output(NamedTuple):
+    """An output of a layout.
+
+    Attributes:
+        name: Its name in the file.
+        kind: What it holds, a name of the form; with ``stride`` the key of exporter and reader.
+        stride: Input pixels per cell, 0 where the output holds all levels.
+        axes: Axes without that of the batch: a length, an ``Axis``, or ``None`` for any length.
+    """
+
+    name: str
+    kind: str
+    stride: int
+    axes: tuple[int | Axis | None, ...]
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The kind and the stride."""
+        return self.kind, self.stride
+
+    def shape(self, size: tuple[int, int]) -> tuple[int | None, ...]:
+        """Compute the shape of one image for an input of ``size``, height and width."""
+        return tuple(axis.length(*size) if isinstance(axis, Axis) else axis for axis in self.axes)
+
+    @property
+    def dynamic_axes(self) -> dict[int, str]:
+        """Index, that of the batch included, and name of each axis that follows the input."""
+        return {
+            index: axis.name for index, axis in enumerate(self.axes, 1) if isinstance(axis, Axis)
+        }
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An entry of the table.
+
+    Attributes:
+        name: What users call it.
+        families: Detectors that have it, of ``FAMILIES``.
+        inputs: Names of the inputs; the first one is the image (B, 3, H, W).
+        outputs: Makes the outputs of a specification, in the order of the file; ``strides``,
+            ``num_priors`` and ``num_keypoints`` count.
+        form: What the outputs hold, see the module.
+        convention: CenterFace's convention of the maps; '' for that of the model. The exporter
+            converts to 'centernet', and refuses models of another convention otherwise.
+        about: A few words for the help of the exporter; '' if it is not for users to choose.
+    """
+
+    name: str
+    families: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: Callable[[ModelSpec], tuple[Output, ...]]
+    form: str = 'maps'
+    convention: str = ''
+    about: str = ''
+
+
+def outputs_of(spec: ModelSpec) -> tuple[Output, ...]:
+    """Return the outputs of a specification in the order of its file."""
+    return LAYOUTS[spec.layout].outputs(spec)
+
+
+def channels(spec: ModelSpec) -> dict[str, int]:
+    """Return the kinds of maps of a family and the channels of each (per prior for SCRFD)."""
+    points = 2 * spec.num_keypoints
+    if spec.family == 'centerface':
+        kinds = {'heatmap': 1, 'size': 2, 'offset': 2, 'keypoints': points}
+    else:
+        kinds = {'score': 1, 'bbox': 4, 'kps': points}
+    return {kind: count for kind, count in kinds.items() if count}
+
+
+def map_output(name: str, kind: str, stride: int, count: int | None) -> Output:
+    """Make the output of a map (B, count, H / stride, W / stride); ``None``: any count."""
+    height = Axis(f'height_{stride}', lambda h, w: h // stride)
+    width = Axis(f'width_{stride}', lambda h, w: w // stride)
+    return Output(name, kind, stride, (count, height, width))
+
+
+def row_output(name: str, kind: str, stride: int, count: int, num_priors: int) -> Output:
+    """Make the output of rows (B, n, count), ``num_priors`` for each cell."""
+    rows = Axis(f'priors_{stride}', lambda h, w: num_priors * (h // stride) * (w // stride))
+    return Output(name, kind, stride, (rows, count))
+
+
+def _maps(spec: ModelSpec) -> tuple[Output, ...]:
+    if spec.family == 'centerface':
+        return _named_maps('heatmap', 'size', 'offset', 'keypoints')(spec)
+    return tuple(
+        map_output(f'{kind}_{stride}', kind, stride, spec.num_priors * count)
+        for kind, count in channels(spec).items()
+        for stride in spec.strides
+    )
+
+
+def _named_maps(*names: str) -> Callable[[ModelSpec], tuple[Output, ...]]:
+    """Name the maps of CenterFace, which come in one order everywhere."""
+
+    def outputs(spec: ModelSpec) -> tuple[Output, ...]:
+        kinds = channels(spec).items()
+        return tuple(
+            map_output(name, kind, spec.strides[0], count)
+            for name, (kind, count) in zip(names, kinds, strict=False)
+        )
+
+    return outputs
+
+
+def _rows(spec: ModelSpec) -> tuple[Output, ...]:
+    return tuple(
+        row_output(f'{kind}_{stride}', kind, stride, count, spec.num_priors)
+        for kind, count in channels(spec).items()
+        for stride in spec.strides
+    )
+
+
+def _boxes(spec: ModelSpec) -> tuple[Output, ...]:
+    total = _candidates(spec.strides, spec.num_priors)
+    found = (
+        Output('boxes', 'boxes', 0, (total, 4)),
+        Output('scores', 'scores', 0, (total,)),
+        Output('keypoints', 'keypoints', 0, (total, spec.num_keypoints, 2)),
+    )
+    return found if spec.num_keypoints else found[:2]
+
+
+def _proposals(spec: ModelSpec) -> tuple[Output, ...]:
+    total = _candidates(spec.strides, 1, spec.num_candidates)
+    return (
+        Output('boxes', 'boxes', 0, (total, 4)),
+        Output('scores', 'scores', 0, (total,)),
+        *(map_output(f'feat_{stride}', 'feat', stride, None) for stride in spec.strides),
+    )
+
+
+def _rois(spec: ModelSpec) -> tuple[Output, ...]:
+    return (
+        Output('boxes', 'boxes', 0, (4,)),
+        Output('scores', 'scores', 0, (spec.num_classes,)),
+    )
+
+
+def _candidates(strides: Sequence[int], num_priors: int, limit: int | None = None) -> Axis:
+    """Return the axis of the candidates of all levels, at most ``limit`` of each."""
+
+    def length(height: int, width: int) -> int:
+        levels = [num_priors * (height // s) * (width // s) for s in strides]
+        return sum(levels if limit is None else [min(level, limit) for level in levels])
+
+    return Axis('candidates', length)
+
+
+_TABLE = (
+    Layout('raw', ('scrfd', 'centerface'), ('image',), _maps, about='maps, by their names'),
+    # As the package insightface reads it.
+    Layout(
+        'insightface',
+        ('scrfd',),
+        ('input.1',),
+        _rows,
+        form='rows',
+        about='as the package of that name reads SCRFD',
+    ),
+    # chenjun2hao's and that of the recipe of Ascend.
+    Layout(
+        'centerface',
+        ('centerface',),
+        ('image',),
+        _named_maps('output1', 'output2', 'output3', 'output4'),
+        convention='centernet',
+        about="as Ascend's recipe",
+    ),
+    # The file that Star-Clouds released.
+    Layout(
+        'starclouds',
+        ('centerface',),
+        ('input.1',),
+        _named_maps('537', '538', '539', '540'),
+        convention='star_clouds',
+        about="as that project's file",
+    ),
+    Layout(
+        'decoded',
+        ('scrfd', 'centerface'),
+        ('image',),
+        _boxes,
+        form='boxes',
+        convention='centernet',
+        about='boxes',
+    ),
+    Layout('proposals', ('centernet2',), ('image',), _proposals, form='proposals'),
+    # Its inputs stand behind the maps of 'proposals'.
+    Layout(
+        'rois',
+        ('centernet2',),
+        ('proposals', 'proposal_scores', 'limits'),
+        _rois,
+        form='rois',
+    ),
+)
+#: All layouts by name.
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _TABLE}
+
+
+def layout_names(family: str | None = None) -> tuple[str, ...]:
+    """Return the layouts that users can choose, of one family or of all."""
+    return tuple(
+        layout.name
+        for layout in LAYOUTS.values()
+        if layout.about and (family is None or family in layout.families)
+    )
