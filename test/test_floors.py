@@ -20,7 +20,8 @@ FLOORS = (
     {'engine', 'visualization'},
     {'deploy'},
     {'apis'},
-    {'cli', 'registry', '__main__'},
+    {'cli', 'registry'},
+    {'__main__'},
 )
 FRAMEWORK = {'torch', 'torchvision', 'mmdet', 'mmcv', 'mmengine'}
 

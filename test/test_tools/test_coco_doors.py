@@ -120,7 +120,7 @@ def test_other_classes__are_one_line(refused, toy_coco):
 
 def test_missing_data__are_one_line(refused, toy_coco, tmp_path):
     args = ['tools/train.py', CONFIG, '--no-validate', '--data-path']
-    assert 'make_toy.py coco' in refused(*args, tmp_path / 'none')
+    assert 'make_toy.py' in refused(*args, tmp_path / 'none')
     assert 'instances_train2017.json does not exist' in refused(*args, tmp_path)
     table = json.loads((toy_coco / 'annotations/instances_train2017.json').read_text())
     table['annotations'][0]['category_id'] = 3

@@ -85,7 +85,7 @@ def test_result_path__never_the_input(tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['grey', 'alpha', '16 bit'])
-def test_read_picture__unusual_kinds(kind, tmp_path):
+def test_read_image__unusual_kinds(kind, tmp_path):
     bgr = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
     stored = {
         'grey': bgr[..., 0],
@@ -98,7 +98,7 @@ def test_read_picture__unusual_kinds(kind, tmp_path):
     np.testing.assert_array_equal(read_image(path), expected)
 
 
-def test_read_picture__not_a_picture(tmp_path):
+def test_read_image__not_an_image(tmp_path):
     whole = cv2.imencode('.jpg', np.zeros((200, 200, 3), np.uint8))[1].tobytes()
     for content in (b'', b'just a text', whole[: len(whole) // 2]):
         (tmp_path / 'a.jpg').write_bytes(content)
@@ -108,7 +108,7 @@ def test_read_picture__not_a_picture(tmp_path):
         read_image(tmp_path / 'b.jpg')
 
 
-def test_write_picture__whole_or_not_at_all(tmp_path):
+def test_write_image__whole_or_not_at_all(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
     write_image(tmp_path / 'new' / 'a.png', image)
     np.testing.assert_array_equal(read_image(tmp_path / 'new' / 'a.png'), image)

@@ -185,7 +185,7 @@ def format_summary(summary: dict[str, Any]) -> str:
     return '\n'.join(rows)
 
 
-def read_pictures(paths: Sequence[Path], limit: int) -> list[np.ndarray]:
+def read_images(paths: Sequence[Path], limit: int) -> list[np.ndarray]:
     """Read pictures from files and folders, evenly taken if there are more than ``limit``.
 
     Raises:
@@ -230,7 +230,7 @@ def main() -> None:
     if min(args.limit, args.repeats) < 1:
         raise ValueError('--limit and --repeats: expected at least 1')
 
-    pictures = read_pictures(args.images, args.limit)
+    pictures = read_images(args.images, args.limit)
     sides = {'mmface': our_side(args)}
     if args.insightface:
         spec = FaceDetector(args.model, size=args.size).spec
