@@ -59,7 +59,7 @@ def set_tta(cfg, path: str, options: dict | None) -> None:
     from mmface.utils import config as edit
 
     if path:
-        own = {k: v for k, v in (options or {}).items() if k.split('.')[0] in TTA_KEYS}
+        own = {k: v for k, v in (options or {}).items() if k.startswith('tta_')}
         source = edit.load_config(path, own)
         cfg.update({key: source.get(key) for key in TTA_KEYS})
     missing = [key for key in TTA_KEYS if not cfg.get(key)]

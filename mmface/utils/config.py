@@ -11,6 +11,8 @@ from typing import Any
 from mmengine.config import Config, DictAction
 from mmengine.utils import import_modules_from_strings
 
+from mmface.utils.config_variables import read_config
+
 #: (width, height) pictures are resized to by the mode 1650, keeping their ratio: RetinaFace's
 #: and SCRFD's larger single-scale test size.
 SCALE_1650 = (1100, 1650)
@@ -50,9 +52,7 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     if not Path(path).is_file():
         raise FileNotFoundError(f'config {path} does not exist; see configs/ for those there are')
     try:
-        cfg = Config.fromfile(path, import_custom_modules=False)
-        if options:
-            cfg.merge_from_dict(dict(options))
+        cfg = read_config(path, options)
     except Exception as error:  # a config is Python: anything may be raised
         raise ValueError(f'config {path}: {type(error).__name__}: {error}') from error
     if cfg.get('custom_imports'):
