@@ -98,6 +98,8 @@ class StepGuard:
             return None
         with torch.no_grad():
             parts = {name: _total(value) for name, value in losses.items() if 'loss' in name}
+            if not parts:
+                return None
             values = torch.stack(list(parts.values()))
             flags = self._one.new_zeros(2)
             if self._norms:

@@ -168,9 +168,8 @@ def _copy_to_host(table: torch.Tensor) -> tuple[torch.Tensor, Any]:
     """
     if table.device.type == 'cpu':
         return table, None
-    host = torch.empty(table.shape, dtype=table.dtype, pin_memory=True)
-    host.copy_(table, non_blocking=True)
-    event = getattr(torch, table.device.type).Event()
+    host = table.to('cpu', non_blocking=True)
+    event = torch.Event(table.device)
     event.record()
     return host, event
 
