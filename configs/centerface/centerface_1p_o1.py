@@ -3,8 +3,8 @@
 _base_ = './centerface.py'
 max_epochs = 160
 optim_wrapper = dict(type='AutocastOptimWrapper', loss_scale=19.0, optimizer=dict(lr=5e-4))
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(milestones=[75, 95], end=max_epochs)
+drops = dict(_base_.drops, milestones=[75, 95], end=max_epochs)
+param_scheduler = [drops]
 train_cfg = dict(max_epochs=max_epochs)
 train_dataloader = dict(batch_size=32, num_workers=12)
 auto_scale_lr = dict(base_batch_size=32)

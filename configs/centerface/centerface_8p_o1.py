@@ -2,7 +2,7 @@
 # each card, lr 2.5e-3 that drops at 85 and 120. Start with tools/dist_train.sh.
 _base_ = './centerface_1p_o1.py'
 optim_wrapper = dict(optimizer=dict(lr=2.5e-3))
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(milestones=[85, 120])
+drops = dict(_base_.drops, milestones=[85, 120])
+param_scheduler = [drops]
 train_dataloader = dict(batch_size=16, num_workers=4)  # on each card
 auto_scale_lr = dict(base_batch_size=128)

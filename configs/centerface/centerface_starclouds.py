@@ -2,8 +2,9 @@
 # original size, each side stretched to a multiple of 32 (prj-python). Its recipe was not
 # published; training takes that of centerface.py.
 _base_ = './centerface.py'
-test_pipeline = _base_.test_pipeline
-test_pipeline[1] = dict(type='FaceStretch', divisor=32)
+test_steps = _base_.test_steps
+test_steps.resize = dict(type='FaceStretch', divisor=32)
+test_pipeline = list(test_steps.values())
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 # Every cell is a candidate; a side counts one pixel more in the overlap.

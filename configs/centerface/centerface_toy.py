@@ -10,10 +10,12 @@ base_lr = 0.005
 # ---- Normally not modified ---------------------------------------------------------------
 # At the published weight of 0.1 sizes and landmarks are learned last, long after the faces are found.
 model = dict(bbox_head=dict(loss_size=dict(loss_weight=1.0), loss_kps=dict(loss_weight=0.5)))
-train_pipeline = _base_.train_pipeline
-train_pipeline[4].update(size=image_size, crop_choice=[0.6, 0.8, 1.0])
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(size=image_size)
+train_steps = _base_.train_steps
+train_steps.crop.update(size=image_size, crop_choice=[0.6, 0.8, 1.0])
+train_pipeline = list(train_steps.values())
+test_steps = _base_.test_steps
+test_steps.resize.update(size=image_size)
+test_pipeline = list(test_steps.values())
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -26,13 +26,15 @@ model = dict(
     ),
     test_cfg=dict(rpn=dict(max_per_img=128)),
 )
-train_pipeline = _base_.train_pipeline
-train_pipeline[3].scales = [(side, 900) for side in range(256, 609, 32)]
+train_steps = _base_.train_steps
+train_steps.resize.scales = [(side, 900) for side in range(256, 609, 32)]
+train_pipeline = list(filter(None, train_steps.values()))
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = (512, 736)
+test_steps = _base_.test_steps
+test_steps.resize.scale = (512, 736)
+test_pipeline = list(test_steps.values())
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(milestones=[300_000, 340_000], end=max_iters)
+drops = dict(_base_.drops, milestones=[300_000, 340_000], end=max_iters)
+param_scheduler = [_base_.warmup, drops]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)

@@ -19,22 +19,15 @@ model = dict(
     roi_head=dict(bbox_roi_extractor=dict(featmap_strides=[8, 16])),
 )
 size = (896, 896)
-train_pipeline = _base_.train_pipeline
-train_pipeline[3:4] = [
-    dict(
-        type='RandomResize',
-        scale=size,
-        ratio_range=(0.1, 2.0),
-        resize_type='Resize',
-        **_base_.resize,
-    ),
-    dict(type='RandomCrop', crop_size=size, allow_negative_crop=True),
-]
+train_steps = _base_.train_steps
+train_steps.resize = dict(
+    type='RandomResize', scale=size, ratio_range=(0.1, 2.0), resize_type='Resize', **_base_.resize
+)
+train_steps.crop = dict(type='RandomCrop', crop_size=size, allow_negative_crop=True)
+train_pipeline = list(filter(None, train_steps.values()))
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 optim_wrapper = dict(optimizer=dict(lr=0.04))
-param_scheduler = _base_.param_scheduler
-param_scheduler[1] = dict(
-    type='CosineAnnealingLR', by_epoch=False, begin=0, end=max_iters, T_max=max_iters
-)
+cosine = dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=max_iters, T_max=max_iters)
+param_scheduler = [_base_.warmup, cosine]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 auto_scale_lr = dict(base_batch_size=32)

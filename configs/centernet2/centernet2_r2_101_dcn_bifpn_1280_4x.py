@@ -17,7 +17,8 @@ model = dict(
     roi_head=dict(bbox_roi_extractor=dict(out_channels=288), bbox_head=dict(in_channels=288)),
 )
 size = (1280, 1280)
-train_pipeline = _base_.train_pipeline
-train_pipeline[3].scale = size
-train_pipeline[4].crop_size = size
+train_steps = _base_.train_steps
+train_steps.resize.scale = size
+train_steps.crop.crop_size = size
+train_pipeline = list(filter(None, train_steps.values()))
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

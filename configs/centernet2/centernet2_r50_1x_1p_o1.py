@@ -6,7 +6,7 @@ max_iters = 180_000
 model = dict(data_preprocessor=dict(pad_size=(1344, 1344)))
 train_dataloader = dict(batch_size=8, num_workers=8)
 optim_wrapper = dict(type='AutocastOptimWrapper', loss_scale=128.0, optimizer=dict(lr=0.01))
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(milestones=[120_000, 160_000], end=max_iters)
+drops = dict(_base_.drops, milestones=[120_000, 160_000], end=max_iters)
+param_scheduler = [_base_.warmup, drops]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 auto_scale_lr = dict(base_batch_size=8)

@@ -6,7 +6,7 @@ max_iters = 70_000
 model = dict(data_preprocessor=dict(pad_size=(1344, 1344)))
 train_dataloader = dict(batch_size=8, num_workers=8)  # on each card
 optim_wrapper = dict(optimizer=dict(lr=0.08))
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(end=max_iters)  # the second drop, at 80,000, is never reached
+drops = dict(_base_.drops, end=max_iters)  # the second drop, at 80,000, is never reached
+param_scheduler = [_base_.warmup, drops]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 auto_scale_lr = dict(base_batch_size=64)

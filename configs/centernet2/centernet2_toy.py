@@ -18,10 +18,12 @@ model = dict(
     roi_head=dict(bbox_head=dict(num_classes=len(classes))),
     train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=256), rcnn=dict(num_samples=32)),
 )
-train_pipeline = _base_.train_pipeline
-train_pipeline[3].update(scales=[(176, 320), (208, 320), (240, 320)])
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(scale=(224, 320))
+train_steps = _base_.train_steps
+train_steps.resize.update(scales=[(176, 320), (208, 320), (240, 320)])
+train_pipeline = list(filter(None, train_steps.values()))
+test_steps = _base_.test_steps
+test_steps.resize.update(scale=(224, 320))
+test_pipeline = list(test_steps.values())
 metainfo = dict(classes=classes)
 train_dataloader = dict(
     batch_size=8,

@@ -16,11 +16,12 @@ model = dict(
     rpn_head=dict(dcn_on_last_conv=True),
     roi_head=dict(bbox_roi_extractor=dict(featmap_strides=[8, 16])),
 )
-train_pipeline = _base_.train_pipeline
-train_pipeline[3] = dict(
+train_steps = _base_.train_steps
+train_steps.resize = dict(
     type='RandomResize', scale=[(1333, 480), (1333, 960)], resize_type='Resize', **_base_.resize
 )
+train_pipeline = list(filter(None, train_steps.values()))
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(milestones=[120_000, 160_000], end=max_iters)
+drops = dict(_base_.drops, milestones=[120_000, 160_000], end=max_iters)
+param_scheduler = [_base_.warmup, drops]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)

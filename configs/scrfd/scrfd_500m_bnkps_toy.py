@@ -8,10 +8,12 @@ image_size = (320, 320)  # width, height
 max_epochs = 36
 base_lr = 0.005
 # ---- Normally not modified ---------------------------------------------------------------
-train_pipeline = _base_.train_pipeline
-train_pipeline[2].update(crop_choice=[0.6, 0.8, 1.0, 1.2, 1.4], size=image_size[0])
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(scale=image_size)
+train_steps = _base_.train_steps
+train_steps.crop.update(crop_choice=[0.6, 0.8, 1.0, 1.2, 1.4], size=image_size[0])
+train_pipeline = list(train_steps.values())
+test_steps = _base_.test_steps
+test_steps.resize.update(scale=image_size)
+test_pipeline = list(test_steps.values())
 model = dict(data_preprocessor=dict(pad_size=image_size))
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))

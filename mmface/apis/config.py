@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from mmface.utils.config_files import config_path
+from mmface.utils.config_variables import read_config
 
 #: Longest short and long side, in pixels, in the mode 1650: RetinaFace's and SCRFD's larger
 #: single-scale test size. Portrait and landscape images are fitted alike.
@@ -33,9 +34,7 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     """
     file = config_path(path)
     try:
-        cfg = Config.fromfile(file, import_custom_modules=False)
-        if options:
-            cfg.merge_from_dict(dict(options))
+        cfg = read_config(file, options)
     except Exception as error:  # a config is Python: anything may be raised
         raise ValueError(f'config {path}: {type(error).__name__}: {error}') from error
     if cfg.get('custom_imports'):

@@ -65,7 +65,7 @@ def set_tta(cfg: Config, path: str, options: dict | None) -> None:
     from mmface.apis import config as edit
 
     if path:
-        own = {k: v for k, v in (options or {}).items() if k.split('.')[0] in TTA_KEYS}
+        own = {k: v for k, v in (options or {}).items() if k.startswith('tta_')}
         source = edit.load_config(path, own)
         cfg.update({key: source.get(key) for key in TTA_KEYS})
     missing = [key for key in TTA_KEYS if not cfg.get(key)]

@@ -8,6 +8,7 @@ from mmface.engine.hooks.class_count_hook import ClassCountHook
 from mmface.engine.hooks.fuse_conv_bn_hook import FuseConvBNHook
 from mmface.engine.hooks.loss_scale_hook import LossScaleHook
 from mmface.engine.hooks.master_ema_hook import MasterEMAHook
+from mmface.engine.hooks.non_finite_hook import NonFiniteHook
 from mmface.engine.hooks.safe_checkpoint_hook import SafeCheckpointHook
 from mmface.engine.hooks.throughput_hook import ThroughputHook
 from mmface.engine.o2_optim_wrapper import O2OptimWrapper
@@ -22,6 +23,7 @@ __all__ = [
     'FuseConvBNHook',
     'LossScaleHook',
     'MasterEMAHook',
+    'NonFiniteHook',
     'O2OptimWrapper',
     'ResumableEpochTrainLoop',
     'ResumableIterTrainLoop',

@@ -23,6 +23,7 @@ from mmface_benchmark.step_trace import trace_steps
 from torch import nn
 
 from mmface.engine.master_weights import cast_to_half
+from mmface.engine.step_guard import StepGuard
 from mmface.models.task_modules.padded_ground_truth import SMALLEST_BUCKET
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -88,7 +89,13 @@ def step_of(name: str, precision: dict):
     if 'dtype' in precision:
         cast_to_half(model, precision['dtype'])
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    return lambda data: model.train_step(data, wrapper)
+    guard = StepGuard(model, None if 'dtype' in precision else wrapper.optimizer)
+
+    def step(data):
+        model.train_step(data, wrapper)
+        guard.end_step()  # as in every training
+
+    return step
 
 
 @pytest.mark.parametrize('name', DETECTORS)

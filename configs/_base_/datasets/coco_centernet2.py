@@ -3,12 +3,13 @@
 # tools/data/make_toy.py draws a small set in this layout. Pictures stay uint8; the model's
 # data_preprocessor subtracts the mean and then pads with zeros to multiples of 32.
 
-# What users change. The tools' --data-path replaces data_root; from a config that inherits this
-# one, set train_dataloader=dict(batch_size=..., num_workers=...) instead.
+# ---- Often modified ----------------------------------------------------------------------
+# The tools' --data-path replaces data_root; a config that inherits this one sets
+# train_dataloader=dict(batch_size=..., num_workers=...).
 data_root = 'data/coco/'
 batch_size = 2  # pictures per card, 8 cards in the reference
 num_workers = 4  # processes per card
-
+# ---- Normally not modified ---------------------------------------------------------------
 # (short, long) sides in pixels. Numbers: xingyizhou CenterNet2 configs/Base-CenterNet2.yaml and
 # detectron2's defaults.
 train_scales = [(640, 1333), (672, 1333), (704, 1333), (736, 1333), (768, 1333), (800, 1333)]
@@ -17,21 +18,28 @@ test_scale = (800, 1333)
 # has other pixels.
 resize = dict(keep_ratio=True, backend='pillow')
 
-train_pipeline = [
-    dict(type='SeedSample'),
-    dict(type='LoadFaceImage'),
-    dict(type='LoadAnnotations', box_type=None),  # plain arrays
-    dict(type='RandomChoiceResize', scales=train_scales, resize_type='Resize', **resize),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackFaceInputs'),
-]
+# Named, so that a config that inherits this one changes a step by its name:
+#   train_steps = _base_.train_steps
+#   train_steps.resize.update(scales=[(480, 800)])
+#   train_pipeline = list(filter(None, train_steps.values()))
+train_steps = dict(
+    seed=dict(type='SeedSample'),
+    image=dict(type='LoadFaceImage'),
+    annotations=dict(type='LoadAnnotations', box_type=None),  # plain arrays
+    resize=dict(type='RandomChoiceResize', scales=train_scales, resize_type='Resize', **resize),
+    crop=None,  # some models cut what was resized
+    flip=dict(type='RandomFlip', prob=0.5),
+    pack=dict(type='PackFaceInputs'),
+)
+train_pipeline = list(filter(None, train_steps.values()))
 # Annotations come after the resizing: ground truth stays in pixels of the picture as stored.
-test_pipeline = [
-    dict(type='LoadFaceImage'),
-    dict(type='Resize', scale=test_scale, **resize),
-    dict(type='LoadAnnotations', box_type=None),
-    dict(type='PackFaceInputs'),
-]
+test_steps = dict(
+    image=dict(type='LoadFaceImage'),
+    resize=dict(type='Resize', scale=test_scale, **resize),
+    annotations=dict(type='LoadAnnotations', box_type=None),
+    pack=dict(type='PackFaceInputs'),
+)
+test_pipeline = list(test_steps.values())
 
 train_dataloader = dict(
     batch_size=batch_size,

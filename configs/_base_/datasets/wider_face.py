@@ -4,32 +4,39 @@
 # Training samples are cut, resized and mirrored as uint8; the model's data_preprocessor
 # normalises and pads them on the device, where that is no CPU changes their colours, too.
 
-# What users change. The tools' --data-path replaces data_root; from a config that inherits this
-# one, set train_dataloader=dict(batch_size=..., num_workers=...) instead.
+# ---- Often modified ----------------------------------------------------------------------
+# The tools' --data-path replaces data_root; a config that inherits this one sets
+# train_dataloader=dict(batch_size=..., num_workers=...).
 data_root = 'data/WIDERFace/'
 image_size = (640, 640)  # width, height; training samples are squares of this width
 batch_size = 8  # pictures per card
 num_workers = 2  # processes per card
-
+# ---- Normally not modified ---------------------------------------------------------------
 # SCRFD's sample redistribution (arXiv 2105.04714): crops up to twice the short side.
 crop_choice = [0.3, 0.45, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0]
 
-train_pipeline = [
-    dict(type='SeedSample'),
-    dict(type='LoadFaceAnnotations'),
+# Named, so that a config that inherits this one changes a step by its name:
+#   train_steps = _base_.train_steps
+#   train_steps.crop.update(size=320)
+#   train_pipeline = list(train_steps.values())
+train_steps = dict(
+    seed=dict(type='SeedSample'),
+    annotations=dict(type='LoadFaceAnnotations'),
     # Reads the picture too, but only down to the lower edge of the square.
-    dict(type='RandomSquareCrop', crop_choice=crop_choice, size=image_size[0]),
-    dict(type='FaceFlip', prob=0.5),
-    dict(type='FacePhotometric'),
-    dict(type='PackFaceInputs'),
-]
+    crop=dict(type='RandomSquareCrop', crop_choice=crop_choice, size=image_size[0]),
+    flip=dict(type='FaceFlip', prob=0.5),
+    photometric=dict(type='FacePhotometric'),
+    pack=dict(type='PackFaceInputs'),
+)
+train_pipeline = list(train_steps.values())
 # Annotations come after the resizing: ground truth stays in pixels of the picture as stored.
-test_pipeline = [
-    dict(type='LoadFaceImage'),
-    dict(type='FaceResize', scale=image_size, keep_ratio=True),
-    dict(type='LoadFaceAnnotations'),
-    dict(type='PackFaceInputs'),
-]
+test_steps = dict(
+    image=dict(type='LoadFaceImage'),
+    resize=dict(type='FaceResize', scale=image_size, keep_ratio=True),
+    annotations=dict(type='LoadFaceAnnotations'),
+    pack=dict(type='PackFaceInputs'),
+)
+test_pipeline = list(test_steps.values())
 
 train_dataloader = dict(
     batch_size=batch_size,

@@ -16,28 +16,27 @@ anchors = [16, 32, 48, 64, 96, 128, 256, 512]
 max_choices = 5  # a target is one of so many smallest anchors
 min_keypoint_area = 16  # landmarks of faces up to this area are not learned, square pixels
 
-train_pipeline = [
-    dict(type='SeedSample'),
-    dict(type='LoadFaceImage'),
-    dict(type='LoadFaceAnnotations'),
-    dict(
+train_steps = dict(
+    seed=dict(type='SeedSample'),
+    image=dict(type='LoadFaceImage'),
+    annotations=dict(type='LoadFaceAnnotations'),
+    anchor=dict(
         type='DataAnchorSample',
         anchors=anchors,
         max_choices=max_choices,
         min_keypoint_area=min_keypoint_area,
     ),
-    dict(type='FaceAffineCrop', size=image_size, crop_choice=crop_choice),
-    dict(type='FaceFlip', prob=0.5),
-    dict(type='ColourJitter', strength=0.4, lighting_std=0.1),
-    dict(type='PackFaceInputs'),
-]
+    crop=dict(type='FaceAffineCrop', size=image_size, crop_choice=crop_choice),
+    flip=dict(type='FaceFlip', prob=0.5),
+    jitter=dict(type='ColourJitter', strength=0.4, lighting_std=0.1),
+    pack=dict(type='PackFaceInputs'),
+)
+train_pipeline = list(train_steps.values())
+train_steps.update(_delete_=True)  # none of the steps of wider_face.py stays
 # Annotations come after the resizing: ground truth stays in pixels of the picture as stored.
-test_pipeline = [
-    dict(type='LoadFaceImage'),
-    dict(type='FaceLetterbox', size=image_size),
-    dict(type='LoadFaceAnnotations'),
-    dict(type='PackFaceInputs'),
-]
+test_steps = _base_.test_steps
+test_steps.resize = dict(type='FaceLetterbox', size=image_size)
+test_pipeline = list(test_steps.values())
 # need_keypoints: a model without landmarks sets it to False.
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline, need_keypoints=True))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -9,9 +9,10 @@ steps = [90, 120]  # epochs at which the rate drops to a tenth
 val_interval = 5
 # ---- Normally not modified ---------------------------------------------------------------
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=base_lr, weight_decay=0))
-param_scheduler = [
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=max_epochs, milestones=steps, gamma=0.1),
-]
+drops = dict(
+    type='MultiStepLR', by_epoch=True, begin=0, end=max_epochs, milestones=steps, gamma=0.1
+)
+param_scheduler = [drops]
 train_cfg = dict(type='ResumableEpochTrainLoop', max_epochs=max_epochs, val_interval=val_interval)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

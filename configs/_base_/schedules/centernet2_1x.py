@@ -16,11 +16,12 @@ optim_wrapper = dict(
     paramwise_cfg=dict(norm_decay_mult=0.0),
     clip_grad=dict(type='value', clip_value=1.0),
 )
-param_scheduler = [
-    # Reaches the full rate in iteration `warmup_iters`, hence the + 1.
-    dict(type='LinearLR', start_factor=0.00025, by_epoch=False, begin=0, end=warmup_iters + 1),
-    dict(type='MultiStepLR', by_epoch=False, begin=0, end=max_iters, milestones=steps, gamma=0.1),
-]
+# Reaches the full rate in iteration `warmup_iters`, hence the + 1.
+warmup = dict(type='LinearLR', start_factor=0.00025, by_epoch=False, begin=0, end=warmup_iters + 1)
+drops = dict(
+    type='MultiStepLR', by_epoch=False, begin=0, end=max_iters, milestones=steps, gamma=0.1
+)
+param_scheduler = [warmup, drops]
 train_cfg = dict(type='ResumableIterTrainLoop', max_iters=max_iters, val_interval=val_interval)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -13,11 +13,12 @@ optim_wrapper = dict(
     # The decay applies to norms and biases too, as in the reference.
     optimizer=dict(type='SGD', lr=base_lr, momentum=0.9, weight_decay=5e-4),
 )
-param_scheduler = [
-    # Reaches the full rate in iteration `warmup_iters`, hence the + 1.
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=warmup_iters + 1),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=max_epochs, milestones=steps, gamma=0.1),
-]
+# Reaches the full rate in iteration `warmup_iters`, hence the + 1.
+warmup = dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=warmup_iters + 1)
+drops = dict(
+    type='MultiStepLR', by_epoch=True, begin=0, end=max_epochs, milestones=steps, gamma=0.1
+)
+param_scheduler = [warmup, drops]
 train_cfg = dict(type='ResumableEpochTrainLoop', max_epochs=max_epochs, val_interval=val_interval)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -11,5 +11,9 @@ tta_sizes = [
     dict(type='FaceResize', scale=(1120, 1120), keep_ratio=True),
 ]
 # ---- Normally not modified ---------------------------------------------------------------
-tta_pipeline = _base_.tta_pipeline
-tta_pipeline[1].transforms[1] = tta_sizes
+tta_views = _base_.tta_views
+tta_views.sizes = tta_sizes
+tta_pipeline = [
+    dict(type='LoadFaceImage'),
+    dict(type='TestTimeAug', transforms=list(tta_views.values())),
+]

@@ -18,15 +18,13 @@ tta_flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0
 # ---- Normally not modified ---------------------------------------------------------------
 tta_model = dict(type='FaceTTAModel', tta_cfg=dict(nms=tta_merge, max_per_img=-1))
 # Mirrored first, and labels last: they stay in pixels of the picture as stored, like the results.
+tta_views = dict(
+    flips=tta_flips,
+    sizes=tta_sizes,
+    annotations=[dict(type='LoadFaceAnnotations')],
+    pack=[dict(type='PackFaceInputs')],
+)
 tta_pipeline = [
     dict(type='LoadFaceImage'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            tta_flips,
-            tta_sizes,
-            [dict(type='LoadFaceAnnotations')],
-            [dict(type='PackFaceInputs')],
-        ],
-    ),
+    dict(type='TestTimeAug', transforms=list(tta_views.values())),
 ]

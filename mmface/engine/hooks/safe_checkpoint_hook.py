@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, EMAHook
 
+from mmface.engine.step_guard import not_finite_weights
 from mmface.utils.files import write_text
 
 
@@ -21,10 +24,15 @@ class SafeCheckpointHook(CheckpointHook):
     so a full disk leaves neither. Together with ``FaceRunner``, which writes files whole or
     not at all, the newest good checkpoint always stays and ``last_checkpoint`` names it.
 
+    Weights, averaged ones (EMA) included, that are not all finite are not saved, and metrics that
+    are not finite are never the best.
+
     Args: see ``CheckpointHook``.
     """
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
+        if not _weights_are_finite(runner):
+            return
         expired = None
         if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
@@ -53,8 +61,10 @@ class SafeCheckpointHook(CheckpointHook):
             )
 
     def _save_best_checkpoint(self, runner: Any, metrics: dict[str, Any]) -> None:
-        if not self.save_best:
+        if not self.save_best or not _weights_are_finite(runner):
             return
+        # The parent passes over None.
+        metrics = {key: value if _is_finite(value) else None for key, value in metrics.items()}
         # The parent removes the best checkpoints it knows before it writes; it is told of
         # none, and what was replaced is removed here.
         single = hasattr(self, 'best_ckpt_path')
@@ -79,3 +89,19 @@ class SafeCheckpointHook(CheckpointHook):
     def _remove(self, path: str) -> None:
         if is_main_process() and self.file_backend.isfile(path):
             self.file_backend.remove(path)
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, Real) or math.isfinite(value)
+
+
+def _weights_are_finite(runner: Any) -> bool:
+    models = [getattr(runner.model, 'module', runner.model)]
+    models += [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
+    bad = not_finite_weights(models)
+    if bad:
+        runner.logger.error(
+            f'no checkpoint is saved: {len(bad)} of the weights are not finite, the first is '
+            f'{bad[0]}; those saved before stay'
+        )
+    return not bad

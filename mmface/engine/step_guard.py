@@ -1,0 +1,172 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Training steps whose loss is not finite, noticed and made harmless on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+#: Integers as wide as the floats; a NaN times 0 is a NaN, but its bits times 0 are 0.
+BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class StepGuard:
+    """Keep what a loss that is not finite would spoil as it was, without waiting for the device.
+
+    A step is bad if a part of its loss is NaN or infinite, or a running statistic of a norm
+    became so. Then
+
+    * the running statistics get the values they had before the step;
+    * the gradients become NaN on this rank, and by their exchange on all ranks, whatever the
+      loss: a loss scaler then skips the step;
+    * without a loss scaler the optimizer gets gradients of zero: nothing of the step reaches the
+      weights, which move on by momentum and decay only. That is also so if the loss is finite and
+      a gradient is not.
+
+    A good step is not changed by a bit.
+
+    Args:
+        model: The detector itself, not its wrapper for several ranks; on its device.
+        optimizer: Optimizer of a training without a loss scaler; None with one, which skips steps
+            itself.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
+        norms = [module for module in model.modules() if isinstance(module, _NormBase)]
+        self._norms = [norm for norm in norms if norm.running_mean is not None]
+        self._kept: Tensor | None = None
+        device = next(model.parameters()).device
+        self._one = torch.ones((), device=device)
+        self._nan = torch.full((), torch.nan, device=device)
+        self._status: Tensor | None = None
+        #: Names of the values in ``status``, known after the first step.
+        self.names: tuple[str, ...] = ()
+        self._handles: list[Any] = [
+            model.register_forward_pre_hook(self._before_forward),
+            model.register_forward_hook(self._after_forward),
+        ]
+        if optimizer is not None:
+            self._handles.append(optimizer.register_step_pre_hook(self._before_update))
+
+    @torch.no_grad()
+    def end_step(self) -> Tensor | None:
+        """Restore the running statistics after a bad step; call it after the update.
+
+        Returns:
+            How the step was, on the device: float32, the parts of the loss in the order of
+            ``names``, and two values that are above 0 if a running statistic or a gradient was not
+            finite; None without a step.
+        """
+        status, self._status = self._status, None
+        if status is not None:
+            # Not before the backward pass, which checks that nobody touched them.
+            bad = ~status[:-2].isfinite().all() | (status[-2] > 0)
+            self._restore_statistics(bad)
+        return status
+
+    def remove(self) -> None:
+        """Leave the model and the optimizer as they were."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _statistics(self) -> list[Tensor]:
+        return [
+            value
+            for norm in self._norms
+            for value in (norm.running_mean, norm.running_var)
+            if value is not None
+        ]
+
+    def _restore_statistics(self, bad: Tensor) -> None:
+        statistics = self._statistics()
+        if self._kept is not None and statistics:
+            values = torch.where(bad, self._kept, torch.cat(statistics))
+            parts = values.split([len(value) for value in statistics])
+            torch._foreach_copy_(statistics, parts)
+
+    @torch.no_grad()
+    def _before_forward(self, model: nn.Module, _: Any) -> None:
+        if model.training and self._norms:
+            self._kept = torch.cat(self._statistics())
+
+    def _after_forward(self, model: nn.Module, _: Any, losses: Any) -> Any:
+        if not model.training or not isinstance(losses, dict):  # not mode='loss'
+            return None
+        with torch.no_grad():
+            parts = {name: _total(value) for name, value in losses.items() if 'loss' in name}
+            if not parts:
+                return None
+            values = torch.stack(list(parts.values()))
+            flags = self._one.new_zeros(2)
+            if self._norms:
+                flags[0] = ~torch.cat(self._statistics()).isfinite().all()
+            bad = ~values.isfinite().all() | (flags[0] > 0)
+            self.names = tuple(parts)
+            self._status = torch.cat([values, flags])
+            factor = torch.where(bad, self._nan, self._one)
+        name = next(iter(parts))
+        return {**losses, name: _scaled(losses[name], factor)}
+
+    @torch.no_grad()
+    def _before_update(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        params = [param for group in optimizer.param_groups for param in group['params']]
+        gradients = [param.grad for param in params if param.grad is not None]
+        spoilt = _any_not_finite(gradients, self._one)
+        _multiply_bits(gradients, spoilt == 0)
+        if self._status is not None:
+            self._status[-1] = spoilt
+
+
+def _total(loss: Tensor | Sequence[Tensor]) -> Tensor:
+    if isinstance(loss, Tensor):
+        return loss.float().mean()
+    return torch.stack([item.float().mean() for item in loss]).sum()
+
+
+def _scaled(loss: Any, factor: Tensor) -> Any:
+    if isinstance(loss, Tensor):
+        return loss * factor.to(loss.dtype)
+    return [_scaled(loss[0], factor), *loss[1:]]
+
+
+def _any_not_finite(tensors: list[Tensor], one: Tensor) -> Tensor:
+    """Return a float32 scalar on the device that is above 0 if a value is not finite."""
+    found = torch.zeros_like(one)
+    for group in _by_type(tensors):
+        # The scalers' operator: it reads all tensors at once, and times 1 changes nothing.
+        torch._amp_foreach_non_finite_check_and_unscale_(group, found, one)
+    return found
+
+
+def _by_type(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
+    for dtype in {tensor.dtype: None for tensor in tensors}:  # in order, unlike a set
+        yield [tensor for tensor in tensors if tensor.dtype == dtype]
+
+
+def _multiply_bits(tensors: list[Tensor], keep: Tensor) -> None:
+    """Set tensors to zero where ``keep`` is False, NaN included; otherwise leave them."""
+    for group in _by_type(tensors):
+        kind = BITS[group[0].element_size()]
+        torch._foreach_mul_([tensor.view(kind) for tensor in group], keep.to(kind))
+
+
+def not_finite_weights(models: Sequence[nn.Module]) -> list[str]:
+    """Return the names of parameters and buffers of models that hold NaN or infinity.
+
+    Waits for the device once.
+    """
+    states = [model.state_dict() for model in models]
+    floats = [
+        (name, value)
+        for state in states
+        for name, value in state.items()
+        if isinstance(value, Tensor) and value.is_floating_point()
+    ]
+    if not floats:
+        return []
+    finite = torch.stack([value.isfinite().all() for _, value in floats]).tolist()
+    return [name for (name, _), good in zip(floats, finite, strict=True) if not good]
