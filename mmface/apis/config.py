@@ -34,7 +34,7 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     """
     file = config_path(path)
     try:
-        cfg = read_config(file, options)
+        cfg = read_config(str(file), options)
     except Exception as error:  # a config is Python: anything may be raised
         raise ValueError(f'config {path}: {type(error).__name__}: {error}') from error
     if cfg.get('custom_imports'):
