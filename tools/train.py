@@ -67,7 +67,6 @@ def parse_args() -> argparse.Namespace:
 
 def build_config(args: argparse.Namespace):
     from mmface.utils import config as edit
-    from mmface.utils.checkpoint import find_resume_checkpoint
 
     cfg = edit.load_config(args.config, args.cfg_options)
     edit.set_data_path(cfg, args.data_path)
@@ -91,9 +90,8 @@ def build_config(args: argparse.Namespace):
     cfg.load_from = args.load_from or cfg.get('load_from')
     if args.resume is not None:
         # A first start under --resume takes the weights of --load-from, later ones go on.
-        place = find_resume_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
-        cfg.resume = place is not None
-        cfg.load_from = str(place) if cfg.resume else cfg.load_from
+        cfg.resume = 'auto' if args.resume == 'auto' else True
+        cfg.load_from = cfg.load_from if args.resume == 'auto' else args.resume
     return cfg
 
 

@@ -18,6 +18,8 @@ import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 from torch import nn
 
+from mmface.utils.checkpoint_health import check_checkpoint_file
+
 #: Keys shown of a list that may be long.
 SHOWN_KEYS = 4
 #: What torch raises on files that are no checkpoint or a part of one.
@@ -46,11 +48,12 @@ def load_checkpoint_file(
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Not a checkpoint, cut short, or with objects outside the list above.
+        ValueError: Not a checkpoint, damaged, cut short, or with objects outside the list above.
     """
     file = Path(path).expanduser()
     if not file.is_file():
         raise FileNotFoundError(f'checkpoint {file} does not exist or is not a file')
+    check_checkpoint_file(file)
     try:
         if trust:
             content = torch.load(file, map_location=map_location, weights_only=False)
@@ -165,30 +168,6 @@ def secure_mmengine_loading(trust: bool = False) -> None:
     os.environ.pop('TORCH_FORCE_WEIGHTS_ONLY_LOAD', None)
     if not trust:
         os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
-
-
-def find_resume_checkpoint(work_dir: str | os.PathLike[str]) -> Path | None:
-    """Give the checkpoint that ``last_checkpoint`` in ``work_dir`` names.
-
-    A work dir that was moved as a whole is followed: then the file of that name in it.
-
-    Returns:
-        The path, or None if nothing was saved there yet.
-
-    Raises:
-        FileNotFoundError: ``last_checkpoint`` names a file that is gone.
-    """
-    note = Path(work_dir) / 'last_checkpoint'
-    if not note.is_file():
-        return None
-    named = Path(note.read_text(encoding='utf-8').strip())
-    for path in (named, note.parent / named.name):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(
-        f'{note} names {named}, which is gone; give the checkpoint to go on from with '
-        '--resume PATH, or remove that file to start anew'
-    )
 
 
 def _history_method(owner: type, name: str) -> Callable:

@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+# Part of every temporary name, so that nothing else is ever taken for one.
+_MARK = 'mmface-tmp-'
+_TEMPORARY = re.compile(rf'\..*\.{_MARK}[a-z0-9_]{{8}}(\.[^.]+)?')
 
 
 @contextmanager
@@ -32,10 +38,13 @@ def whole_file(path: str | os.PathLike[str], sync: bool = True) -> Iterator[Path
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(dir=target.parent, prefix=f'.{target.stem}.', suffix=target.suffix)
-    os.close(fd)
+    prefix = f'.{target.stem}.{_MARK}'
+    fd, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=target.suffix)
     tmp = Path(name)
     try:
+        # Held until the end, by whichever way it comes: tells remove_leftovers that we live.
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(fd, fcntl.LOCK_SH)
         yield tmp
         umask = os.umask(0)
         os.umask(umask)
@@ -47,9 +56,35 @@ def whole_file(path: str | os.PathLike[str], sync: bool = True) -> Iterator[Path
     finally:
         with suppress(FileNotFoundError):
             tmp.unlink()
+        os.close(fd)
 
 
 def write_text(path: str | os.PathLike[str], text: str, sync: bool = True) -> None:
     """Write ``text`` to ``path`` as UTF-8, whole or not at all; see ``whole_file``."""
     with whole_file(path, sync) as tmp:
         tmp.write_text(text, encoding='utf-8')
+
+
+def remove_leftovers(folder: str | os.PathLike[str], recursive: bool = False) -> int:
+    """Remove the temporary files of ``whole_file`` whose writers were killed.
+
+    A writer locks its file (``flock``), and the kernel unlocks it when the writer ends, however
+    it does. So one that can be locked is dead and is removed; where the file system knows no locks,
+    nothing is.
+
+    Args:
+        folder: Where to look; may be missing.
+        recursive: Whether to look in all folders below too.
+
+    Returns:
+        Number of files removed.
+    """
+    removed = 0
+    for path in Path(folder).rglob('.*') if recursive else Path(folder).glob('.*'):
+        if not _TEMPORARY.fullmatch(path.name) or path.is_symlink():
+            continue
+        with suppress(OSError), path.open('r+b') as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+            removed += 1
+    return removed
