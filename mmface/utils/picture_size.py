@@ -18,7 +18,11 @@ def picture_size(file: str | os.PathLike[str] | IO[bytes]) -> tuple[int, int]:
         OSError: If it is not a readable picture.
         ValueError: Likewise.
     """
-    with Image.open(file) as picture:
+    try:
+        picture = Image.open(file)
+    except Image.DecompressionBombError as error:  # of no class of those above
+        raise ValueError(f'{file}: {error}') from error
+    with picture:
         width, height = picture.size
         try:
             turned = picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
