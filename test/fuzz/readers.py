@@ -172,8 +172,6 @@ def _read_mat(folder: Path) -> object:
         for path in paths:
             try:
                 fields = mat_child.read_fields(str(path), list(files[path]))
-            except MemoryError:
-                raise
             except Exception as error:
                 raise ValueError(f'{path} is not a MATLAB 5 file ({error})') from error
             answers.append(json.loads(json.dumps(fields)))

@@ -15,9 +15,9 @@ import sys
 import tempfile
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
@@ -61,54 +61,107 @@ def make_case(reader: Any, seeds: list[bytes], seed: int, case: int) -> bytes:
     return reader.mutate(rng.choice(seeds), seeds, rng)
 
 
-def work(args: argparse.Namespace) -> None:
-    """Run cases of one reader in this process and note each before it begins."""
+def supervise(args: argparse.Namespace) -> None:
+    """Load one reader, then run its cases in children, a new one as often as one ends early."""
     reader = find(args.worker)
     folder = Path(args.folder)
     work_dir = Path(tempfile.mkdtemp(dir=folder))
-    place = work_dir / reader.file
-    place.parent.mkdir(parents=True, exist_ok=True)
+    (work_dir / reader.file).parent.mkdir(parents=True, exist_ok=True)
     sys.stdout = open(os.devnull, 'w')  # noqa: SIM115, PTH123  (pycocotools prints)
     seeds = reader.seeds(work_dir)
     for seed in seeds:  # also loads what is imported late
-        place.write_bytes(seed)
+        (work_dir / reader.file).write_bytes(seed)
         reader.read(work_dir)
+    state, failures = folder / 'state', folder / 'failures'
+    state.write_bytes(STATE.pack(0, 0, 0, 0))
+    failures.touch()
+    row = Row(reader.name)
+    began = time.monotonic()
+    done = 0
+    while not done:
+        sys.stderr.flush()
+        child = os.fork()
+        if not child:
+            run_cases(reader, seeds, args, work_dir, state, failures)
+        status, hung = wait_for(child, state)
+        case, row.accepted, row.refused, done = STATE.unpack(state.read_bytes())
+        if status == 0:
+            continue
+        if reader.guarded and not hung:
+            row.ended += 1
+        else:
+            note(failures, case, {'what': 'hang' if hung else 'crash', 'error': f'status {status}'})
+        state.write_bytes(STATE.pack(case + 1, row.accepted, row.refused, 0))
+    row.failures = [json.loads(line) for line in failures.read_text().splitlines()]
+    row.cases, row.seconds = args.cases, time.monotonic() - began
+    (folder / 'row').write_text(json.dumps(asdict(row)))
+
+
+def wait_for(child: int, state: Path) -> tuple[int, bool]:
+    """Wait for a child; kill it if it stays at one case. Give its status, and whether it was."""
+    before, since, hung = b'', time.monotonic(), False
+    while True:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status), hung
+        time.sleep(0.02)
+        now = state.read_bytes()
+        if now != before:
+            before, since = now, time.monotonic()
+        elif time.monotonic() - since > KILL_SECONDS and not hung:
+            os.kill(child, signal.SIGKILL)
+            hung = True
+
+
+def run_cases(
+    reader: Any,
+    seeds: list[bytes],
+    args: argparse.Namespace,
+    work_dir: Path,
+    state_file: Path,
+    failures: Path,
+) -> NoReturn:
+    """Run the cases that are left, each noted before it begins; never returns."""
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + 4 * MEMORY,) * 2)  # saves the machine
+    # A guarded reader has its limit in the package too; else it only saves the machine.
+    limit = used + (1 if reader.guarded else 4) * MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGPROF, _hang)
-    state = os.open(folder / 'state', os.O_RDWR)
+    place = work_dir / reader.file
+    state = os.open(state_file, os.O_RDWR)
     case, accepted, refused, _ = STATE.unpack(os.pread(state, STATE.size, 0))
-    with (folder / 'failures').open('a') as failures:
-        while case < args.cases:
-            os.pwrite(state, STATE.pack(case, accepted, refused, 0), 0)
-            place.write_bytes(make_case(reader, seeds, args.seed, case))
-            problem = None
-            signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
-            try:
-                reader.read(work_dir)
-                accepted += 1
-            except ALLOWED as error:
-                refused += 1
-                if reader.named and work_dir.name not in str(error):
-                    problem = describe(error, 'does not name the file')
-            except BaseException as error:
-                problem = describe(error, 'uncaught')
-            finally:
-                signal.setitimer(signal.ITIMER_PROF, 0)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - base
-            if peak > MEMORY:
-                problem = {'what': 'memory', 'error': f'{peak >> 20} MB', 'at': ''}
-            if problem is not None:
-                failures.write(json.dumps({'case': case, **problem}) + '\n')
-                failures.flush()
-            case += 1
-            if peak > MEMORY:
-                os.pwrite(state, STATE.pack(case, accepted, refused, 0), 0)
-                os._exit(0)  # begin anew with a low peak
-        os.pwrite(state, STATE.pack(case, accepted, refused, 1), 0)
+    peak = 0
+    while case < args.cases and peak <= MEMORY:  # then anew with a low peak
+        os.pwrite(state, STATE.pack(case, accepted, refused, 0), 0)
+        place.write_bytes(make_case(reader, seeds, args.seed, case))
+        problem = None
+        signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
+        try:
+            reader.read(work_dir)
+            accepted += 1
+        except ALLOWED as error:
+            refused += 1
+            if reader.named and work_dir.name not in str(error):
+                problem = describe(error, 'does not name the file')
+        except BaseException as error:
+            problem = describe(error, 'uncaught')
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - base
+        if peak > MEMORY:
+            problem = {'what': 'memory', 'error': f'{peak >> 20} MB'}
+        if problem is not None:
+            note(failures, case, problem)
+        case += 1
+    os.pwrite(state, STATE.pack(case, accepted, refused, case >= args.cases), 0)
     os._exit(0)
+
+
+def note(failures: Path, case: int, problem: dict[str, str]) -> None:
+    with failures.open('a') as handle:
+        handle.write(json.dumps({'case': case, **problem}) + '\n')
 
 
 def _hang(*_: object) -> None:
@@ -122,58 +175,20 @@ def describe(error: BaseException, what: str) -> dict[str, str]:
     return {'what': what, 'error': f'{type(error).__name__}: {error}'[:200], 'at': at}
 
 
-def run_reader(name: str, cases: int, seed: int, guarded: bool) -> Row:
-    """Run all cases of a reader, in new processes as often as one ends early."""
-    row = Row(name)
-    began = time.monotonic()
+def run_reader(name: str, cases: int, seed: int) -> Row:
+    """Run all cases of a reader, loaded in a process of its own.
+
+    Raises:
+        RuntimeError: The harness itself failed, for example with a seed that is not valid.
+    """
     with tempfile.TemporaryDirectory(prefix='mmface_fuzz_') as folder:
-        state, failures = Path(folder, 'state'), Path(folder, 'failures')
-        state.write_bytes(STATE.pack(0, 0, 0, 0))
-        failures.touch()
-        done = 0
-        while not done:
-            status, hung = _one_worker(name, cases, seed, folder, state)
-            case, row.accepted, row.refused, done = STATE.unpack(state.read_bytes())
-            if status == 0 and not hung:
-                continue
-            if status > 0 and not hung:
-                raise RuntimeError(f'the worker of {name} failed before case {case}')
-            if hung or not guarded:
-                what = 'hang' if hung else 'crash'
-                found = {'case': case, 'what': what, 'error': f'status {status}', 'at': ''}
-                with failures.open('a') as handle:
-                    handle.write(json.dumps(found) + '\n')
-            else:
-                row.ended += 1
-            state.write_bytes(STATE.pack(case + 1, row.accepted, row.refused, 0))
-        row.failures = [json.loads(line) for line in failures.read_text().splitlines()]
-    row.cases, row.seconds = cases, time.monotonic() - began
-    return row
-
-
-def _one_worker(name: str, cases: int, seed: int, folder: str, state: Path) -> tuple[int, bool]:
-    """Run a worker until it ends; give its status, and whether it had to be killed."""
-    command = [sys.executable, __file__, '--worker', name, '--cases', str(cases)]
-    command += ['--seed', str(seed), '--folder', folder]
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stderr=log, env=env)
-        before, since, started = b'', time.monotonic(), False
-        while process.poll() is None:
-            time.sleep(0.05)
-            now = state.read_bytes()
-            if now != before:
-                started = bool(before)
-                before, since = now, time.monotonic()
-            # Imports take their time on a busy machine.
-            elif time.monotonic() - since > (KILL_SECONDS if started else 300):
-                process.kill()
-                process.wait()
-                return process.returncode, True
-        if process.returncode > 0:
-            log.seek(0)
-            sys.stderr.write(log.read().decode(errors='replace')[-3000:])
-        return process.returncode, False
+        command = [sys.executable, __file__, '--worker', name, '--cases', str(cases)]
+        command += ['--seed', str(seed), '--folder', folder]
+        env = {**os.environ, 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
+        done = subprocess.run(command, env=env, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f'{name}: {done.stderr[-3000:]}')
+        return Row(**json.loads(Path(folder, 'row').read_text()))
 
 
 def main() -> int:
@@ -183,12 +198,12 @@ def main() -> int:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--readers', help='names, separated by commas (default: all)')
     parser.add_argument('--show', type=int, default=3, help='failures shown of each reader')
-    parser.add_argument('--save', metavar='CASE', type=Path, help='write case CASE.stem here')
     parser.add_argument('--worker', help=argparse.SUPPRESS)
     parser.add_argument('--folder', help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        work(args)
+        supervise(args)
+        return 0
     from readers import readers
 
     known = {reader.name: reader for reader in readers()}
@@ -197,7 +212,7 @@ def main() -> int:
     print('|---|---|---|---|---|---|---|')
     failed = 0
     for name in names:
-        row = run_reader(name, args.cases, args.seed, known[name].guarded)
+        row = run_reader(name, args.cases, args.seed)
         ended = row.ended if known[name].guarded else '-'
         print(
             f'| {name} | {row.cases} | {row.accepted} | {row.refused} | {ended} | '
