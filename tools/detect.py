@@ -20,7 +20,7 @@ from tqdm import tqdm
 from mmface.apis.render import blur_faces, mark_faces
 from mmface.apis.video import Frame, VideoReader, open_video
 from mmface.utils.cli import main_guard, make_parser, one_line
-from mmface.utils.files import whole_file, write_text
+from mmface.utils.files import remove_leftovers, whole_file, write_text
 from mmface.utils.picture_files import (
     Picture,
     Source,
@@ -163,7 +163,10 @@ class Results:
         self._note = self.folder / SETTINGS
         before = None
         if self._note.is_file():
-            before = json.loads(self._note.read_text(encoding='utf-8'))
+            try:
+                before = dict(json.loads(self._note.read_text(encoding='utf-8')))
+            except (ValueError, TypeError, RecursionError):
+                before = {}  # damaged: nothing is known of the results there
         if before != now and before is not None and not args.overwrite:
             changed = [key for key in now if before.get(key) != now[key]]
             raise ValueError(
@@ -175,6 +178,7 @@ class Results:
 
     def begin(self) -> None:
         """Note the settings; results from before do not count if these are new."""
+        remove_leftovers(self.folder, recursive=True)
         if self._fresh:
             write_text(self._note, json.dumps(self._settings, indent=2) + '\n')
             self._fresh = False

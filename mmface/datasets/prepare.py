@@ -29,7 +29,7 @@ from mmface.datasets.prepare_labels import (
     read_mat_faces,
 )
 from mmface.datasets.prepare_sources import PICTURE_SUFFIXES, SourceFile, is_safe, scan
-from mmface.utils.files import write_text
+from mmface.utils.files import remove_leftovers, write_text
 from mmface.utils.image_names import read_part
 from mmface.utils.picture_size import picture_size
 
@@ -264,6 +264,7 @@ class Preparation:
         """
         if self.problems:
             raise ValueError(f'{len(self.problems)} problems, first: {self.problems[0]}')
+        remove_leftovers(self.out, recursive=True)
         total = sum(len(split.pictures) for split in self.splits)
         with tqdm(total=total, desc='writing', disable=not self.progress) as bar:
             for split in self.splits:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import pickle
 import re
@@ -19,6 +20,7 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from torch import nn
 
 from mmface.utils.checkpoint_health import check_checkpoint_file
+from mmface.utils.files import whole_file
 
 #: Keys shown of a list that may be long.
 SHOWN_KEYS = 4
@@ -90,6 +92,23 @@ def load_checkpoint_file(
             f'tensors ({type(weights[alien[0]]).__name__})'
         )
     return dict(content)
+
+
+def save_checkpoint_file(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: The file.
+        content: See ``load_checkpoint_file``.
+
+    Raises:
+        OSError: It cannot be written, for example because the disk is full; names the file.
+    """
+    # Made in memory: torch hides what the disk says, and ends with an error of its own.
+    memory = io.BytesIO()
+    torch.save(dict(content), memory)
+    with whole_file(path) as tmp:
+        tmp.write_bytes(memory.getbuffer())
 
 
 def load_weights(

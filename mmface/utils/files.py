@@ -28,6 +28,9 @@ def whole_file(path: str | os.PathLike[str], sync: bool = True) -> Iterator[Path
         sync: Whether to wait until the content is on the disk, so that not even a power
             failure leaves an empty file. Costs milliseconds; off for thousands of small files.
 
+    Raises:
+        OSError: It cannot be written; names ``path``.
+
     Yields:
         The temporary name to write to. It has the suffix of ``path``, so that writers
         that look at the suffix (OpenCV, matplotlib, numpy) behave.
@@ -39,24 +42,42 @@ def whole_file(path: str | os.PathLike[str], sync: bool = True) -> Iterator[Path
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     prefix = f'.{target.stem}.{_MARK}'
-    fd, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=target.suffix)
+    with _named(target, target.parent):
+        fd, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=target.suffix)
     tmp = Path(name)
     try:
         # Held until the end, by whichever way it comes: tells remove_leftovers that we live.
         with suppress(OSError):  # a file system without locks
             fcntl.flock(fd, fcntl.LOCK_SH)
-        yield tmp
-        umask = os.umask(0)
-        os.umask(umask)
-        tmp.chmod(0o666 & ~umask)
-        if sync:
-            with tmp.open('rb') as handle:
-                os.fsync(handle.fileno())
-        tmp.replace(target)
+        with _named(target, tmp):
+            yield tmp
+            umask = os.umask(0)
+            os.umask(umask)
+            tmp.chmod(0o666 & ~umask)
+            if sync:
+                with tmp.open('rb') as handle:
+                    os.fsync(handle.fileno())
+            tmp.replace(target)
     finally:
         with suppress(FileNotFoundError):
             tmp.unlink()
         os.close(fd)
+
+
+@contextmanager
+def _named(target: Path, tmp: Path) -> Iterator[None]:
+    """Let errors name the file that is to be written: full disks name none, others ``tmp``."""
+    try:
+        yield
+    except OSError as error:
+        named = error.filename
+        if isinstance(named, str | os.PathLike) and tmp not in (Path(named), Path(named).parent):
+            raise
+        if error.errno is None:  # numpy's
+            if str(target) in str(error):
+                raise
+            raise OSError(f'{target} could not be written: {error}') from error
+        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def write_text(path: str | os.PathLike[str], text: str, sync: bool = True) -> None:

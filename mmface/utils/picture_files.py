@@ -162,10 +162,12 @@ def write_picture(path: PathLike, image: Picture) -> None:
     Raises:
         OSError: It cannot be written.
     """
+    try:
+        written, data = cv2.imencode(Path(path).suffix, image)
+    except cv2.error:  # a suffix it does not know
+        written = False
+    if not written:
+        raise OSError(f'{path} cannot be written as a picture')
+    # Not by imwrite, which says nothing when the disk is full.
     with whole_file(path, sync=False) as tmp:
-        try:
-            written = cv2.imwrite(str(tmp), image)
-        except cv2.error:  # a suffix it does not know
-            written = False
-        if not written:
-            raise OSError(f'{path} cannot be written as a picture')
+        tmp.write_bytes(data.tobytes())

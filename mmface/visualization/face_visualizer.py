@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 from mmdet.registry import VISUALIZERS
 from mmdet.visualization import DetLocalVisualizer
 
 from mmface.utils.draw import TRUTH_COLOUR, draw_faces
-from mmface.utils.files import whole_file
+from mmface.utils.picture_files import write_picture
 
 
 @VISUALIZERS.register_module()
@@ -69,9 +68,7 @@ class FaceVisualizer(DetLocalVisualizer):
         if show:
             self.show(drawn, win_name=name, wait_time=wait_time)
         if out_file is not None:
-            with whole_file(out_file) as tmp:
-                if not cv2.imwrite(str(tmp), drawn[..., ::-1]):
-                    raise OSError(f'{out_file} cannot be written as a picture')
+            write_picture(out_file, drawn[..., ::-1])
         elif not show:
             self.add_image(name, drawn, step)
         self._drawn = drawn

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
 import json
@@ -102,13 +103,13 @@ def mutate_json(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
         holder, key = rng.choice(places)
         act = rng.random()
         if act < 0.7:
-            holder[key] = rng.choice(VALUES)
+            holder[key] = copy.deepcopy(rng.choice(VALUES))
         elif act < 0.9:
             del holder[key]
         elif isinstance(holder, list):
-            holder.append(holder[key])
+            holder.append(copy.deepcopy(holder[key]))
         else:
-            holder[rng.choice(('x', 'id', 'size'))] = holder[key]
+            holder[rng.choice(('x', 'id', 'size'))] = copy.deepcopy(holder[key])
     return json.dumps(table).encode()
 
 

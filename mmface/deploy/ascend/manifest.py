@@ -129,12 +129,14 @@ def read_manifest(path: str | os.PathLike[str]) -> BinManifest:
         values = json.loads(place.read_text(encoding='utf-8'))
         _check(isinstance(values, dict) and values.get('format') == _FORMAT, 'format', _FORMAT)
         _check(isinstance(values[METADATA_KEY], dict), METADATA_KEY, 'a specification')
+        padding = tuple(map(int, _numbers(values, 'padding', None, low=0, high=255)))
+        _check(len(padding) in (0, 3), 'padding', '3 numbers, or none for float32')
         return BinManifest(
             model=_text(values, 'model'),
             model_sha256=_text(values, 'model_sha256'),
             spec=ModelSpec.from_json(json.dumps(values[METADATA_KEY])),
             dtype=_text(values, 'dtype', tuple(DTYPES)),
-            padding=tuple(map(int, _numbers(values, 'padding', 3, low=0, high=255))),
+            padding=padding,
             outputs=tuple(map(_output, _list(values, 'outputs'))),
             pictures=tuple(map(_picture, _list(values, 'pictures'))),
         )
