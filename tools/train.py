@@ -68,6 +68,9 @@ def parse_args() -> argparse.Namespace:
 def build_config(args: argparse.Namespace):
     from mmface.utils import config as edit
 
+    named = args.resume not in (None, 'auto') and '://' not in args.resume
+    if named and not Path(args.resume).expanduser().is_file():
+        raise FileNotFoundError(f'checkpoint {args.resume} does not exist or is not a file')
     cfg = edit.load_config(args.config, args.cfg_options)
     edit.set_data_path(cfg, args.data_path)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmface.utils.files import whole_file
+from mmface.utils.png import check_png
 
 #: What is taken from a folder; OpenCV reads and writes all of them.
 PICTURE_SUFFIXES = frozenset(['.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'])
@@ -127,6 +128,10 @@ def read_picture(path: PathLike) -> Picture:
     if not file.is_file():
         raise FileNotFoundError(f'picture {file} does not exist')
     data = np.fromfile(file, np.uint8)
+    try:
+        check_png(data)
+    except ValueError as error:
+        raise ValueError(f'picture {file} ({data.size} bytes) cannot be read: {error}') from error
     try:
         # From memory OpenCV refuses a truncated JPEG; from a file the rest would be grey.
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None

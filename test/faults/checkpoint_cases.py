@@ -258,6 +258,6 @@ CASES = [
     Case(
         'named checkpoint missing',
         1,
-        lambda folder: _resume(folder, str(folder / 'no.pth'), 2, 'does not exist'),
+        lambda folder: _resume(folder, str(folder / 'no.pth'), 2, 'no.pth does not exist'),
     ),
 ]

@@ -61,3 +61,23 @@ def test_remove_leftovers__nothing_else(tmp_path):
     (tmp_path / '.x.mmface-tmp-abcdefgh.pth').symlink_to('.git')
     assert remove_leftovers(tmp_path) == remove_leftovers(tmp_path / 'missing') == 0
     assert len(list(tmp_path.iterdir())) == len(names) + 1
+
+
+def test_whole_file__errors_name_the_file(tmp_path):
+    target = tmp_path / 'out.bin'
+    with pytest.raises(OSError, match='No space left') as full, whole_file(target) as tmp:
+        tmp.write_text('x')
+        with open('/dev/full', 'w') as handle:  # noqa: PTH123
+            handle.write('x')
+    assert full.value.filename == str(target)
+    with pytest.raises(OSError, match=r'out\.bin could not be written: 9 requested'):  # noqa: SIM117
+        with whole_file(target):
+            raise OSError('9 requested and 5 written')
+    with pytest.raises(FileNotFoundError) as other, whole_file(target):
+        (tmp_path / 'missing').read_text()
+    assert other.value.filename == str(tmp_path / 'missing')  # is not blamed on the target
+    target.mkdir()
+    with pytest.raises(IsADirectoryError) as there:
+        write_text(target, 'x')
+    assert there.value.filename == str(target)
+    assert list(tmp_path.iterdir()) == [target]

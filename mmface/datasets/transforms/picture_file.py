@@ -12,6 +12,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from mmface.datasets.transforms.scratch import Scratch
+from mmface.utils.png import check_png
 
 EXIF = b'Exif\x00\x00'  # What begins the part of a JPEG file that may say it is stored turned.
 CONTEXT_ROWS = 16  # Chroma is interpolated: the last rows depend on some below them.
@@ -84,6 +85,10 @@ class PictureFile:
         # From memory OpenCV refuses a truncated JPEG; from a file it would give a picture that
         # is grey from some row on.
         data = np.frombuffer(self._data, np.uint8)
+        try:
+            check_png(data)
+        except ValueError as error:
+            raise ValueError(f'the picture {self._path} cannot be read: {error}') from error
         img = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
         if img is None:
             raise ValueError(

@@ -163,8 +163,11 @@ def _picture(values: Any) -> BinPicture:
     offset = _numbers(values, 'offset', 2, whole=False)
     _check(min(scale) > 0, 'scale', 'two numbers above 0')
     stem, file = _text(values, 'stem'), _text(values, 'file')
-    # Names of results are made of it: it stays inside of their folder.
-    _check(stem == PurePosixPath(file).stem and '\\' not in stem, 'stem', f'that of {file!r}')
+    # Names of results and txt files are made of them: they stay inside of their folders.
+    path = PurePosixPath(file)
+    inside = bool(path.stem) and not path.is_absolute() and not {'..', '\\'} & {*path.parts, *file}
+    _check(inside, 'file', 'event/name.jpg')
+    _check(stem == path.stem, 'stem', f'that of {file!r}')
     return BinPicture(
         stem=stem,
         file=file,
