@@ -119,7 +119,7 @@ def _check_memo(file: IO[bytes]) -> None:
     Python makes room for all numbers up to the largest: 100 bytes can ask for gigabytes.
     """
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if opcode.name in ('PUT', 'BINPUT', 'LONG_BINPUT') and argument > count:
+        if opcode.name in ('PUT', 'BINPUT', 'LONG_BINPUT') and int(argument or 0) > count:
             raise ValueError(f'object {argument} is remembered by operation {count}')
 
 
