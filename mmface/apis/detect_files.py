@@ -18,7 +18,7 @@ from mmface.apis.video import Frame, VideoReader, open_video
 from mmface.structures import Face
 from mmface.utils.cli import one_line
 from mmface.utils.draw import blur_faces, mark_faces
-from mmface.utils.files import whole_file, write_text
+from mmface.utils.files import remove_leftovers, whole_file, write_text
 from mmface.utils.images import Image, Source, read_image, result_path, write_image
 from mmface.utils.progress import progress_bar
 
@@ -83,6 +83,7 @@ class Results:
 
     def begin(self) -> None:
         """Note the settings; results from before do not count if these are new."""
+        remove_leftovers(self.folder, recursive=True)
         if self._fresh:
             write_text(self._note, json.dumps(self._settings, indent=2) + '\n')
             self._fresh = False

@@ -56,10 +56,8 @@ def main() -> None:
     from mmface.utils.quiet import import_mmdet_quietly
 
     import_mmdet_quietly()
-    import torch
-
     import mmface
-    from mmface.utils.checkpoint import SHOWN_KEYS
+    from mmface.utils.checkpoint import SHOWN_KEYS, save_checkpoint_file
     from mmface.weights.centernet2 import to_detectron2
     from mmface.weights.convert import convert, to_mindspore
     from mmface.weights.mindspore_ckpt import write_mindspore_ckpt
@@ -76,8 +74,7 @@ def main() -> None:
         written = f'{len(tensors)} tensors, MindSpore'
     elif args.to:
         theirs = to_detectron2(result.state_dict)
-        with whole_file(args.target) as tmp:
-            torch.save(dict(model=theirs, __author__='mmface'), tmp)
+        save_checkpoint_file(args.target, dict(model=theirs, __author__='mmface'))
         written, note = f'{len(theirs)} tensors, names of detectron2', ''
     else:
         digest = hashlib.sha256(args.source.read_bytes()).hexdigest()
@@ -86,8 +83,7 @@ def main() -> None:
             config=result.config.stem,
             source=dict(name=args.source.name, sha256=digest, kind=result.source),
         )
-        with whole_file(args.target) as tmp:
-            torch.save(dict(meta=meta, state_dict=result.state_dict), tmp)
+        save_checkpoint_file(args.target, dict(meta=meta, state_dict=result.state_dict))
         written = f'{len(result.state_dict)} tensors'
     print(f'{args.source}: {result.source}; fits {result.config.stem}')
     for key in result.dropped[:SHOWN_KEYS]:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 TTA_KEYS = ('tta_model', 'tta_pipeline')
-OUTPUTS = ('metrics.json', 'pr_curve.png')  # the second of WIDER FACE only
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -133,7 +132,12 @@ def main() -> None:
     cfg = build_config(args)
     runner = FaceRunner.from_cfg(cfg)
     runner.test()
-    if runner.rank == 0:
-        files = [name for name in OUTPUTS if Path(cfg.work_dir, name).is_file()]
+    outputs = [m.outputs for m in runner.test_evaluator.metrics if hasattr(m, 'outputs')]
+    files = [path.name for output in outputs for path in output.written]
+    if files:  # by rank 0
         print(f'written to {cfg.work_dir}: {", ".join(files)}')
+    problems = [problem for output in outputs for problem in output.problems]
+    if problems:
+        more = f' (and {len(problems) - 1} more)' if len(problems) > 1 else ''
+        raise OSError(f'not everything was written: {problems[0]}{more}')
     leave_distributed()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmface.utils.cli import make_parser
@@ -73,8 +74,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def build_config(args: argparse.Namespace) -> Config:
     """Apply the options to the config."""
     from mmface.apis import config as edit
-    from mmface.utils.checkpoint import find_resume_checkpoint
 
+    named = args.resume not in (None, 'auto') and '://' not in args.resume
+    if named and not Path(args.resume).expanduser().is_file():
+        raise FileNotFoundError(f'checkpoint {args.resume} does not exist or is not a file')
     cfg = edit.load_config(args.config, args.cfg_options)
     edit.set_data_path(cfg, args.data_path)
     cfg.work_dir = (
@@ -99,9 +102,8 @@ def build_config(args: argparse.Namespace) -> Config:
     cfg.load_from = args.load_from or cfg.get('load_from')
     if args.resume is not None:
         # A first start under --resume takes the weights of --load-from, later ones go on.
-        place = find_resume_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
-        cfg.resume = place is not None
-        cfg.load_from = str(place) if cfg.resume else cfg.load_from
+        cfg.resume = 'auto' if args.resume == 'auto' else True
+        cfg.load_from = cfg.load_from if args.resume == 'auto' else args.resume
     return cfg
 
 

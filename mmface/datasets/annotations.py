@@ -127,7 +127,7 @@ def _header_size(line: str) -> tuple[str, int, int] | None:
     """Split ``# path width height``; ``None`` if it does not end with a size."""
     parts = line[1:].strip().rsplit(None, 2)
     # isdecimal alone would let other digits through; int reads those as well.
-    if len(parts) != 3 or not (parts[1].isdecimal() and parts[2].isdecimal()):
+    if len(parts) != 3 or not (_is_count(parts[1]) and _is_count(parts[2])):
         return None
     return parts[0], int(parts[1]), int(parts[2])
 
@@ -204,7 +204,7 @@ def _parse_bbx_gt(source: str, lines: Lines) -> list[FaceAnnotation]:
         number, path = lines[at]
         if _is_numeric(path):
             raise _error(source, number, 'the path of the next picture', repr(path[:80]))
-        if at + 1 == len(lines) or not lines[at + 1][1].isdecimal():
+        if at + 1 == len(lines) or not _is_count(lines[at + 1][1]):
             found = 'the end of the file' if at + 1 == len(lines) else repr(lines[at + 1][1][:80])
             raise _error(source, number + 1, f'the number of faces of {path}', found)
         count = int(lines[at + 1][1])
@@ -222,6 +222,11 @@ def _parse_bbx_gt(source: str, lines: Lines) -> list[FaceAnnotation]:
     ignore = (lengths == 10) & (table[:, 7] == 1)
     missing = np.full((int(face.sum()), 15), -1.0)
     return assemble(heads, owners[face], _corners(table[face]), missing, ignore[face])
+
+
+def _is_count(text: str) -> bool:
+    """Whether this is a number of pixels or faces; Python refuses to read thousands of digits."""
+    return text.isdecimal() and len(text) < 10
 
 
 def _is_numeric(line: str) -> bool:

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from mmface.utils.images import missing_images
 
 #: Boxes with a side up to this, in pixels, are dropped (detectron2 ``filter_empty_instances``).
 MIN_SIDE = 1e-5
+#: No coordinate, width or height of an image is so large.
+MAX_PIXELS = 1e9
 HELP = (
     'Check the data path: expected {train,val}2017/*.jpg and annotations/instances_'
     '{train,val}2017.json, as in the archives of cocodataset.org or from '
@@ -38,9 +39,9 @@ class _CheckedCoco(COCO):
         category_ids = self._ids('categories', categories)
         self._ids('annotations', annotations)
         for number, row in enumerate(annotations):
-            if row.get('image_id') not in image_ids:
+            if not _is_id(row.get('image_id')) or row['image_id'] not in image_ids:
                 expected, found = 'the image_id of an image', row.get('image_id')
-            elif row.get('category_id') not in category_ids:
+            elif not _is_id(row.get('category_id')) or row['category_id'] not in category_ids:
                 expected = f'the category_id of one of the {len(category_ids)} categories'
                 found = row.get('category_id')
             elif not _is_box(row.get('bbox')):
@@ -89,25 +90,42 @@ class _CheckedCoco(COCO):
 
     @staticmethod
     def _ids(key: str, rows: list[dict[str, Any]]) -> set[int]:
-        needed = {'images': ('file_name', 'width', 'height'), 'categories': ('name',)}.get(key, ())
+        checks = {'id': _is_id, **_CHECKS.get(key, {})}
         ids = set()
         for number, row in enumerate(rows):
-            lacking = [name for name in ('id', *needed) if name not in row]
-            if lacking:
-                raise ValueError(
-                    f'{key}[{number}]: expected {", ".join(lacking)}, found {row!r:.80}'
-                )
+            wrong = [name for name, check in checks.items() if not check(row.get(name))]
+            if wrong:
+                raise ValueError(f'{key}[{number}]: expected {", ".join(wrong)}, found {row!r:.80}')
             if row['id'] in ids:
                 raise ValueError(f'{key}[{number}]: the id {row["id"]} was there before')
             ids.add(row['id'])
         return ids
 
 
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < MAX_PIXELS  # NaN is not less
+
+
+def _is_side(value: Any) -> bool:
+    return _is_number(value) and value > 0
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value) and '\0' not in value
+
+
 def _is_box(value: Any) -> bool:
-    try:
-        return len(value) == 4 and all(math.isfinite(number) for number in value)
-    except TypeError:
-        return False
+    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
+
+
+_CHECKS: dict[str, dict[str, Callable[[Any], bool]]] = {
+    'images': {'file_name': _is_name, 'width': _is_side, 'height': _is_side},
+    'categories': {'name': _is_name},
+}
 
 
 @DATASETS.register_module()

@@ -30,6 +30,7 @@ _LAYOUT = (
     '5 x (x, y, v))'
 )
 _NO_POINTS = [0] * (3 * len(POINT_NAMES))
+_MAX_SIDE = 10**9  # pixels; more is no size
 _VISIBLE = 2  # COCO's flag; 1 is labelled but hidden, which our labels do not tell apart.
 
 
@@ -100,8 +101,11 @@ def _heads(source: str, images: list[Any]) -> tuple[list[tuple[str, int, int]], 
             name, identity = image['file_name'], image['id']
             if not (isinstance(name, str) and name and isinstance(identity, (int, str))):
                 raise TypeError
-            heads.append((name, int(image.get('width') or 0), int(image.get('height') or 0)))
-        except (KeyError, TypeError, ValueError, AttributeError):
+            width, height = (int(image.get(key) or 0) for key in ('width', 'height'))
+            if not (0 <= width < _MAX_SIDE and 0 <= height < _MAX_SIDE) or '\0' in name:
+                raise ValueError
+            heads.append((name, width, height))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             expected = 'COCO-style JSON: an image with id, file_name and perhaps width and height'
             raise _error(source, 'images', number, {}, expected, repr(image)[:120]) from None
         new = places.setdefault(identity, number) == number

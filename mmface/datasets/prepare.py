@@ -9,7 +9,7 @@ checks everything; only :meth:`Preparation.write` touches the output folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from mmface.datasets.prepare_labels import (
     read_mat_faces,
 )
 from mmface.datasets.prepare_sources import WIDER_SUFFIXES, SourceFile, scan
-from mmface.utils.files import inside, is_safe, write_text
+from mmface.utils.files import inside, is_safe, remove_leftovers, write_text
 from mmface.utils.image_names import read_part
 from mmface.utils.images import image_size
 from mmface.utils.progress import progress_bar
@@ -141,15 +141,16 @@ class Preparation:
         seen = [key for key, some in self._pictures.items() if _of_split(some, name)]
         if kind is None:
             if seen:
+                first = self._pictures[seen[0]][0]
                 raise ValueError(
-                    f'found {len(seen)} pictures of {name} but no labels for them: add '
+                    f'found {len(seen)} pictures of {name} ({first}, ...) but no labels: add '
                     f'wider_face_split.zip, or a labelv2.txt in a folder named {name}'
                 )
             return
         split = Split(name, kind, _only(labels[kind]))
         if 'bbx_gt' in labels:
             split.official = _only(labels['bbx_gt'])
-        for face in read_labels(self._local(split.labels), kind):
+        for face in self._read(split.labels, lambda path: read_labels(path, kind)):
             key = self._key(face.path, split.labels)
             if self.part is None or key in self.part:
                 split.faces[key] = face
@@ -227,17 +228,24 @@ class Preparation:
         val = next((split for split in self.splits if split.name == 'val'), None)
         if val is not None and MAT_NAMES[0] in self.ground_truth:
             mat = self.ground_truth[MAT_NAMES[0]]
-            known = {face.path.rpartition('.')[0] for face in read_mat_faces(self._local(mat))}
+            known = {face.path.rpartition('.')[0] for face in self._read(mat, read_mat_faces)}
             strange = [key for key in val.faces if key.rpartition('.')[0] not in known]
             val.problems += [f'{key}: not in {mat}' for key in strange]
 
-    def _local(self, file: SourceFile) -> Path:
-        """A file of this name on disk: parsers want one."""
+    @staticmethod
+    def _read(
+        file: SourceFile, reader: Callable[[Path], list[FaceAnnotation]]
+    ) -> list[FaceAnnotation]:
+        """Read labels; from an archive through a copy, as parsers want a file on disk."""
         if file.member is None:
-            return file.path
-        folder = Path(self._stack.enter_context(TemporaryDirectory(prefix='mmface_')))
-        file.place(folder / file.name, copy=True)
-        return folder / file.name
+            return reader(file.path)
+        with TemporaryDirectory(prefix='mmface_') as folder:
+            copy = Path(folder, file.name)
+            file.place(copy, copy=True)
+            try:
+                return reader(copy)
+            except ValueError as error:
+                raise ValueError(str(error).replace(str(copy), str(file))) from error
 
     @property
     def problems(self) -> list[str]:
@@ -255,6 +263,7 @@ class Preparation:
         """
         if self.problems:
             raise ValueError(f'{len(self.problems)} problems, first: {self.problems[0]}')
+        remove_leftovers(self.out, recursive=True)
         total = sum(len(split.pictures) for split in self.splits)
         with progress_bar(total=total, desc='writing', show=self.progress) as bar:
             for split in self.splits:

@@ -10,10 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mmface.datasets.annotations import FaceAnnotation, read_annotations
-from mmface.utils.extras import optional_imports
-
-with optional_imports():
-    from scipy.io import loadmat
+from mmface.utils.mat_files import read_mat_files
 
 # Best first. For training what has landmarks comes first; for validation what has every
 # picture (the JSON files in circulation leave out pictures without faces).
@@ -22,6 +19,7 @@ KINDS = {
     'val': ('labelv2', 'bbx_gt', 'retinaface', 'mat', 'coco'),
 }
 _STARTS_WITH_NUMBER = re.compile(r'[-+]?(\d*\.?\d+|\d+\.)([eE][-+]?\d+)?(\s|$)')
+_MAT_FIELDS = ('event_list', 'file_list', 'face_bbx_list', 'invalid_label_list')
 MAT_NAMES = tuple(f'wider_{name}_val.mat' for name in ('face', 'easy', 'medium', 'hard'))
 
 
@@ -60,7 +58,7 @@ def read_mat_faces(path: Path) -> list[FaceAnnotation]:
         ValueError: If the file is not of that structure.
     """
     try:
-        mat = loadmat(path)
+        (mat,) = read_mat_files({path: _MAT_FIELDS})
         events, names = mat['event_list'], mat['file_list']
         boxes, invalid = mat['face_bbx_list'], mat.get('invalid_label_list')
         faces = []
@@ -74,7 +72,7 @@ def read_mat_faces(path: Path) -> list[FaceAnnotation]:
                 points = np.full((len(ignore), 5, 3), (-1, -1, 0), np.float32)
                 picture = f'{event[0]}/{name[0]}.jpg'
                 faces.append(FaceAnnotation(picture, 0, 0, box[real], points, ignore))
-    except (ValueError, KeyError, IndexError, TypeError, NotImplementedError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(
             f'{path}: expected a WIDER FACE ground truth file with event_list, file_list and '
             f'face_bbx_list, found something else ({type(error).__name__}: {error}). '

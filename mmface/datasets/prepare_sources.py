@@ -9,12 +9,13 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from filecmp import cmp
 from pathlib import Path
 from typing import IO
 
+from mmface.utils.archives import check_member, one_error
 from mmface.utils.files import is_safe, whole_file
 
 #: Of the images of WIDER FACE and of the sets made from it.
@@ -48,11 +49,19 @@ class SourceFile:
         """Last component of the path."""
         return self.parts[-1]
 
-    def open(self) -> IO[bytes]:
-        """Open for reading."""
-        if self.archive is not None and self.member is not None:
-            return self.archive.open(self.member)
-        return self.path.open('rb')
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """Open for reading.
+
+        Raises:
+            ValueError: Within the block too: a member of an archive is damaged.
+        """
+        if self.archive is None or self.member is None:
+            with self.path.open('rb') as handle:
+                yield handle
+        else:
+            with one_error(str(self)), self.archive.open(self.member) as handle:
+                yield handle
 
     def read_bytes(self) -> bytes:
         """Read the whole file."""
@@ -129,7 +138,7 @@ def scan(sources: Sequence[Path], out: Path, stack: ExitStack) -> list[SourceFil
     Raises:
         FileNotFoundError: If a source does not exist.
         ValueError: If an archive is broken, of another kind than zip, or holds a member whose
-            path leads out of it.
+            path leads out of it, has a password, or is beyond the limits of ``check_member``.
     """
     found: list[SourceFile] = []
     for source in sources:
@@ -177,10 +186,8 @@ def _files_of(
 
 
 def _members(path: Path, parts: tuple[str, ...], stack: ExitStack) -> list[SourceFile]:
-    try:
+    with one_error(path):
         archive = stack.enter_context(zipfile.ZipFile(path))
-    except zipfile.BadZipFile as error:
-        raise ValueError(f'{path} is not a complete zip archive ({error}): get it again') from None
     found = []
     for member in archive.infolist():
         inner = tuple(member.filename.rstrip('/').split('/'))
@@ -195,6 +202,7 @@ def _members(path: Path, parts: tuple[str, ...], stack: ExitStack) -> list[Sourc
         hidden = any(part.startswith(('.', '__MACOSX')) for part in inner)
         if member.is_dir() or hidden or not inner[-1].lower().endswith(_WANTED):
             continue
+        check_member(path, member)
         outer = (*parts[:-1], path.stem)  # WIDER_train.zip tells the split as a folder does
         found.append(SourceFile(path, (*outer, *inner), archive, member))
     return found

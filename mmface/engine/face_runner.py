@@ -12,7 +12,13 @@ from typing import Any
 import torch
 from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from mmengine.device import get_device
-from mmengine.dist import broadcast, is_distributed, master_only
+from mmengine.dist import (
+    broadcast,
+    broadcast_object_list,
+    is_distributed,
+    is_main_process,
+    master_only,
+)
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
@@ -32,8 +38,9 @@ from mmface.engine.resumed_state import (
     confine_removals,
     take_config_texts,
 )
-from mmface.utils.checkpoint import find_resume_checkpoint, secure_mmengine_loading
-from mmface.utils.files import whole_file, write_text
+from mmface.utils.checkpoint import secure_mmengine_loading
+from mmface.utils.checkpoint_health import find_resume_checkpoint
+from mmface.utils.files import remove_leftovers, whole_file, write_text
 from mmface.utils.memory_format import use_memory_format
 from mmface.weights.loading import load_fitting_weights
 
@@ -90,6 +97,8 @@ class FaceRunner(Runner):
         if self.distributed and not is_distributed():
             init_distributed(self.launcher, **env_cfg.get('dist_cfg', {}))
         super().setup_env(env_cfg)
+        if is_main_process():
+            remove_leftovers(self.work_dir)
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Build mmengine's logger and keep long dumps out of the console."""
@@ -213,14 +222,40 @@ class FaceRunner(Runner):
             )
 
     def load_or_resume(self) -> None:
-        """Load or resume a checkpoint, if the config names one."""
-        if self._resume and self._load_from is None and not self._has_loaded:
-            found = find_resume_checkpoint(self.work_dir)
+        """Load or resume a checkpoint, if the config says so.
+
+        ``resume='auto'``, and ``resume=True`` without ``load_from``, go on from the newest healthy
+        checkpoint in the work dir; where no run has begun yet, ``load_from`` is a first start's.
+
+        Raises:
+            FileNotFoundError: The checkpoint to go on from is gone.
+            ValueError: It is damaged, or every checkpoint in the work dir is.
+        """
+        if (
+            self._resume
+            and (self._resume == 'auto' or not self._load_from)
+            and not self._has_loaded
+        ):
+            found = self._find_resume_checkpoint()
             if found is None:
-                self.logger.info(f'Nothing to resume in {self.work_dir}: starting anew.')
-                return
-            self._load_from = str(found)
+                start = f'from the weights {self._load_from}' if self._load_from else 'anew'
+                self.logger.warning(f'NO RUN TO RESUME in {self.work_dir}: starting {start}.')
+            self._resume, self._load_from = found is not None, found or self._load_from
         super().load_or_resume()
+
+    def _find_resume_checkpoint(self) -> str | None:
+        """Find on rank 0, for all, what to go on from."""
+        found: list[Any] = [None]
+        if self.rank == 0:
+            try:
+                path = find_resume_checkpoint(self.work_dir)
+                found = [None if path is None else str(path)]
+            except (ValueError, OSError) as error:
+                found = [error]  # raised on every rank, none of which waits for another then
+        broadcast_object_list(found)
+        if isinstance(found[0], Exception):
+            raise found[0]
+        return found[0]
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Continue the run that wrote ``filename``.

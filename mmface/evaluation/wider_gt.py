@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmface.utils.extras import optional_imports
 from mmface.utils.image_names import image_key
+from mmface.utils.mat_files import read_mat_files
 
 SUBSETS = ('easy', 'medium', 'hard')
 
@@ -100,7 +100,7 @@ def read_ground_truth(folder: str | os.PathLike[str]) -> WiderGroundTruth:
     if not root.is_dir():
         raise FileNotFoundError(f'ground truth folder {root} does not exist; {_REMEDY}')
     face_file = root / 'wider_face_val.mat'
-    fields = _load(face_file, ('event_list', 'file_list', 'face_bbx_list'))
+    fields, *subsets = _load(root)
     names: list[str] = []
     boxes: list[NDArray[np.float64]] = []
     try:
@@ -121,15 +121,19 @@ def read_ground_truth(folder: str | os.PathLike[str]) -> WiderGroundTruth:
     if not names or len(set(names)) < len(names):
         raise ValueError(f'{face_file}: expected distinct images, found {len(names)}; {_REMEDY}')
     splits = np.concatenate([[0], np.cumsum([len(image) for image in boxes])]).astype(np.int64)
-    keep = {subset: _read_subset(root / f'wider_{subset}_val.mat', splits) for subset in SUBSETS}
+    keep = {
+        subset: _read_subset(root / f'wider_{subset}_val.mat', content['gt_list'], splits)
+        for subset, content in zip(SUBSETS, subsets, strict=True)
+    }
     return WiderGroundTruth(tuple(names), np.concatenate(boxes), splits, keep, frozenset(names))
 
 
-def _read_subset(path: Path, splits: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Read the faces of one subset as a mask of all faces, shape (faces,)."""
-    cells = _load(path, ('gt_list',))['gt_list'].ravel()
+def _read_subset(path: Path, cells: Any, splits: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Turn the faces of one subset into a mask of all faces, shape (faces,)."""
     # 1-based numbers of the faces of an image; none at all is stored as (0, 0) or (0, 1).
-    numbers = [np.asarray(image).ravel() for event in cells for image in np.ravel(event)]
+    numbers = [np.asarray(image).ravel() for event in cells.ravel() for image in np.ravel(event)]
+    if not all(image.dtype.kind in 'iuf' for image in numbers):
+        raise ValueError(f'{path}: expected numbers of faces in gt_list; {_REMEDY}')
     faces = np.diff(splits)
     if len(numbers) != len(faces):
         raise ValueError(
@@ -149,18 +153,20 @@ def _read_subset(path: Path, splits: NDArray[np.int64]) -> NDArray[np.bool_]:
     return keep
 
 
-def _load(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
-    # Here, because reading predictions and drawing curves do not need scipy.
-    with optional_imports():
-        from scipy.io import loadmat
-
-    if not path.is_file():
-        raise FileNotFoundError(f'{path} is missing; {_REMEDY}')
-    try:
-        content = loadmat(path, variable_names=list(fields))
-    except Exception as error:  # scipy raises its own, struct's, zlib's and numpy's errors
-        raise ValueError(f'{path} is not a MATLAB 5 file ({error}); {_REMEDY}') from error
-    missing = [field for field in fields if field not in content]
+def _load(root: Path) -> tuple[dict[str, Any], ...]:
+    """Read the four files, that of all faces first, and make sure that they have the fields."""
+    wanted: dict[Path, tuple[str, ...]] = {}
+    wanted[root / 'wider_face_val.mat'] = ('event_list', 'file_list', 'face_bbx_list')
+    wanted |= {root / f'wider_{subset}_val.mat': ('gt_list',) for subset in SUBSETS}
+    missing = [path for path in wanted if not path.is_file()]
     if missing:
-        raise ValueError(f'{path}: expected the field {missing[0]}, which it lacks; {_REMEDY}')
-    return content
+        raise FileNotFoundError(f'{missing[0]} is missing; {_REMEDY}')
+    try:
+        contents = read_mat_files(wanted)
+    except ValueError as error:
+        raise ValueError(f'{error}; {_REMEDY}') from error
+    for (path, fields), content in zip(wanted.items(), contents, strict=True):
+        lost = [field for field in fields if field not in content]
+        if lost:
+            raise ValueError(f'{path}: expected the field {lost[0]}, which it lacks; {_REMEDY}')
+    return tuple(contents)

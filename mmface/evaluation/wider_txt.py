@@ -8,12 +8,14 @@ the *file* says which image it is, because the first line comes in many spelling
 
 from __future__ import annotations
 
+import lzma
 import os
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,11 @@ from mmface.evaluation.wider_gt import WiderGroundTruth
 from mmface.utils.files import inside, write_text
 
 _COLUMNS = 5  # x y w h score; landmarks behind them are not read
+#: Limits of an archive in bytes. The benchmark has 3,226 images, a file has a line for each face.
+_MAX_MEMBER = 64 << 20
+_MAX_TOTAL = 1 << 30
+#: What tarfile and what it decompresses with raise on damaged archives.
+_BROKEN_TAR = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OSError)
 
 
 class Predictions(NamedTuple):
@@ -150,23 +157,43 @@ def _list_files(source: Path) -> Iterator[tuple[str, str, str, Callable[[], byte
         for folder, _, files in os.walk(source):
             event = Path(folder).name
             for file in files:
+                if file.startswith('.'):  # the left-over of a killed write
+                    continue
                 place = f'{folder}/{file}'
                 yield event, file, place, Path(place).read_bytes
     elif source.is_file():
+        yield from _list_members(source)
+    else:
+        raise FileNotFoundError(f'predictions {source} do not exist')
+
+
+def _list_members(source: Path) -> Iterator[tuple[str, str, str, Callable[[], bytes]]]:
+    """Do what ``_list_files`` does for an archive; each file is to be read before the next one."""
+
+    def checked(read: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            with tarfile.open(source) as archive:
-                for member in archive:
-                    stream = archive.extractfile(member)
-                    if stream is not None:
-                        inside = Path(member.name)
-                        place = f'{source}:{member.name}'
-                        yield inside.parent.name, inside.name, place, stream.read
-        except (tarfile.TarError, EOFError, zlib.error) as error:
+            return read(*arguments)
+        except _BROKEN_TAR as error:
             raise ValueError(
                 f'{source}: expected a folder or a tar archive of predictions ({error})'
             ) from error
-    else:
-        raise FileNotFoundError(f'predictions {source} do not exist')
+
+    total = 0
+    with checked(tarfile.open, source) as archive:
+        while (member := checked(archive.next)) is not None:
+            # Links to other members are not followed.
+            if not member.isreg():
+                continue
+            total += member.size
+            if member.size > _MAX_MEMBER or total > _MAX_TOTAL:
+                raise ValueError(
+                    f'{source}: expected detections, found {member.name!r} of {member.size} bytes '
+                    f'(limits: {_MAX_MEMBER} each, {_MAX_TOTAL} in all)'
+                )
+            inside = Path(member.name)
+            stream = checked(archive.extractfile, member)
+            read = partial(checked, stream.read)
+            yield inside.parent.name, inside.name, f'{source}:{member.name}', read
 
 
 def _split_header(where: str, text: bytes) -> tuple[int | None, bytes]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import pickle
 import re
@@ -18,10 +19,11 @@ import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 from torch import nn
 
+from mmface.utils.checkpoint_health import check_checkpoint_file
+from mmface.utils.files import whole_file
+
 #: Keys shown of a list that may be long.
 SHOWN_KEYS = 4
-#: What torch raises on files that are no checkpoint or a part of one.
-BROKEN_FILE = (RuntimeError, EOFError, LookupError, AttributeError, UnicodeDecodeError)
 
 #: Whether the user has said that checkpoints of this process may hold any Python object.
 _trusting = False
@@ -49,11 +51,12 @@ def load_checkpoint_file(
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Not a checkpoint, cut short, or with objects outside the list above.
+        ValueError: Not a checkpoint, damaged, cut short, or with objects outside the list above.
     """
     file = Path(path).expanduser()
     if not file.is_file():
         raise FileNotFoundError(f'checkpoint {file} does not exist or is not a file')
+    check_checkpoint_file(file)
     try:
         if trust:
             content = torch.load(file, map_location=map_location, weights_only=False)
@@ -62,7 +65,9 @@ def load_checkpoint_file(
                 content = torch.load(file, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(file, str(error))) from error
-    except (*BROKEN_FILE, OSError) as error:
+    except Exception as error:  # whatever the bytes of a damaged file make of it
+        if isinstance(error, MemoryError):
+            raise
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise  # of the disk; a cut zip file seeks in front of its start
         raise ValueError(
@@ -90,6 +95,23 @@ def load_checkpoint_file(
             f'tensors ({type(weights[alien[0]]).__name__})'
         )
     return dict(content)
+
+
+def save_checkpoint_file(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: The file.
+        content: See ``load_checkpoint_file``.
+
+    Raises:
+        OSError: It cannot be written, for example because the disk is full; names the file.
+    """
+    # Made in memory: torch hides what the disk says, and ends with an error of its own.
+    memory = io.BytesIO()
+    torch.save(dict(content), memory)
+    with whole_file(path) as tmp:
+        tmp.write_bytes(memory.getbuffer())
 
 
 def load_weights(
@@ -172,30 +194,6 @@ def secure_mmengine_loading(trust: bool | None = None) -> None:
     os.environ.pop('TORCH_FORCE_WEIGHTS_ONLY_LOAD', None)
     if not _trusting:
         os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
-
-
-def find_resume_checkpoint(work_dir: str | os.PathLike[str]) -> Path | None:
-    """Give the checkpoint that ``last_checkpoint`` in ``work_dir`` names.
-
-    A work dir that was moved as a whole is followed: then the file of that name in it.
-
-    Returns:
-        The path, or None if nothing was saved there yet.
-
-    Raises:
-        FileNotFoundError: ``last_checkpoint`` names a file that is gone.
-    """
-    note = Path(work_dir) / 'last_checkpoint'
-    if not note.is_file():
-        return None
-    named = Path(note.read_text(encoding='utf-8').strip())
-    for path in (named, note.parent / named.name):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(
-        f'{note} names {named}, which is gone; give the checkpoint to go on from with '
-        '--resume PATH, or remove that file to start anew'
-    )
 
 
 def _history_method(owner: type, name: str) -> Callable:

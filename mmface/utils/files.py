@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+# Part of every temporary name, so that nothing else is ever taken for one.
+_MARK = 'mmface-tmp-'
+_TEMPORARY = re.compile(rf'\..*\.{_MARK}[a-z0-9_]{{8}}(\.[^.]+)?')
 
 #: What a part of a path may not hold: the separator and drives of Windows, the end of a C string.
 _UNSAFE = re.compile(r'[\\\0]|^[A-Za-z]:')
@@ -37,7 +42,7 @@ def inside(folder: str | os.PathLike[str], name: str) -> Path:
     if not is_safe(name.split('/')):
         raise ValueError(
             f'the name {name[:120]!r} comes from a data file and leads out of {folder}: expected a '
-            "relative path such as 'event/name.jpg', without '..', backslashes and colons; nothing "
+            "relative path such as 'event/name.jpg', without '..', drives and backslashes; nothing "
             'was written for it, correct the name in the label file or manifest'
         )
     return Path(folder, name)
@@ -55,6 +60,9 @@ def whole_file(path: str | os.PathLike[str], sync: bool = True) -> Iterator[Path
         sync: Whether to wait until the content is on the disk, so that not even a power
             failure leaves an empty file. Costs milliseconds; off for thousands of small files.
 
+    Raises:
+        OSError: It cannot be written; names ``path``.
+
     Yields:
         The temporary name to write to. It has the suffix of ``path``, so that writers
         that look at the suffix (OpenCV, matplotlib, numpy) behave.
@@ -65,24 +73,71 @@ def whole_file(path: str | os.PathLike[str], sync: bool = True) -> Iterator[Path
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(dir=target.parent, prefix=f'.{target.stem}.', suffix=target.suffix)
-    os.close(fd)
+    prefix = f'.{target.stem}.{_MARK}'
+    with _named(target, target.parent):
+        fd, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=target.suffix)
     tmp = Path(name)
     try:
-        yield tmp
-        umask = os.umask(0)
-        os.umask(umask)
-        tmp.chmod(0o666 & ~umask)
-        if sync:
-            with tmp.open('rb') as handle:
-                os.fsync(handle.fileno())
-        tmp.replace(target)
+        # Held until the end, by whichever way it comes: tells remove_leftovers that we live.
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(fd, fcntl.LOCK_SH)
+        with _named(target, tmp):
+            yield tmp
+            umask = os.umask(0)
+            os.umask(umask)
+            tmp.chmod(0o666 & ~umask)
+            if sync:
+                with tmp.open('rb') as handle:
+                    os.fsync(handle.fileno())
+            tmp.replace(target)
     finally:
         with suppress(FileNotFoundError):
             tmp.unlink()
+        os.close(fd)
+
+
+@contextmanager
+def _named(target: Path, tmp: Path) -> Iterator[None]:
+    """Let errors name the file that is to be written: full disks name none, others ``tmp``."""
+    try:
+        yield
+    except OSError as error:
+        named = error.filename
+        if isinstance(named, str | os.PathLike) and tmp not in (Path(named), Path(named).parent):
+            raise
+        if error.errno is None:  # numpy's
+            if str(target) in str(error):
+                raise
+            raise OSError(f'{target} could not be written: {error}') from error
+        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def write_text(path: str | os.PathLike[str], text: str, sync: bool = True) -> None:
     """Write ``text`` to ``path`` as UTF-8, whole or not at all; see ``whole_file``."""
     with whole_file(path, sync) as tmp:
         tmp.write_text(text, encoding='utf-8')
+
+
+def remove_leftovers(folder: str | os.PathLike[str], recursive: bool = False) -> int:
+    """Remove the temporary files of ``whole_file`` whose writers were killed.
+
+    A writer locks its file (``flock``), and the kernel unlocks it when the writer ends, however
+    it does. So one that can be locked is dead and is removed; where the file system knows no locks,
+    nothing is.
+
+    Args:
+        folder: Where to look; may be missing.
+        recursive: Whether to look in all folders below too.
+
+    Returns:
+        Number of files removed.
+    """
+    removed = 0
+    for path in Path(folder).rglob('.*') if recursive else Path(folder).glob('.*'):
+        if not _TEMPORARY.fullmatch(path.name) or path.is_symlink():
+            continue
+        with suppress(OSError), path.open('r+b') as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+            removed += 1
+    return removed

@@ -30,6 +30,8 @@ import PIL.Image
 import simplejpeg
 from numpy.typing import NDArray
 
+from mmface.utils.png import check_png
+
 #: (H, W, 3) BGR.
 Image = NDArray[np.uint8]
 OnDamage = Callable[[str], None]
@@ -190,6 +192,10 @@ def turn(image: Image, orientation: int) -> Image:
 
 def _decode_any(data: bytes, path: str | os.PathLike[str]) -> Image:
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        check_png(data)
+    except ValueError as error:
+        raise BadImage(f'image {path} ({len(data)} bytes) cannot be read: {error}') from error
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except cv2.error as error:  # more pixels than OpenCV takes

@@ -21,16 +21,24 @@ def read_part(path: str | os.PathLike[str]) -> list[str]:
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: A line that does not name event and image, or a list without a line.
+        ValueError: A line that does not name event and image, a list without a line, or one in
+            another encoding than UTF-8.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'expected a list of images, a line event/name.jpg each: {path}')
+    try:
+        text = Path(path).read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f'{path}: expected a list of images in UTF-8, found the byte '
+            f'{error.object[error.start]:#x} at {error.start}; save it as UTF-8'
+        ) from error
     names = []
-    for number, line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         name = line.strip()
         if not name:
             continue
-        if '/' not in name.replace('\\', '/'):
+        if '/' not in name.replace('\\', '/') or '\0' in name:
             raise ValueError(f'{path}:{number}: expected event/name.jpg, found {name!r}')
         names.append(name)
     if not names:

@@ -181,7 +181,11 @@ def image_size(file: PathLike | IO[bytes]) -> tuple[int, int]:
         OSError: It is not a readable image.
         ValueError: Likewise.
     """
-    with PIL.Image.open(file) as image:
+    try:
+        opened = PIL.Image.open(file)
+    except PIL.Image.DecompressionBombError as error:  # of no class of those above
+        raise ValueError(f'{file}: {error}') from error
+    with opened as image:
         width, height = image.size
         turned = exif_orientation(image) in (5, 6, 7, 8)
     return (height, width) if turned else (width, height)
@@ -227,10 +231,12 @@ def write_image(path: PathLike, image: Image) -> None:
     Raises:
         OSError: It cannot be written.
     """
+    try:
+        written, data = cv2.imencode(Path(path).suffix, image)
+    except cv2.error:  # a suffix it does not know
+        written = False
+    if not written:
+        raise OSError(f'{path} cannot be written as an image')
+    # Not by imwrite, which says nothing when the disk is full.
     with whole_file(path, sync=False) as tmp:
-        try:
-            written = cv2.imwrite(str(tmp), image)
-        except cv2.error:  # a suffix it does not know
-            written = False
-        if not written:
-            raise OSError(f'{path} cannot be written as an image')
+        tmp.write_bytes(data.tobytes())

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import pickle
+import pickletools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -72,6 +73,8 @@ def read_detectron2_pickle(path: str | Path) -> PickledWeights:
         raise FileNotFoundError(f'no such file: {path}')
     try:
         with path.open('rb') as file:
+            _check_memo(file)
+            file.seek(0)
             content = _Unpickler(file, encoding='latin1').load()
     except _Refused as error:
         raise ValueError(
@@ -108,6 +111,16 @@ def read_detectron2_pickle(path: str | Path) -> PickledWeights:
         )
     arrays = {key: value for key, value in arrays.items() if not key.endswith('_momentum')}
     return PickledWeights(arrays, author)
+
+
+def _check_memo(file: IO[bytes]) -> None:
+    """Refuse numbers of remembered objects beyond what a pickle can have remembered.
+
+    Python makes room for all numbers up to the largest: 100 bytes can ask for gigabytes.
+    """
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if opcode.name in ('PUT', 'BINPUT', 'LONG_BINPUT') and int(argument or 0) > count:
+            raise ValueError(f'object {argument} is remembered by operation {count}')
 
 
 class _Refused(pickle.UnpicklingError):

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def read_onnx(path: str | Path) -> OnnxNetwork:
         FileNotFoundError: If there is no such file.
         ModuleNotFoundError: If the package ``onnx`` is missing.
         ValueError: If the file is no ONNX model, a convolution's weight is no constant, or a
-            batch norm is not folded.
+            batch norm is not folded, or its tensors are damaged.
     """
     path = Path(path)
     if not path.is_file():
@@ -67,26 +67,34 @@ def read_onnx(path: str | Path) -> OnnxNetwork:
         graph = onnx.load(path).graph
     except Exception as error:  # protobuf raises its own class, which has moved over time
         raise ValueError(f'{path} is not an ONNX model: {error}') from error
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    try:
+        return _read_graph(graph, numpy_helper.to_array)
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+        raise ValueError(f'{path}: {error or type(error).__name__}') from error
+
+
+def _read_graph(graph: Any, to_array: Callable[[Any], np.ndarray]) -> OnnxNetwork:
+    """Collect the weights in execution order."""
+    constants = {tensor.name: to_array(tensor) for tensor in graph.initializer}
     convs: list[ConvWeights] = []
     deconvs: list[ConvWeights] = []
     clipped = False
     factors: list[float] = []
     for node in graph.node:
         if node.op_type == 'Constant' and node.attribute[0].name == 'value':
-            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+            constants[node.output[0]] = to_array(node.attribute[0].t)
         elif node.op_type == 'Identity' and node.input[0] in constants:
             constants[node.output[0]] = constants[node.input[0]]
         elif node.op_type in ('Conv', 'ConvTranspose'):
             if any(name not in constants for name in node.input[1:]):
-                raise ValueError(f'{path}: the weight of convolution {node.name!r} is no constant')
+                raise ValueError(f'the weight of convolution {node.name!r} is no constant')
             tensors = [np.asarray(constants[name], np.float32) for name in node.input[1:]]
             (convs if node.op_type == 'Conv' else deconvs).append(
                 ConvWeights(tensors[0], tensors[1] if len(tensors) > 1 else None)
             )
         elif node.op_type == 'BatchNormalization':
             raise ValueError(
-                f'{path}: batch norm {node.name!r} is not folded into a convolution; export in '
+                f'batch norm {node.name!r} is not folded into a convolution; export in '
                 'evaluation mode with constant folding, or use the .pth file'
             )
         elif node.op_type == 'Clip':

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmface.utils.checkpoint import find_resume_checkpoint, load_checkpoint_file
+from mmface.utils.checkpoint import load_checkpoint_file
+from mmface.utils.checkpoint_health import find_resume_checkpoint
 
 
 def _files(folder):

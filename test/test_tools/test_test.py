@@ -170,3 +170,21 @@ def test_refuses__weights_of_another_config(refused, checkpoint, tmp_path):
 )
 def test_refuses__bad_options(refused, checkpoint, options, message):
     assert message in refused(checkpoint, *options)
+
+
+def test_ends_with_an_error__if_something_was_not_written(door, toy, small, checkpoint, tmp_path):
+    """Folders stand where files would; the disk cases of test/faults take real full disks."""
+    work, txt = tmp_path / 'w', tmp_path / 'txt'
+    (work / 'metrics.json').mkdir(parents=True)
+    first = sorted((toy / 'val' / 'images').rglob('*.jpg'))[-1]
+    (txt / first.parent.name / f'{first.stem}.txt').mkdir(parents=True)
+    done = door(
+        'tools/test.py', CONFIG, checkpoint, '--data-path', toy, '--work-dir', work,
+        '--save-txt', txt, *small, ok=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert f'written to {work}: pr_curve.png' in done.stdout
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f'error: not everything was written: {txt}')
+    assert 'could not be written: Is a directory (and 1 more)' in last
+    assert 'hard' in done.stdout + done.stderr  # the numbers are in the log all the same

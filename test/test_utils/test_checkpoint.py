@@ -15,7 +15,6 @@ from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 
 from mmface.utils.checkpoint import (
-    find_resume_checkpoint,
     load_checkpoint_file,
     load_weights,
     secure_mmengine_loading,
@@ -137,15 +136,6 @@ def test_load_weights__shows_a_few_keys_of_many():
     with pytest.raises(ValueError, match=r'16 missing \(0.weight.*and 12 more\)'):
         load_weights(model, {'state_dict': state}, 'a.pth')
     load_weights(model, {'state_dict': state}, 'a.pth', strict=False)
-
-
-def test_find_resume_checkpoint__follows_a_moved_work_dir(tmp_path):
-    assert find_resume_checkpoint(tmp_path) is None
-    (tmp_path / 'last_checkpoint').write_text('/elsewhere/epoch_3.pth')
-    with pytest.raises(FileNotFoundError, match='which is gone'):
-        find_resume_checkpoint(tmp_path)
-    (tmp_path / 'epoch_3.pth').touch()
-    assert find_resume_checkpoint(tmp_path) == tmp_path / 'epoch_3.pth'
 
 
 def test_load__weights_of_detectron2_are_under_another_name(tmp_path):

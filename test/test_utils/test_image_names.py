@@ -38,3 +38,15 @@ def test_read_part__errors_name_file_and_line(tmp_path):
         read_part(path)
     with pytest.raises(FileNotFoundError, match='expected a list of images'):
         read_part(tmp_path / 'nothing.txt')
+
+
+@pytest.mark.parametrize('content', ['0--A/a.jpg'.encode('utf-16'), b'0--A/\xe4.jpg'])
+def test_read_part__another_encoding_is_named(tmp_path, content):
+    (tmp_path / 'part.txt').write_bytes(content)
+    with pytest.raises(ValueError, match=r'part\.txt: expected a list of images in UTF-8, found'):
+        read_part(tmp_path / 'part.txt')
+
+
+def test_read_part__the_mark_of_utf8_is_no_part_of_a_name(tmp_path):
+    (tmp_path / 'part.txt').write_bytes('0--A/a.jpg\n'.encode('utf-8-sig'))
+    assert read_part(tmp_path / 'part.txt') == ['0--A/a.jpg']

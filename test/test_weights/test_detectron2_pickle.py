@@ -199,3 +199,10 @@ def test_tool__refuses_code_in_one_line(run_tool, write, tmp_path):
     )
     assert not mark.exists()
     assert not (tmp_path / 'out.pth').exists()
+
+
+def test_read__numbers_of_objects_that_would_fill_memory(tmp_path):
+    path = tmp_path / 'a.pkl'
+    path.write_bytes(b'\x80\x02}r\xff\xff\x00\x00.')  # an empty dict, remembered as number 65535
+    with pytest.raises(ValueError, match='object 65535 is remembered by operation 2'):
+        read_detectron2_pickle(path)

@@ -12,6 +12,7 @@ import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
 from mmface.utils.files import write_text
@@ -19,6 +20,8 @@ from mmface.utils.files import write_text
 MANIFEST_NAME = 'manifest.json'
 _FORMAT = 'mmface bins 1'
 DTYPES = {'float32': 4, 'uint8': 1}
+# No image, offset or output is larger; keeps what is computed of them finite and in memory.
+_MAX_VALUES = 2**28
 
 
 @dataclass(frozen=True)
@@ -124,32 +127,95 @@ def read_manifest(path: str | os.PathLike[str]) -> BinManifest:
         )
     try:
         values = json.loads(place.read_text(encoding='utf-8'))
-        if values.pop('format') != _FORMAT:
-            raise ValueError(f'format is not {_FORMAT!r}')
-        del values['bytes']  # for readers of the file
-        values['spec'] = ModelSpec.from_json(json.dumps(values.pop(METADATA_KEY)))
-        values['outputs'] = tuple(
-            Output(output['name'], tuple(output['shape'])) for output in values['outputs']
+        _check(isinstance(values, dict) and values.get('format') == _FORMAT, 'format', _FORMAT)
+        _check(isinstance(values[METADATA_KEY], dict), METADATA_KEY, 'a specification')
+        padding = tuple(map(int, _numbers(values, 'padding', None, low=0, high=255)))
+        _check(len(padding) in (0, 3), 'padding', '3 numbers, or none for float32')
+        return BinManifest(
+            model=_text(values, 'model'),
+            model_sha256=_text(values, 'model_sha256'),
+            spec=ModelSpec.from_json(json.dumps(values[METADATA_KEY])),
+            dtype=_text(values, 'dtype', tuple(DTYPES)),
+            padding=padding,
+            outputs=tuple(map(_output, _list(values, 'outputs'))),
+            pictures=tuple(map(_picture, _list(values, 'pictures'))),
         )
-        pictures = tuple(BinPicture(**_tuples(picture)) for picture in values.pop('pictures'))
-        manifest = BinManifest(pictures=pictures, **_tuples(values))
-        for picture in pictures:
-            _check_names(picture)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f'{place} is no manifest of bins of this version ({error}): run '
             'tools/deploy/ascend_preprocess.py again'
         ) from error
-    return manifest
 
 
-def _check_names(picture: BinPicture) -> None:
-    """Refuse names that would lead out of the folders of bins, results and txt files."""
-    file = PurePosixPath(picture.file)
-    if file.is_absolute() or '..' in file.parts or file.stem != picture.stem or not file.stem:
-        raise ValueError(f'picture {picture.file!r} with the stem {picture.stem!r}')
+def _output(values: Any) -> Output:
+    shape = tuple(map(int, _numbers(values, 'shape', None, low=1)))
+    _check(math.prod(shape) <= _MAX_VALUES, 'shape', f'at most {_MAX_VALUES} values')
+    return Output(_text(values, 'name'), shape)
 
 
-def _tuples(values: dict) -> dict:
-    """JSON knows lists only."""
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+def _picture(values: Any) -> BinPicture:
+    width, height, *content = (
+        *_numbers(values, 'width', 0, low=1),
+        *_numbers(values, 'height', 0, low=1),
+        *_numbers(values, 'content', 2, low=1),
+    )
+    scale = _numbers(values, 'scale', 2, whole=False)
+    offset = _numbers(values, 'offset', 2, whole=False)
+    _check(min(scale) > 0, 'scale', 'two numbers above 0')
+    stem, file = _text(values, 'stem'), _text(values, 'file')
+    # Names of results and txt files are made of them: they stay inside of their folders.
+    path = PurePosixPath(file)
+    inside = bool(path.stem) and not path.is_absolute() and not {'..', '\\'} & {*path.parts, *file}
+    _check(inside, 'file', 'event/name.jpg')
+    _check(stem == path.stem, 'stem', f'that of {file!r}')
+    return BinPicture(
+        stem=stem,
+        file=file,
+        width=int(width),
+        height=int(height),
+        scale=(scale[0], scale[1]),
+        offset=(offset[0], offset[1]),
+        content=(int(content[0]), int(content[1])),
+        sha256=_text(values, 'sha256'),
+    )
+
+
+def _check(holds: bool, entry: str, expected: str) -> None:
+    if not holds:
+        raise ValueError(f'{entry}: expected {expected}')
+
+
+def _text(values: Any, entry: str, allowed: tuple[str, ...] = ()) -> str:
+    """Return an entry that is text without a null character, one of ``allowed`` if given."""
+    value = values[entry]
+    _check(isinstance(value, str) and '\0' not in value, entry, 'text')
+    _check(not allowed or value in allowed, entry, ' or '.join(allowed))
+    return value
+
+
+def _list(values: Any, entry: str) -> list[Any]:
+    value = values[entry]
+    _check(isinstance(value, list) and len(value) > 0, entry, 'a list')
+    return value
+
+
+def _numbers(
+    values: Any,
+    entry: str,
+    count: int | None,
+    low: float = -_MAX_VALUES,
+    high: float = _MAX_VALUES,
+    whole: bool = True,
+) -> list[float]:
+    """Return an entry that is a list of ``count`` numbers (None: any; 0: one, not in a list)."""
+    found = [values[entry]] if count == 0 else values[entry]
+    kinds = int if whole else (int, float)
+    _check(
+        isinstance(found, list)
+        and (len(found) == count or not count)
+        and all(isinstance(n, kinds) and not isinstance(n, bool) for n in found)
+        and all(low <= n <= high for n in found),
+        entry,
+        f'{count or ""} {"whole " if whole else ""}numbers from {low:g} to {high:g}',
+    )
+    return found

@@ -11,6 +11,7 @@ from typing import Any
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 
+from mmface.evaluation.metrics.outputs import Outputs
 from mmface.utils.files import write_text
 
 NAMES = ('bbox_mAP', 'bbox_mAP_50', 'bbox_mAP_75', 'bbox_mAP_s', 'bbox_mAP_m', 'bbox_mAP_l')
@@ -49,12 +50,13 @@ class CocoBoxMetric(_quickest_metric()):  # type: ignore[misc]
             )
         super().__init__(ann_file=ann_file, metric='bbox', **kwargs)
         self.out_dir = None if out_dir is None else Path(out_dir)
+        self.outputs = Outputs()
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Evaluate the collected images."""
         # mmdet gives nothing if nothing was detected.
         found = super().compute_metrics(results) or dict.fromkeys(NAMES, 0.0)
         if self.out_dir is not None:
-            text = json.dumps({'images': len(results), 'coco': dict(found)}, indent=2)
-            write_text(self.out_dir / 'metrics.json', text + '\n')
+            text = json.dumps({'images': len(results), 'coco': dict(found)}, indent=2) + '\n'
+            self.outputs.write(self.out_dir / 'metrics.json', lambda path: write_text(path, text))
         return found

@@ -17,6 +17,7 @@ from mmengine.logging import MMLogger, print_log
 from numpy.typing import NDArray
 
 from mmface.evaluation.metrics.image_metric import ImageMetric
+from mmface.evaluation.metrics.outputs import Outputs
 from mmface.evaluation.metrics.predictions import detection_rows, image_name
 from mmface.evaluation.pr_curve import plot_pr_curves
 from mmface.evaluation.wider_ap import evaluate
@@ -92,6 +93,7 @@ class WiderFaceMetric(ImageMetric):
         self.save_txt = Path(save_txt) if save_txt is not None else None
         self.out_dir = Path(out_dir) if out_dir is not None else None
         self.plot = plot
+        self.outputs = Outputs()
 
     def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
         """Match the detections of a batch.
@@ -139,26 +141,26 @@ class WiderFaceMetric(ImageMetric):
         folder = self.out_dir or _log_dir()
         if folder is None:
             return
-        try:
-            text = json.dumps(result.to_dict(), indent=2)
-            write_text(folder / 'metrics.json', text + '\n')
-            if self.plot:
-                plot_pr_curves({name: result}, folder / 'pr_curve.png')
-        except OSError as error:
-            message = f'metrics.json and pr_curve.png could not be written to {folder}: {error}'
-            print_log(message, logger='current', level=logging.ERROR)
+        text = json.dumps(result.to_dict(), indent=2) + '\n'
+        self.outputs.write(folder / 'metrics.json', lambda path: write_text(path, text))
+        if self.plot:
+            curves = {name: result}
+            self.outputs.write(folder / 'pr_curve.png', lambda path: plot_pr_curves(curves, path))
 
     def _save(self, name: str, rows: NDArray[np.float64]) -> None:
-        if self.save_txt is None:
+        folder = self.save_txt
+        if folder is None:
             return
+        path = Path(folder, f'{name}.txt')
         try:
-            write_wider_txt(self.save_txt, name, rows)
+            written = self.outputs.write(
+                path, lambda _: write_wider_txt(folder, name, rows), quiet=True
+            )
         except ValueError as error:  # the name of this image alone
-            print_log(str(error), logger='current', level=logging.ERROR)
-        except OSError as error:
-            message = f'no more detections are written to {self.save_txt}: {error}'
-            print_log(message, logger='current', level=logging.ERROR)
-            self.save_txt = None
+            self.outputs.refuse(str(error))
+            return
+        if not written:
+            self.save_txt = None  # no more detections are written
 
 
 def _log_dir() -> Path | None:

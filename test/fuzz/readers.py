@@ -1,0 +1,401 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""The readers of files that come from strangers, and small valid files for each."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mutate import mutate_bytes, mutate_gzip, mutate_json, mutate_zip
+
+LABELV2 = (
+    b'# 0--A/a.jpg 640 480\n10 20 30 40\n1.5 2.5 100 200 1\n# 1--B/b c.jpg 32 32\n'
+    b'1 2 9 9 ' + b'3 4 0 ' * 4 + b'-1 -1 -1\n1 2 9 9 ' + b'3 4 0 ' * 5 + b'0.5\n'
+)
+BBX_GT = (
+    b'0--A/a.jpg\n2\n10 20 30 40 0 0 0 0 0 0 \n1 2 3 4 1 1 1 1 1 1 \n'
+    b'1--B/b.jpg\n0\n0 0 0 0 0 0 0 0 0 0 \n2--C/c.jpg\n1\n5 5 5 5\n'
+)
+RETINAFACE = (
+    b'# 0--A/a.jpg\n10 20 30 40 ' + b'3.5 4.5 0.0 ' * 5 + b'0.82\n1 2 3 4\n# 1--B/b.jpg\n'
+    b'1 2 3 4 ' + b'-1 -1 -1 ' * 5 + b'0 1\n'
+)
+WIDER_TXT = b'a\n3\n1 2 3 4 0.9\n5.25 6 7 8 0.5\n1,2,3,4,1e-3\n'
+PART = b'0--A/a.jpg\n1--B/b.jpg\n\n2--C/c\n'
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader under test.
+
+    Attributes:
+        name: For the table and the command line.
+        file: Name of the file that is damaged, perhaps within a folder.
+        seeds: Makes valid files; gets an empty folder.
+        read: Reads the file; gets the folder it lies in.
+        mutate: Damages one of the seeds.
+        named: Whether an error has to name the file.
+        guarded: Whether the package runs it in a child process, so that its end is an error too.
+    """
+
+    name: str
+    file: str
+    seeds: Callable[[Path], list[bytes]]
+    read: Callable[[Path], object]
+    mutate: Callable[..., bytes] = mutate_bytes
+    named: bool = True
+    guarded: bool = False
+
+
+def _labels(fmt: str, text: bytes) -> Reader:
+    def read(folder: Path) -> object:
+        from mmface.datasets.annotations import read_annotations
+
+        return read_annotations(folder / 'a.txt', fmt)
+
+    return Reader(fmt, 'a.txt', lambda _: [text], read)
+
+
+def _coco_table(categories: list[str]) -> bytes:
+    images = [dict(id=n, file_name=f'0--A/{n}.jpg', width=64, height=48) for n in range(1, 3)]
+    rows = [
+        dict(
+            id=n, image_id=1 + n % 2, category_id=1, bbox=[1.5, 2, 3, 4], area=12, iscrowd=0,
+            keypoints=[5, 5, 2] * 4 + [0, 0, 0], num_keypoints=4,
+        )
+        for n in range(1, 4)
+    ]  # fmt: skip
+    kinds = [dict(id=n, name=name) for n, name in enumerate(categories, 1)]
+    return json.dumps(dict(images=images, annotations=rows, categories=kinds)).encode()
+
+
+def _read_coco_faces(folder: Path) -> object:
+    from mmface.datasets.annotations import read_annotations
+
+    return read_annotations(folder / 'a.json', 'coco')
+
+
+def _read_coco_boxes(folder: Path) -> object:
+    from mmface.datasets.coco_boxes import CocoBoxDataset
+
+    for number in (1, 2):
+        image = folder / '0--A' / f'{number}.jpg'
+        if not image.exists():
+            image.parent.mkdir(exist_ok=True)
+            image.touch()
+    classes = ('face', 'cat')
+    return len(
+        CocoBoxDataset(
+            ann_file=str(folder / 'a.json'),
+            data_prefix=dict(img=str(folder)),
+            metainfo=dict(classes=classes),
+            filter_cfg=dict(filter_empty_gt=True, min_size=8),
+            pipeline=[],
+            serialize_data=False,  # begins with a garbage collection of 0.6 s
+        )
+    )
+
+
+def _read_wider_txt(folder: Path) -> object:
+    from mmface.evaluation.wider_txt import read_predictions
+
+    return read_predictions(folder / 'txt')
+
+
+def _tar_seeds(_: Path) -> list[bytes]:
+    made = []
+    for mode in ('w', 'w:gz'):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode=mode) as archive:
+            for number in range(3):
+                info = tarfile.TarInfo(f'set/0--A/{number}.txt')
+                info.size = len(WIDER_TXT)
+                archive.addfile(info, io.BytesIO(WIDER_TXT))
+        made.append(out.getvalue())
+    return made
+
+
+def _read_wider_tar(folder: Path) -> object:
+    from mmface.evaluation.wider_txt import read_predictions
+
+    return read_predictions(folder / 'a.tar.gz')
+
+
+def _cells(*items: Any) -> np.ndarray:
+    table = np.empty((len(items), 1), object)
+    table[:, 0] = items
+    return table
+
+
+def _mat_table() -> dict[str, Any]:
+    boxes = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.int32)
+    flags = np.array([[0], [1]], np.uint8)
+    return {
+        'event_list': _cells('0--A', '1--B'),
+        'file_list': _cells(_cells('a', 'b'), _cells('c')),
+        'face_bbx_list': _cells(_cells(boxes, boxes), _cells(boxes)),
+        'invalid_label_list': _cells(_cells(flags, flags), _cells(flags)),
+        'gt_list': _cells(_cells(flags[1:], flags[:0]), _cells(flags[1:])),
+    }
+
+
+def _mat_seeds(folder: Path) -> list[bytes]:
+    from scipy.io import savemat
+
+    for subset in ('easy', 'medium', 'hard'):
+        savemat(folder / f'wider_{subset}_val.mat', _mat_table(), do_compression=True)
+    made = []
+    for compressed in (True, False):
+        savemat(folder / 'seed.mat', _mat_table(), do_compression=compressed)
+        made.append((folder / 'seed.mat').read_bytes())
+    (folder / 'seed.mat').unlink()
+    return made
+
+
+def _read_mat(folder: Path) -> object:
+    """Do here what the package does in a child: one for each file would take two hours."""
+    from mmface.datasets.prepare_labels import read_mat_faces
+    from mmface.evaluation.wider_gt import read_ground_truth
+    from mmface.utils import mat_child, mat_files
+
+    def ask_here(paths: Any, files: Any) -> list[dict[str, Any]]:
+        answers = []
+        for path in paths:
+            try:
+                fields = mat_child.read_fields(str(path), list(files[path]))
+            except Exception as error:
+                raise ValueError(f'{path} is not a MATLAB 5 file ({error})') from error
+            answers.append(json.loads(json.dumps(fields)))
+        return answers
+
+    mat_files._ask_child = ask_here
+    number = len(read_mat_faces(folder / 'wider_face_val.mat'))
+    return number + len(read_ground_truth(folder).names)
+
+
+def _read_part(folder: Path) -> object:
+    from mmface.utils.image_names import read_part
+
+    return read_part(folder / 'part.txt')
+
+
+def _checkpoint_seeds(folder: Path) -> list[bytes]:
+    import torch
+    from mmengine.logging import HistoryBuffer
+
+    weights = {'a.weight': torch.ones(2, 3), 'b': torch.zeros(4, dtype=torch.float16)}
+    content = {
+        'meta': {'epoch': 3, 'iter': 30, 'cfg': 'x = 1', 'seed': np.int64(3)},
+        'state_dict': weights,
+        'message_hub': {'log_scalars': {'loss': HistoryBuffer([1.0, 2.0], [1, 1])}},
+        'optimizer': {'state': {0: {'momentum_buffer': torch.ones(2)}}, 'param_groups': [{}]},
+    }
+    made = []
+    for value, options in (
+        (content, {}),
+        (weights, {}),
+        (content, {'_use_new_zipfile_serialization': False}),
+    ):
+        torch.save(value, folder / 'seed.pth', **options)
+        made.append((folder / 'seed.pth').read_bytes())
+    return made
+
+
+def _mutate_checkpoint(data: bytes, others: list[bytes], rng: Any) -> bytes:
+    return (mutate_zip if data[:2] == b'PK' else mutate_bytes)(data, others, rng)
+
+
+def _read_checkpoint(folder: Path) -> object:
+    from mmface.utils.checkpoint import load_checkpoint_file
+
+    return load_checkpoint_file(folder / 'a.pth')
+
+
+def _mindspore_seeds(folder: Path) -> list[bytes]:
+    from mmface.weights.mindspore_ckpt import write_mindspore_ckpt
+
+    tensors = {'a': np.ones((2, 3), np.float32), 'b': np.array(3), 'c': np.zeros(5, np.float16)}
+    write_mindspore_ckpt(folder / 'seed', tensors)
+    write_mindspore_ckpt(folder / 'cut', tensors, slice_bytes=8)
+    return [(folder / 'seed').read_bytes(), (folder / 'cut').read_bytes()]
+
+
+def _read_mindspore(folder: Path) -> object:
+    from mmface.weights.mindspore_ckpt import read_mindspore_ckpt
+
+    return read_mindspore_ckpt(folder / 'a.ckpt')
+
+
+def _pickle_seeds(_: Path) -> list[bytes]:
+    arrays = {'a_w': np.ones((2, 3), np.float32), 'b': np.arange(3), 'a_momentum': np.ones(1)}
+    model = {'model': arrays, '__author__': 'x', 'matching_heuristics': True}
+    return [pickle.dumps(value, p) for value in (arrays, model) for p in (0, 2, 4, 5)]
+
+
+def _read_pickle(folder: Path) -> object:
+    from mmface.weights.detectron2_pickle import read_detectron2_pickle
+
+    return read_detectron2_pickle(folder / 'a.pkl')
+
+
+def _onnx_seeds(_: Path) -> list[bytes]:
+    from onnx import TensorProto, helper, numpy_helper
+
+    tensors = [
+        numpy_helper.from_array(np.ones((2, 3, 3, 3), np.float32), 'w'),
+        numpy_helper.from_array(np.ones(2, np.float32), 'b'),
+        numpy_helper.from_array(np.ones((2, 2, 2, 2), np.float32), 'd'),
+    ]
+    scale = helper.make_tensor('s', TensorProto.FLOAT, [1], [2.0])
+    nodes = [
+        helper.make_node('Constant', [], ['s'], value=scale),
+        helper.make_node('Conv', ['x', 'w', 'b'], ['y']),
+        helper.make_node('Clip', ['y'], ['z']),
+        helper.make_node('Mul', ['z', 's'], ['m']),
+        helper.make_node('ConvTranspose', ['m', 'd'], ['out']),
+    ]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ('x', 'out')]
+    graph = helper.make_graph(nodes, 'g', ports[:1], ports[1:], tensors)
+    return [helper.make_model(graph).SerializeToString()]
+
+
+def _read_onnx(folder: Path) -> object:
+    from mmface.weights.onnx_convs import read_onnx
+
+    return read_onnx(folder / 'a.onnx')
+
+
+def _spec() -> Any:
+    from mmface.deploy.model_spec import ModelSpec
+
+    mean = (127.5,) * 3
+    return ModelSpec('scrfd', 'raw', (64, 64), mean, mean, rgb=True, strides=(8, 16))
+
+
+def _manifest_seeds(folder: Path) -> list[bytes]:
+    from mmface.deploy.ascend.manifest import BinManifest, BinPicture, Output
+
+    outputs = (Output('score', (1, 8)), Output('bbox', (1, 2, 4)))
+    places = ((1.0, 1.0), (0.0, 0.0), (64, 64))
+    pictures = tuple(BinPicture(s, f'0--A/{s}.jpg', 64, 64, *places, '0' * 64) for s in 'ab')
+    BinManifest('m.onnx', '0' * 64, _spec(), 'uint8', (0, 0, 0), outputs, pictures).write(
+        folder / 'manifest.json'
+    )
+    results = folder / 'results'
+    results.mkdir()
+    for stem in 'ab':
+        for number in (0, 1):
+            (results / f'{stem}_{number}.bin').write_bytes(bytes(32))
+    return [(folder / 'manifest.json').read_bytes()]
+
+
+def _read_manifest(folder: Path) -> object:
+    from mmface.deploy.ascend.manifest import read_manifest
+    from mmface.deploy.ascend.result_bins import check_results, read_results
+
+    manifest = read_manifest(folder)
+    try:
+        check_results(folder / 'results', manifest)
+    except ValueError as error:
+        raise ValueError(f'manifest.json and its results: {error}') from error
+    return [read_results(folder / 'results', image, manifest) for image in manifest.pictures]
+
+
+def _read_spec(folder: Path) -> object:
+    from mmface.deploy.model_spec import ModelSpec
+
+    text = (folder / 'spec.json').read_bytes().decode('utf-8', 'replace')
+    return ModelSpec.from_json(text).to_json()
+
+
+def _image_seeds(_: Path) -> list[bytes]:
+    from PIL import Image
+
+    pixels = np.arange(40 * 30 * 3, dtype=np.uint8).reshape(40, 30, 3)
+    image = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[274] = 6
+    made = []
+    for fmt, options in (
+        ('jpeg', {'exif': exif}), ('jpeg', {'progressive': True}), ('png', {}), ('bmp', {}),
+        ('webp', {}), ('tiff', {'compression': 'tiff_lzw'}), ('gif', {}),
+    ):  # fmt: skip
+        out = io.BytesIO()
+        image.save(out, fmt, **options)
+        made.append(out.getvalue())
+    return made
+
+
+def _zip_seeds(folder: Path) -> list[bytes]:
+    jpeg = _image_seeds(folder)[0]
+    labels = b'# 0--A/a.jpg 40 30\n1 2 3 4\n# 0--A/b.jpg 40 30\n'
+    made = []
+    for kind in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, 'w', kind) as archive:
+            archive.writestr('WIDER_val/images/0--A/a.jpg', jpeg)
+            archive.writestr('WIDER_val/images/0--A/b.jpg', jpeg)
+            archive.writestr('val/labelv2.txt', labels)
+        made.append(out.getvalue())
+    return made
+
+
+def _read_zip(folder: Path) -> object:
+    from mmface.datasets.prepare_sources import scan
+
+    with ExitStack() as stack:
+        files = scan([folder / 'a.zip'], folder / 'out', stack)
+        return [len(file.read_bytes()) for file in files]
+
+
+def _prepare_zip(folder: Path) -> object:
+    from mmface.datasets.prepare import Preparation
+
+    with Preparation([folder / 'a.zip'], folder / 'out') as preparation:
+        return preparation.problems
+
+
+def _image_size(folder: Path) -> object:
+    from mmface.utils.images import image_size
+
+    return image_size(folder / 'a.jpg')
+
+
+def _image(folder: Path) -> object:
+    from mmface.utils.images import read_image
+
+    return read_image(folder / 'a.jpg').shape
+
+
+def readers() -> Iterator[Reader]:
+    """Give all readers."""
+    yield _labels('labelv2', LABELV2)
+    yield _labels('bbx_gt', BBX_GT)
+    yield _labels('retinaface', RETINAFACE)
+    faces, boxes = _coco_table(['face']), _coco_table(['face', 'cat'])
+    yield Reader('coco faces', 'a.json', lambda _: [faces], _read_coco_faces, mutate_json)
+    yield Reader('coco boxes', 'a.json', lambda _: [boxes], _read_coco_boxes, mutate_json)
+    yield Reader('detections txt', 'txt/0--A/a.txt', lambda _: [WIDER_TXT], _read_wider_txt)
+    yield Reader('detections tar', 'a.tar.gz', _tar_seeds, _read_wider_tar, mutate_gzip)
+    yield Reader('ground truth mat', 'wider_face_val.mat', _mat_seeds, _read_mat, guarded=True)
+    yield Reader('part list', 'part.txt', lambda _: [PART], _read_part)
+    yield Reader('checkpoint', 'a.pth', _checkpoint_seeds, _read_checkpoint, _mutate_checkpoint)
+    yield Reader('mindspore ckpt', 'a.ckpt', _mindspore_seeds, _read_mindspore)
+    yield Reader('detectron2 pkl', 'a.pkl', _pickle_seeds, _read_pickle)
+    yield Reader('onnx weights', 'a.onnx', _onnx_seeds, _read_onnx)
+    yield Reader('ascend manifest', 'manifest.json', _manifest_seeds, _read_manifest, mutate_json)
+    specs = [_spec().to_json().encode()]
+    yield Reader('model spec', 'spec.json', lambda _: specs, _read_spec, mutate_json, named=False)
+    yield Reader('zip archive', 'a.zip', _zip_seeds, _read_zip, mutate_zip)
+    yield Reader('zip data set', 'a.zip', _zip_seeds, _prepare_zip, mutate_zip)
+    yield Reader('image size', 'a.jpg', _image_seeds, _image_size, named=False)
+    yield Reader('image pixels', 'a.jpg', _image_seeds, _image)
