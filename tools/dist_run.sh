@@ -2,6 +2,7 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
 # Start a tool in several processes with torchrun; used by dist_train.sh and dist_test.sh:
 #   dist_run.sh TOOL RANKS ARGS...
+# SIGTERM and SIGUSR1 reach the ranks, whose exit status is that of the script.
 # Several hosts: run the same command on each with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
 set -euo pipefail
 
@@ -26,5 +27,8 @@ fi
 threads=$(($(nproc) / ranks))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
 export MKL_NUM_THREADS=${MKL_NUM_THREADS:-$OMP_NUM_THREADS}
-exec python -m torch.distributed.run "${place[@]}" --nproc_per_node "$ranks" \
-  "$(dirname "${BASH_SOURCE[0]}")/$tool" "$@" --launcher pytorch
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# A checkout also works without being installed.
+export PYTHONPATH=${here%/*}${PYTHONPATH:+:$PYTHONPATH}
+exec python -m mmface.utils.launch "${place[@]}" --nproc_per_node "$ranks" \
+  "$here/$tool" "$@" --launcher pytorch

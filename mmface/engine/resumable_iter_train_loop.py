@@ -13,6 +13,7 @@ from mmdet.registry import LOOPS
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop
 
+from mmface.engine.hooks.preemption_hook import VALIDATION_INFO
 from mmface.engine.resumable_epoch_train_loop import seed_iteration, shared_seed
 
 
@@ -36,6 +37,9 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
         batches = self._batches()
+        if runner.message_hub.get_info(VALIDATION_INFO, False):
+            runner.message_hub.update_info(VALIDATION_INFO, False)
+            runner.val_loop.run()
         while self._iter < self._max_iters and not self.stop_training:
             runner.model.train()
             self.run_iter(next(batches))
