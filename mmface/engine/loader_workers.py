@@ -8,9 +8,14 @@ import re
 import shutil
 import signal
 import threading
+import time
+import traceback
 from collections.abc import Callable
 
 SHARED_MEMORY = '/dev/shm'
+#: What a connection to a process that is gone raises, and where.
+LOST = (ConnectionError, EOFError, FileNotFoundError)
+CONNECTIONS = ('multiprocessing/connection.py', 'multiprocessing/resource_sharer.py')
 
 
 class WorkerStart:
@@ -45,16 +50,37 @@ def _leave_with_parent(parent: int) -> None:
 
 
 def killed_worker(error: BaseException) -> str | None:
-    """Return what to tell a user if ``error`` is torch's about a dead loader worker."""
+    """Return what to tell a user if ``error`` comes from a dead loader worker.
+
+    torch tells of it with the process id, unless it was about to fetch a batch from the
+    worker, which then fails as a connection does.
+    """
     found = re.search(r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)', str(error), re.DOTALL)
-    if found is None:
+    if found is not None:
+        what = f'loader worker {found[1]} {found[2].split(".")[0].strip()}'
+    elif isinstance(error, LOST) and _while_fetching(error):
+        try:
+            time.sleep(1)  # torch's own report follows, from its handler of SIGCHLD
+        except RuntimeError as report:
+            return killed_worker(report)
+        what = 'a loader worker ended before its batch was fetched'
+    else:
         return None
-    how = found[2].split('.')[0].strip()
     return (
-        f'loader worker {found[1]} {how}: most often the memory of the host, which the kernel '
-        f'ends processes to free, or {SHARED_MEMORY}, {_shared_memory()}, was full; use a smaller '
+        f'{what}: most often the memory of the host, which the kernel ends processes to free, or '
+        f'{SHARED_MEMORY}, {_shared_memory()}, was full; use a smaller '
         'train_dataloader.num_workers or batch_size, allow the job more memory, or give the '
         'container a larger --shm-size'
+    )
+
+
+def _while_fetching(error: BaseException) -> bool:
+    """Return whether an error comes from the connection to a worker, not from its work."""
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    return (
+        any(file.endswith('torch/utils/data/dataloader.py') for file in files)
+        and any(file.endswith(CONNECTIONS) for file in files)
+        and 'Traceback' not in str(error)  # what a worker raised comes with its traceback
     )
 
 

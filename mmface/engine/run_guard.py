@@ -11,8 +11,9 @@ from typing import Any
 from mmengine.dist import broadcast_object_list, is_distributed
 
 from mmface.engine.dist import leave_distributed
-from mmface.engine.loader_workers import killed_worker
+from mmface.engine.loader_workers import LOST, killed_worker
 from mmface.engine.work_dir_lock import WorkDirLock
+from mmface.utils.stop_signals import release_stop_signals
 
 #: What gloo says when the process at the other end is gone.
 LOST_RANK = ('Connection closed by peer', 'Connection reset by peer')
@@ -30,6 +31,7 @@ def guard_training(runner: Any) -> Iterator[None]:
         SystemExit: The training was asked to stop; then all ranks leave the process group.
         ChildProcessError, ConnectionError: See :func:`clear_errors`.
     """
+    stopped = False
     try:
         with ExitStack() as stack, clear_errors(runner):
             refusal = [None]
@@ -46,8 +48,12 @@ def guard_training(runner: Any) -> Iterator[None]:
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f'interrupted; {_where_to_go_on(runner)}') from error
     except SystemExit as stop:
+        stopped = True
         leave_distributed(int(stop.code or 0))
         raise
+    finally:
+        if not stopped:
+            release_stop_signals()
 
 
 @contextmanager
@@ -60,7 +66,7 @@ def clear_errors(runner: Any) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, *LOST) as error:
         text = killed_worker(error)
         if text is not None:
             raise ChildProcessError(text) from error

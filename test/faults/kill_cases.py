@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from functools import cache
@@ -21,12 +23,22 @@ EPOCHS = {1: (), 2: ('train_cfg.max_epochs=6',)}
 
 
 @cache
-def unbroken(ranks: int, folder: Path) -> dict:
-    """Train without a fault; once for each folder and number of ranks."""
-    run = ToyRun(make_data(folder), folder / 'unbroken', ranks, options=EPOCHS[ranks])
+def _place() -> Path:
+    """Make a folder with the toy set, for all cases of this process."""
+    folder = tempfile.TemporaryDirectory(prefix='mmface_unbroken_')
+    atexit.register(folder.cleanup)
+    make_data(Path(folder.name))
+    return Path(folder.name)
+
+
+@cache
+def unbroken(ranks: int) -> tuple[Path, dict]:
+    """Train without a fault, once; return the data and the weights."""
+    folder = _place()
+    run = ToyRun(folder / 'data', folder / f'{ranks}', ranks, options=EPOCHS[ranks])
     if run.end() != 0:
         raise RuntimeError(f'the unbroken run failed: {run.text[-2000:]}')
-    return weights(folder / 'unbroken')
+    return folder / 'data', weights(run.work_dir)
 
 
 def process_itself(run: ToyRun) -> list[int]:
@@ -64,17 +76,17 @@ def kill(
     """Return a case: in each of some runs, kill ``target`` four times and go on."""
 
     def case(folder: Path) -> Outcome:
-        wanted = unbroken(ranks, folder)
+        data, wanted = unbroken(ranks)
         survived, message = 0, ''
         for seed in seeds:
             draw = random.Random(seed)
             hits = 0
             for _ in range(KILLS):
-                run = ToyRun(folder / 'data', folder / f'{seed}', ranks, options=EPOCHS[ranks])
+                run = ToyRun(data, folder / f'{seed}', ranks, options=EPOCHS[ranks])
                 hits += strike(run, draw, target, in_write)
                 run.end()
                 message = last_error(run.text)
-            run = ToyRun(folder / 'data', folder / f'{seed}', ranks, options=EPOCHS[ranks])
+            run = ToyRun(data, folder / f'{seed}', ranks, options=EPOCHS[ranks])
             equal = run.end() == 0 and same_weights(weights(run.work_dir), wanted)
             survived += hits if equal else 0
         return Outcome(survived, f'final weights bit-equal; last words: "{message}"')

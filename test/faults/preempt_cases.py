@@ -11,7 +11,7 @@ from pathlib import Path
 
 from case import Case, Outcome
 from kill_cases import EPOCHS, rank, unbroken
-from toy_run import RARELY, ToyRun, last_error, same_weights, weights
+from toy_run import RARELY, ToyRun, last_error, make_data, same_weights, weights
 
 from mmface.utils.cli import PREEMPTED
 
@@ -25,11 +25,11 @@ def stop(
     """
 
     def case(folder: Path) -> Outcome:
-        wanted = unbroken(ranks, folder)
+        data, wanted = unbroken(ranks)
         options = [*EPOCHS[ranks], *RARELY]
         good, lost, message = 0, [], ''
         for moment in moments:
-            run = ToyRun(folder / 'data', folder / 'run', ranks, options=options)
+            run = ToyRun(data, folder / 'run', ranks, options=options)
             if moment:
                 run.wait_for_iteration(moment)
             else:
@@ -41,17 +41,13 @@ def stop(
             )
             lost.append(max(moment - run.saved, 0))
             good += status == PREEMPTED and lost[-1] <= 1
-        run = ToyRun(folder / 'data', folder / 'run', ranks, options=options)
-        equal = run.end() == 0 and same_weights(epoch_weights(run), wanted)
+        run = ToyRun(data, folder / 'run', ranks, options=options)
+        equal = run.end() == 0 and same_weights(weights(run.work_dir), wanted)
         message = f'{message}'.partition('INFO - ')[2]
         text = f'status {PREEMPTED}, at most {max(lost)} iterations lost, bit-equal; "{message}"'
         return Outcome(good if equal else 0, text)
 
     return case
-
-
-def epoch_weights(run: ToyRun) -> dict:
-    return weights(run.work_dir)
 
 
 def to_all(number: signal.Signals) -> Callable[[ToyRun], None]:
@@ -73,15 +69,15 @@ def max_minutes(ranks: int) -> Callable[[Path], Outcome]:
     """Return a case: a time limit of seconds, as often as it takes."""
 
     def case(folder: Path) -> Outcome:
-        wanted = unbroken(ranks, folder)
+        data, wanted = unbroken(ranks)
         # The clock starts when the runner is built; some seconds of iterations are left.
         more = ['--max-minutes', '0.08' if ranks == 1 else '0.12']
         options = [*EPOCHS[ranks], *RARELY]
         statuses = []
         while len(statuses) < 30 and statuses[-1:] in ([], [PREEMPTED]):
-            run = ToyRun(folder / 'data', folder / 'run', ranks, more, options)
+            run = ToyRun(data, folder / 'run', ranks, more, options)
             statuses.append(run.end())
-        equal = statuses[-1] == 0 and same_weights(epoch_weights(run), wanted)
+        equal = statuses[-1] == 0 and same_weights(weights(run.work_dir), wanted)
         return Outcome(
             int(equal and PREEMPTED in statuses),
             f'{len(statuses)} starts with statuses {sorted(set(statuses))}, bit-equal',
@@ -92,8 +88,7 @@ def max_minutes(ranks: int) -> Callable[[Path], Outcome]:
 
 def ctrl_c(folder: Path) -> Outcome:
     """Ctrl-C names what to go on from."""
-    unbroken(1, folder)
-    run = ToyRun(folder / 'data', folder / 'run')
+    run = ToyRun(unbroken(1)[0], folder / 'run')
     run.wait_for(lambda: run.saved >= 2)
     run.process.send_signal(signal.SIGINT)
     status = run.end()
@@ -104,8 +99,6 @@ def ctrl_c(folder: Path) -> Outcome:
 
 def quick_stop(folder: Path) -> Outcome:
     """One SIGTERM, without the unbroken run to compare with."""
-    from toy_run import make_data
-
     run = ToyRun(make_data(folder), folder / 'run', options=RARELY)
     run.wait_for_iteration(2)
     run.process.send_signal(signal.SIGTERM)

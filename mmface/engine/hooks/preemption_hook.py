@@ -14,19 +14,17 @@ from mmengine.dist import is_distributed
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import EpochBasedTrainLoop
 
+from mmface.engine.resumable_iter_train_loop import validation_due
 from mmface.utils.cli import PREEMPTED
 from mmface.utils.files import write_text
 from mmface.utils.stop_signals import (
     catch_stop_signals,
     ignore_stop_signals,
-    release_stop_signals,
     stop_reason,
 )
 
 #: Entry of the message hub: the checkpoint made by the last stop, removed once it is not needed.
 CHECKPOINT_INFO = 'preemption_ckpt'
-#: Entry of the message hub: whether the validation after this iteration was left for later.
-VALIDATION_INFO = 'validation_due'
 
 
 @HOOKS.register_module()
@@ -81,9 +79,8 @@ class PreemptionHook(Hook):
             self._stop(runner)
 
     def after_train(self, runner: Any) -> None:
-        """Stop listening; remove the checkpoint of an earlier stop."""
+        """Remove the checkpoint of an earlier stop."""
         self._read_sum()
-        release_stop_signals()
         old = runner.message_hub.get_info(CHECKPOINT_INFO)
         if old and runner.rank == 0 and _last_checkpoint(runner) != Path(old).name:
             Path(old).unlink(missing_ok=True)
@@ -137,7 +134,6 @@ class PreemptionHook(Hook):
         if hub.get_info('last_ckpt') == str(path):
             return path
         hub.update_info(CHECKPOINT_INFO, str(path))
-        hub.update_info(VALIDATION_INFO, _validation_follows(runner))
         runner.save_checkpoint(folder, path.name, by_epoch=False)
         if runner.rank == 0:
             write_text(Path(runner.work_dir) / 'last_checkpoint', str(path))
@@ -155,17 +151,5 @@ def _pause_follows(runner: Any, batch_idx: int) -> bool:
     """Return whether something longer than an iteration comes next, or the end."""
     if isinstance(runner.train_loop, EpochBasedTrainLoop):
         return batch_idx + 1 == len(runner.train_dataloader)
-    return runner.iter + 1 == runner.max_iters or _validation_follows(runner)
-
-
-def _validation_follows(runner: Any) -> bool:
-    """Return whether a loop over iterations validates after this one.
-
-    A loop over epochs repeats all that belongs to the end of an epoch by itself.
-    """
-    loop = runner.train_loop
-    if isinstance(loop, EpochBasedTrainLoop) or runner.val_loop is None:
-        return False
     done = runner.iter + 1
-    due = done % loop.val_interval == 0 or done == runner.max_iters
-    return due and done >= loop.val_begin
+    return done == runner.max_iters or validation_due(runner.train_loop, done)
