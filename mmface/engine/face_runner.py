@@ -192,7 +192,9 @@ class FaceRunner(Runner):
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """Register mmengine's default hooks and those that every run of ours has."""
-        super().register_default_hooks({**DEFAULT_HOOKS, **(hooks or {})})
+        merged = {**DEFAULT_HOOKS, **(hooks or {})}
+        unwanted = [name for name in DEFAULT_HOOKS if merged[name] is None]
+        super().register_default_hooks({k: v for k, v in merged.items() if k not in unwanted})
 
     def register_hook(self, hook: Any, priority: Any = None) -> None:
         """Register a hook; arguments as in ``Runner``.

@@ -55,14 +55,16 @@ def killed_worker(error: BaseException) -> str | None:
     torch tells of it with the process id, unless it was about to fetch a batch from the
     worker, which then fails as a connection does.
     """
+    try:
+        fetching = isinstance(error, LOST) and _while_fetching(error)
+        if fetching:
+            time.sleep(1)
+    except RuntimeError as report:  # torch's own, from its handler of SIGCHLD
+        return killed_worker(report)
     found = re.search(r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)', str(error), re.DOTALL)
     if found is not None:
         what = f'loader worker {found[1]} {found[2].split(".")[0].strip()}'
-    elif isinstance(error, LOST) and _while_fetching(error):
-        try:
-            time.sleep(1)  # torch's own report follows, from its handler of SIGCHLD
-        except RuntimeError as report:
-            return killed_worker(report)
+    elif fetching:
         what = 'a loader worker ended before its batch was fetched'
     else:
         return None
@@ -76,7 +78,8 @@ def killed_worker(error: BaseException) -> str | None:
 
 def _while_fetching(error: BaseException) -> bool:
     """Return whether an error comes from the connection to a worker, not from its work."""
-    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    walk = traceback.walk_tb(error.__traceback__)
+    files = [frame.f_code.co_filename for frame, _ in walk]
     return (
         any(file.endswith('torch/utils/data/dataloader.py') for file in files)
         and any(file.endswith(CONNECTIONS) for file in files)
