@@ -86,11 +86,11 @@ class PreemptionHook(Hook):
             Path(old).unlink(missing_ok=True)
 
     def _wanted(self) -> bool:
-        late = self.max_minutes is not None and self._elapsed() >= self.max_minutes
-        return late or stop_reason() is not None
+        return self._late() or stop_reason() is not None
 
-    def _elapsed(self) -> float:
-        return (time.monotonic() - self._started) / 60
+    def _late(self) -> bool:
+        elapsed = (time.monotonic() - self._started) / 60
+        return self.max_minutes is not None and elapsed >= self.max_minutes
 
     def _agree(self, wait: bool) -> bool:
         """Return whether all ranks stop at this iteration; the same on all."""
@@ -111,7 +111,8 @@ class PreemptionHook(Hook):
 
     def _stop(self, runner: Any) -> None:
         self._read_sum()
-        why = stop_reason() or f'{self.max_minutes or self._elapsed():g} minutes are over'
+        late = f'{self.max_minutes:g} minutes are over' if self._late() else 'asked by another rank'
+        why = stop_reason() or late
         path = self._save(runner)
         runner.logger.info(
             f'Stopped ({why}) after iteration {runner.iter + 1}; go on from {path} with --resume'

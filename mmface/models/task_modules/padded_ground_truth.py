@@ -13,8 +13,8 @@ from torch import Tensor
 # Smallest number of faces a batch is padded to; crowded batches go to the next doubling.
 # Few distinct shapes matter on NPUs, where every new one compiles.
 SMALLEST_BUCKET = 32
-# Faces of an image above which it is a crowd: FaceDataPreprocessor warns, and SCRFD assigns priors
-# some faces at a time. WIDER FACE has at most 1,968 in one image, in training 1,968 less those cut.
+# Faces above which an image is a crowd: FaceDataPreprocessor warns, and SCRFD assigns priors some
+# faces at a time, in memory that no longer grows with their number.
 CROWD = 4096
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from mmface.models import BatchedATSSAssigner
 from mmface.models.task_modules import batched_atss_assigner as module
 from mmface.models.task_modules.batched_atss_assigner import PriorGrid
+from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth
 
 
 def scrfd_priors(size: int = 640) -> tuple[Tensor, list[PriorGrid]]:
@@ -216,3 +217,24 @@ def test_assign__thousands_of_faces_need_little_memory(full_search):
 def test_init__unknown_inside_mode_is_refused():
     with pytest.raises(ValueError, match='inside_mode must be 0 to 5'):
         BatchedATSSAssigner(inside_mode=6)
+
+
+def test_crowd__is_assigned_as_one_by_one():
+    """Some faces at a time give each prior the same face."""
+    priors, grids = scrfd_priors()
+    faces = random_faces(torch.Generator().manual_seed(3), 3000)
+    faces[2000:2500] = faces[:500]  # ties go to the first face, of an earlier part too
+    bboxes, mask = pad([faces, faces[:7]], 4096)
+    gt = PaddedGroundTruth(bboxes, mask.long(), mask, bboxes[:, :, :3, None].repeat(1, 1, 1, 3))
+    assigner = BatchedATSSAssigner()
+    whole = assigner.assign(priors, grids, bboxes, mask)
+    slots, owners = assigner.assign_crowd(priors, grids, gt)
+    wanted = whole.gt_inds(len(priors))
+    assert (wanted[0] > module._FACES_AT_ONCE).any()
+    assert torch.equal(slots.positive[..., 0], wanted > 0)
+    assert torch.equal(owners.mask, wanted > 0)
+    number = (wanted - 1).clamp(min=0)
+    for row in range(2):
+        mine = wanted[row] > 0
+        assert torch.equal(owners.bboxes[row][mine], bboxes[row][number[row][mine]])
+        assert torch.equal(owners.keypoints[row][mine], gt.keypoints[row][number[row][mine]])
