@@ -13,6 +13,9 @@ Several hosts: the same command on each, with
   MASTER_ADDR  address of host 0
   PORT         a free port of host 0 (one host: any free port is found)
 
+SIGTERM, SIGUSR1 and the end of --max-minutes save a checkpoint and end with status 75 on all
+ranks; --resume goes on from there.
+
 example:
   bash tools/dist_train.sh configs/scrfd/scrfd_10g.py 8 --data-path data/WIDERFace
 EOF

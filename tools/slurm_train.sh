@@ -12,8 +12,14 @@ Train under slurm; environment:
   CPUS_PER_TASK  CPU cores per device (default 5)
   SRUN_ARGS      more options of srun
 
+A training that is preempted, or told with SIGUSR1 that its time is nearly over, saves a
+checkpoint and ends with status 75. Inside a batch job the script then puts the job back into the
+queue, and the next start goes on with --resume.
+
 example:
   GPUS=16 bash tools/slurm_train.sh gpu scrfd configs/scrfd/scrfd_10g.py work_dirs/scrfd_10g
+  sbatch --requeue --signal=USR1@120 --open-mode=append --ntasks=16 --ntasks-per-node=8 \
+      --gres=gpu:8 tools/slurm_train.sh gpu scrfd configs/scrfd/scrfd_10g.py work_dirs/scrfd_10g
 EOF
   [[ ${1:-} == -h || ${1:-} == --help ]] && exit 0 || exit 2
 fi
@@ -21,8 +27,26 @@ partition=$1 job=$2 config=$3 work_dir=$4
 shift 4
 gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8}
 per_node=$((per_node < gpus ? per_node : gpus))
+if ((${SLURM_RESTART_COUNT:-0} > 0)); then
+  set -- "$@" --resume
+fi
+# sbatch runs a copy of this file, from the folder where the job was submitted.
+tools=$(dirname "${BASH_SOURCE[0]}")
+[[ -f $tools/train.py ]] || tools=${SLURM_SUBMIT_DIR:-.}/tools
 # shellcheck disable=SC2086 # SRUN_ARGS is a list of words
-exec srun -p "$partition" --job-name="$job" --gres="gpu:$per_node" --ntasks="$gpus" \
+srun -p "$partition" --job-name="$job" --gres="gpu:$per_node" --ntasks="$gpus" \
   --ntasks-per-node="$per_node" --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 \
-  ${SRUN_ARGS:-} python -u "$(dirname "${BASH_SOURCE[0]}")/train.py" "$config" \
-  --work-dir "$work_dir" --launcher slurm "$@"
+  ${SRUN_ARGS:-} python -u "$tools/train.py" "$config" \
+  --work-dir "$work_dir" --launcher slurm "$@" &
+srun=$! status=0 again=1
+# srun hands signals on to the tasks; a signal also ends bash's wait, without a status.
+trap 'again=1; kill -TERM $srun 2> /dev/null || :' TERM
+trap 'again=1; kill -USR1 $srun 2> /dev/null || :' USR1
+while ((again)); do
+  again=0
+  wait "$srun" && status=0 || status=$?
+done
+if ((status == 75)) && [[ -n ${SLURM_JOB_ID:-} && ${SLURM_JOB_NODELIST:-} ]]; then
+  scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$status"

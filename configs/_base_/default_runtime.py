@@ -34,5 +34,6 @@ env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     # The backend follows the device: nccl (CUDA), hccl (NPU), gloo (CPU). Seconds.
-    dist_cfg=dict(timeout=1800),
+    # Without progress for so long, the job ends and names the rank that is stuck.
+    dist_cfg=dict(timeout=600),
 )

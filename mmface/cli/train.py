@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mmface.utils.cli import make_parser
 from mmface.utils.config_files import config_path
 from mmface.utils.quiet import import_mmdet_quietly
+from mmface.utils.stop_signals import catch_stop_signals
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -59,6 +60,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help=f'no validation and {PERF_EPOCHS} epochs, or {PERF_ITERS} iterations of a schedule in '
         'iterations, if --num-epochs is not given',
     )
+    add(
+        '--max-minutes',
+        type=float,
+        metavar='N',
+        help='save and end with status 75 after N minutes; --resume goes on (SIGTERM and SIGUSR1 '
+        'do the same)',
+    )
     add('--auto-scale-lr', action='store_true', help='scale lr with the total batch size')
     add_run_options(parser)
     args = parser.parse_args(argv)
@@ -66,6 +74,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f'--seed must be 0 or more, not {args.seed}')
     if args.num_epochs is not None and args.num_epochs < 1:
         parser.error(f'--num-epochs must be 1 or more, not {args.num_epochs}')
+    if args.max_minutes is not None and not args.max_minutes > 0:
+        parser.error(f'--max-minutes must be above 0, not {args.max_minutes}')
     if args.resume not in (None, 'auto') and args.load_from:
         parser.error('--resume CHECKPOINT and --load-from exclude each other')
     return args
@@ -95,6 +105,9 @@ def build_config(args: argparse.Namespace) -> Config:
         edit.set_length(cfg, PERF_EPOCHS, PERF_ITERS)
     if args.no_validate or args.perf:
         edit.set_no_validation(cfg)
+    if args.max_minutes is not None:
+        hook = dict(type='PreemptionHook', max_minutes=args.max_minutes)
+        cfg.merge_from_dict({'default_hooks.preemption': hook})
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
@@ -110,6 +123,7 @@ def build_config(args: argparse.Namespace) -> Config:
 def main() -> None:
     """Train."""
     args = parse_args()
+    catch_stop_signals()
     import_mmdet_quietly()
     from mmface.engine.dist import leave_distributed
     from mmface.engine.face_runner import FaceRunner

@@ -3,12 +3,15 @@
 
 from mmface.engine.autocast_optim_wrapper import AutocastOptimWrapper
 from mmface.engine.face_runner import FaceRunner
+from mmface.engine.hooks.bounded_history_hook import BoundedHistoryHook
 from mmface.engine.hooks.broadcast_buffers_hook import BroadcastBuffersHook
 from mmface.engine.hooks.class_count_hook import ClassCountHook
 from mmface.engine.hooks.fuse_conv_bn_hook import FuseConvBNHook
 from mmface.engine.hooks.loss_scale_hook import LossScaleHook
 from mmface.engine.hooks.master_ema_hook import MasterEMAHook
 from mmface.engine.hooks.non_finite_hook import NonFiniteHook
+from mmface.engine.hooks.preemption_hook import PreemptionHook
+from mmface.engine.hooks.rank_watch_hook import RankWatchHook
 from mmface.engine.hooks.safe_checkpoint_hook import SafeCheckpointHook
 from mmface.engine.hooks.throughput_hook import ThroughputHook
 from mmface.engine.o2_optim_wrapper import O2OptimWrapper
@@ -17,6 +20,7 @@ from mmface.engine.resumable_iter_train_loop import ResumableIterTrainLoop
 
 __all__ = [
     'AutocastOptimWrapper',
+    'BoundedHistoryHook',
     'BroadcastBuffersHook',
     'ClassCountHook',
     'FaceRunner',
@@ -25,6 +29,8 @@ __all__ = [
     'MasterEMAHook',
     'NonFiniteHook',
     'O2OptimWrapper',
+    'PreemptionHook',
+    'RankWatchHook',
     'ResumableEpochTrainLoop',
     'ResumableIterTrainLoop',
     'SafeCheckpointHook',

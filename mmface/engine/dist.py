@@ -15,8 +15,11 @@ from mmengine.device import get_device
 
 BACKENDS = {'cuda': 'nccl', 'npu': 'hccl', 'cpu': 'gloo'}
 
+#: Seconds the backend waits longer than the watch, which names the rank that is stuck.
+GRACE = 120
 
-def init_distributed(launcher: str, backend: str | None = None, timeout: float = 1800) -> None:
+
+def init_distributed(launcher: str, backend: str | None = None, timeout: float = 600) -> None:
     """Join the process group of a job started by torchrun or slurm.
 
     mmengine's own start touches ``torch.cuda`` whenever no other accelerator is there, so it
@@ -27,7 +30,8 @@ def init_distributed(launcher: str, backend: str | None = None, timeout: float =
             MASTER_PORT) or 'slurm' (reads the SLURM_* variables and sets the former).
         backend: Backend of ``torch.distributed``; None takes the one of the device: nccl
             (CUDA), hccl (NPU), gloo (CPU).
-        timeout: Seconds after which a rank that waits for the others gives up.
+        timeout: Seconds after which ``RankWatchHook`` ends ranks that wait for another. The backend
+            gives up ``GRACE`` seconds later.
 
     Raises:
         ValueError: Unknown launcher, started without the launcher, or more ranks on this
@@ -57,27 +61,32 @@ def init_distributed(launcher: str, backend: str | None = None, timeout: float =
         backend or BACKENDS.get(device, 'gloo'),
         rank=int(os.environ['RANK']),
         world_size=int(os.environ['WORLD_SIZE']),
-        timeout=datetime.timedelta(seconds=timeout),
+        timeout=datetime.timedelta(seconds=timeout + GRACE),
     )
 
 
-def leave_distributed() -> None:
+def leave_distributed(status: int = 0) -> None:
     """Leave the process group, if there is one, as the last thing a program does.
 
-    Ranks on gloo end here with status 0. gloo's threads sometimes abort a process while its
+    Ranks on gloo end here. gloo's threads sometimes abort a process while its
     interpreter shuts down, even after the group was destroyed, and torchrun then calls a run
-    failed that has written everything. Nothing is left to do, so the shutdown is skipped.
+    failed that has written everything. Nothing is left to do, so the shutdown is skipped. With
+    another status than 0 it is skipped on every backend: launchers kill the other ranks as soon
+    as one has ended so, and the status of a killed one is another.
+
+    Args:
+        status: Exit status of the ranks.
     """
     if not (torch_dist.is_available() and torch_dist.is_initialized()):
         return
     gloo = torch_dist.get_backend() == 'gloo'
     torch_dist.barrier()
     torch_dist.destroy_process_group()
-    if gloo:
+    if gloo or status:
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(status)
 
 
 def _read_slurm_environment() -> None:

@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader
 from mmface.engine.autocast_optim_wrapper import AutocastOptimWrapper
 from mmface.engine.dist import init_distributed
 from mmface.engine.hooks.master_ema_hook import MasterEMAHook
+from mmface.engine.loader_workers import WorkerStart
 from mmface.engine.master_weights import cast_to_half, round_masters, weights_and_masters
 from mmface.engine.o2_optim_wrapper import O2OptimWrapper
 from mmface.engine.resumed_state import (
@@ -38,6 +39,7 @@ from mmface.engine.resumed_state import (
     confine_removals,
     take_config_texts,
 )
+from mmface.engine.run_guard import clear_errors, guard_training
 from mmface.utils.checkpoint import secure_mmengine_loading
 from mmface.utils.checkpoint_health import find_resume_checkpoint
 from mmface.utils.files import remove_leftovers, whole_file, write_text
@@ -50,6 +52,12 @@ TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
 CAST_OPTIONS = ('dtype', 'half_norms')
 #: Optimizer wrappers that work on every NPU, where mmengine would replace them.
 OWN_WRAPPERS = (AutocastOptimWrapper, O2OptimWrapper)
+#: Hooks of every run, unless its ``default_hooks`` say otherwise (None: without).
+DEFAULT_HOOKS = {
+    'preemption': {'type': 'PreemptionHook'},
+    'history': {'type': 'BoundedHistoryHook'},
+    'ranks': {'type': 'RankWatchHook'},
+}
 
 #: Messages for the log file only: the dumps of a run's start, and advice that is not for users.
 FILE_ONLY = (
@@ -201,7 +209,16 @@ class FaceRunner(Runner):
                 dataloader.pop('prefetch_factor', None)
             if get_device() == 'cpu':
                 dataloader.pop('pin_memory', None)
-        return Runner.build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
+        built = Runner.build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
+        if built.num_workers and not isinstance(built.worker_init_fn, WorkerStart):
+            built.worker_init_fn = WorkerStart(built.worker_init_fn)
+        return built
+
+    def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
+        """Register mmengine's default hooks and those that every run of ours has."""
+        merged = {**DEFAULT_HOOKS, **(hooks or {})}
+        unwanted = [name for name in DEFAULT_HOOKS if merged[name] is None]
+        super().register_default_hooks({k: v for k, v in merged.items() if k not in unwanted})
 
     def register_hook(self, hook: Any, priority: Any = None) -> None:
         """Register a hook; arguments as in ``Runner``.
@@ -266,10 +283,21 @@ class FaceRunner(Runner):
         self._strict = self._resuming = True
         super().resume(filename, *args, **kwargs)
 
+    def train(self) -> nn.Module:
+        """Train; see :func:`.guard_training` for how a training may end."""
+        with guard_training(self):
+            return super().train()
+
+    def val(self) -> dict[str, float]:
+        """Validate."""
+        with clear_errors(self):
+            return super().val()
+
     def test(self) -> dict[str, float]:
         """Test weights that fit the model entirely."""
         self._strict = True
-        return super().test()
+        with clear_errors(self):
+            return super().test()
 
     def load_checkpoint(
         self,

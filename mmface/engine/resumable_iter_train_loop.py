@@ -16,6 +16,15 @@ from mmengine.runner import IterBasedTrainLoop
 from mmface.engine.resumable_epoch_train_loop import seed_iteration, shared_seed
 
 
+def validation_due(loop: IterBasedTrainLoop, done: int) -> bool:
+    """Return whether ``loop`` validates after ``done`` iterations."""
+    return (
+        loop.runner.val_loop is not None
+        and done >= loop.val_begin
+        and (done % loop.val_interval == 0 or done == loop.max_iters)
+    )
+
+
 @LOOPS.register_module()
 class ResumableIterTrainLoop(IterBasedTrainLoop):
     """``IterBasedTrainLoop`` whose resumed runs equal the unbroken run.
@@ -36,15 +45,13 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
         batches = self._batches()
+        if self._iter > 0 and validation_due(self, self._iter):
+            runner.val_loop.run()  # checkpoints are older than the validation after them
         while self._iter < self._max_iters and not self.stop_training:
             runner.model.train()
             self.run_iter(next(batches))
             self._decide_current_val_interval()
-            if (
-                runner.val_loop is not None
-                and self._iter >= self.val_begin
-                and (self._iter % self.val_interval == 0 or self._iter == self._max_iters)
-            ):
+            if validation_due(self, self._iter):
                 runner.val_loop.run()
         runner.call_hook('after_train_epoch')
         runner.call_hook('after_train')

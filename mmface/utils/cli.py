@@ -33,6 +33,9 @@ from mmface.utils.extras import missing_package
 #: Set this variable to see the full traceback of an error that a tool shows in one line.
 TRACEBACK_ENV = 'MMFACE_TRACEBACK'
 
+#: Exit status of a training that was asked to stop and can go on; EX_TEMPFAIL of sysexits.h.
+PREEMPTED = 75
+
 # The package raises ValueError and FileNotFoundError for what the user gave; any other
 # OSError (disk full, no permission, not a directory) is not a fault of the code either.
 USER_ERRORS: tuple[type[BaseException], ...] = (ValueError, OSError)
@@ -61,14 +64,15 @@ def main_guard(main: Callable[[], object]) -> NoReturn:
     """Run ``main`` and end the program.
 
     ``ValueError`` and ``OSError`` end as one line ``error: <message>`` on standard error
-    with exit status 2, and so does a missing optional package; Ctrl-C ends with 130; every
-    other exception is a bug and keeps its traceback. With the environment variable
-    ``MMFACE_TRACEBACK`` set, ``ValueError`` and ``OSError`` keep theirs too.
+    with exit status 2, and so does a missing optional package; Ctrl-C ends with 130, a training
+    that was asked to stop with ``PREEMPTED``; every other exception is a bug and keeps its
+    traceback. With the environment variable ``MMFACE_TRACEBACK`` set, ``ValueError`` and
+    ``OSError`` keep theirs too.
     """
     try:
         main()
-    except KeyboardInterrupt:
-        sys.stderr.write('interrupted\n')
+    except KeyboardInterrupt as interrupt:
+        sys.stderr.write(f'{interrupt}\n' if str(interrupt) else 'interrupted\n')
         sys.exit(130)
     except ImportError as error:
         text = missing_package(error)

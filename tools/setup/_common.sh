@@ -38,6 +38,7 @@ cann_set_env() {  # path of the set_env.sh of an installed CANN; nothing when th
 }
 
 start_ranks() {  # TOOL RANKS ARGS...: run a tool in several processes with torchrun
+  # SIGTERM and SIGUSR1 reach the ranks, whose exit status is that of the script.
   # Several hosts: the same on each with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
   local tool=$1 ranks=$2 nnodes=${NNODES:-1} place threads
   shift 2
@@ -54,6 +55,9 @@ start_ranks() {  # TOOL RANKS ARGS...: run a tool in several processes with torc
   threads=$(($(nproc) / ranks))
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
   export MKL_NUM_THREADS=${MKL_NUM_THREADS:-$OMP_NUM_THREADS}
-  exec python -m torch.distributed.run "${place[@]}" --nproc_per_node "$ranks" "$tool" "$@" \
+  # A checkout also works without being installed.
+  PYTHONPATH="$(cd "$(dirname "$tool")/.." && pwd)${PYTHONPATH:+:$PYTHONPATH}"
+  export PYTHONPATH
+  exec python -m mmface.utils.launch "${place[@]}" --nproc_per_node "$ranks" "$tool" "$@" \
     --launcher pytorch
 }

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmengine.logging import print_log
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from mmface.models.data_preprocessors.batch_colours import change_colours
+from mmface.models.task_modules.padded_ground_truth import CROWD
 from mmface.utils.colour_map import ColourMap
 
 
@@ -56,6 +59,7 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
         self.bgr_to_rgb = bgr_to_rgb
         self.pad_size = None if pad_size is None else (int(pad_size[0]), int(pad_size[1]))
         self.pad_size_divisor = pad_size_divisor
+        self._crowds: set[str] = set()
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Build the input batch.
@@ -63,7 +67,8 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
         Args:
             data: ``inputs``, a list of uint8 pictures (3, h, w) or a tensor (B, 3, h, w), and
                 ``data_samples``, a list of samples or ``None``.
-            training: Not used; the batch is the same in training and testing.
+            training: Whether to warn of images with more than ``CROWD`` faces, once each; the
+                batch is the same in training and testing.
 
         Returns:
             ``inputs`` float32 (B, 3, H, W) on the device, and ``data_samples`` with the meta
@@ -95,9 +100,24 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
                 own[..., rows:, :] = 0
                 own[..., :rows, columns:] = 0
         for sample in data_samples or ():
+            if training:
+                self._warn_of_crowd(sample)
             _make_tensors(sample)
             sample.set_metainfo(dict(batch_input_shape=(height, width), pad_shape=(height, width)))
         return dict(inputs=batch, data_samples=data_samples)
+
+    def _warn_of_crowd(self, sample: DetDataSample) -> None:
+        faces = len(sample.get('gt_instances', ()))
+        name = str(sample.metainfo.get('img_path', 'an image without a name'))
+        if faces <= CROWD or name in self._crowds:
+            return
+        self._crowds.add(name)
+        print_log(
+            f'{name} has {faces} faces to learn, more than {CROWD}: its batches take more time and '
+            'memory, as all their images are padded to as many; is its label right?',
+            logger='current',
+            level=logging.WARNING,
+        )
 
     def _canvas_size(self, sizes: set[tuple[int, ...]]) -> tuple[int, int]:
         height, width = (max(size[axis] for size in sizes) for axis in (0, 1))

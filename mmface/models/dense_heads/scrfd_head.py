@@ -16,7 +16,11 @@ from torch import Tensor
 from mmface.models.dense_heads.scrfd_module import RawMaps
 from mmface.models.task_modules.batched_atss_assigner import PriorGrid, SlotAssignment, box_iou
 from mmface.models.task_modules.original_image import to_original
-from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth, pack_ground_truth
+from mmface.models.task_modules.padded_ground_truth import (
+    CROWD,
+    PaddedGroundTruth,
+    pack_ground_truth,
+)
 from mmface.models.task_modules.suppression import suppress
 
 # Keeps 0 / 0 of a batch without positives at 0 and is far below any sum of scores: the
@@ -137,7 +141,15 @@ class SCRFDHead(BaseDenseHead):
         device = cls_scores[0].device
         grids, priors, strides = self._priors(cls_scores)
         gt = pack_ground_truth(batch_gt_instances, device, self.num_keypoints)
-        slots = self.assigner.assign(priors, grids, gt.bboxes, gt.mask)
+        sizes = [grid.size for grid in grids]
+        if gt.mask.shape[1] > CROWD:
+            slots, gt = self.assigner.assign_crowd(priors, grids, gt)
+            layout, slot_levels = (len(gt.mask), 1, len(priors)), sizes
+        else:
+            slots = self.assigner.assign(priors, grids, gt.bboxes, gt.mask)
+            # Slots of a level are neighbours within each face.
+            layout = tuple(slots.prior_index.shape)
+            slot_levels = [min(self.assigner.topk, size) for size in sizes]
 
         # Losses are computed in float32 whatever the network ran in.
         logits = _flatten(cls_scores, self.num_classes).float()
@@ -168,16 +180,14 @@ class SCRFDHead(BaseDenseHead):
         loss_bbox = scale * self.loss_bbox(
             boxes.flatten(0, 1), targets.flatten(0, 1), reduction_override='none'
         ).view_as(scale)
-        # Slots of a level are neighbours within each face.
-        slot_levels = [min(self.assigner.topk, grid.size) for grid in grids]
         losses = dict(
-            loss_cls=[part.sum() for part in loss_cls.split([grid.size for grid in grids])],
-            loss_bbox=_sum_levels(loss_bbox, slots, slot_levels),
+            loss_cls=[part.sum() for part in loss_cls.split(sizes)],
+            loss_bbox=_sum_levels(loss_bbox, layout, slot_levels),
         )
         if self.num_keypoints:
             offsets = _take(_flatten(kps_preds, 2 * self.num_keypoints), index).float()
             loss_kps = scale * self._keypoint_loss(offsets, gt, slots, centres, slot_strides)
-            losses['loss_kps'] = _sum_levels(loss_kps, slots, slot_levels)
+            losses['loss_kps'] = _sum_levels(loss_kps, layout, slot_levels)
         return losses
 
     def _scatter_quality(
@@ -308,6 +318,7 @@ def _per_slot(values: Tensor, slots: SlotAssignment) -> Tensor:
     return values[:, :, None].expand(-1, -1, count, -1).flatten(1, 2)
 
 
-def _sum_levels(values: Tensor, slots: SlotAssignment, slot_levels: list[int]) -> list[Tensor]:
-    parts = values.view(slots.prior_index.shape).sum((0, 1)).split(slot_levels)
+def _sum_levels(values: Tensor, layout: tuple[int, ...], slot_levels: list[int]) -> list[Tensor]:
+    """Sum values (B, N * S) for each level; ``layout`` is (B, N, S)."""
+    parts = values.view(layout).sum((0, 1)).split(slot_levels)
     return [part.sum() for part in parts]

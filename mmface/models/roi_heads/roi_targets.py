@@ -11,6 +11,9 @@ from torch import Tensor
 from mmface.models.task_modules.batched_atss_assigner import box_iou
 from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth
 
+# Pairs of RoIs and objects compared at a time: a crowd would take more memory than there is.
+_PAIRS_AT_ONCE = 1 << 24
+
 
 class RoITargets(NamedTuple):
     """What RoIs are trained to, padding and dropped RoIs included.
@@ -41,7 +44,9 @@ def match_rois(bboxes: Tensor, gt: PaddedGroundTruth, min_iou: float) -> RoITarg
     Returns:
         The targets.
     """
-    iou, index = box_iou(bboxes[:, :, None], gt.bboxes[:, None]).max(-1)
+    step = max(_PAIRS_AT_ONCE // gt.mask.numel(), 1)
+    found = [box_iou(p[:, :, None], gt.bboxes[:, None]).max(-1) for p in bboxes.split(step, dim=1)]
+    iou, index = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
     matched = gt.bboxes.gather(1, index[..., None].expand(-1, -1, 4))
     return RoITargets(iou >= min_iou, gt.labels.gather(1, index), matched)
 

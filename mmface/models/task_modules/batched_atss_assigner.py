@@ -10,6 +10,10 @@ import torch
 from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
+from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth
+
+# Faces of a crowd that are assigned at a time: the slots of all would take gigabytes.
+_FACES_AT_ONCE = 1024
 # A full search computes this many (face, prior) distances at a time, which bounds the extra
 # memory (a few times 64 MiB) whatever the number of faces.
 _PAIRS_AT_ONCE = 1 << 24
@@ -54,6 +58,14 @@ class SlotAssignment(NamedTuple):
     prior_index: Tensor
     positive: Tensor
     iou: Tensor
+
+    def gt_inds(self, num_priors: int) -> Tensor:
+        """Return the face of every prior, (B, num_priors): 1-based, 0 for background."""
+        batch, faces, slots = self.prior_index.shape
+        number = torch.arange(1, faces + 1, device=self.positive.device)
+        number = (number[None, :, None] * self.positive).view(batch, faces * slots)
+        out = number.new_zeros(batch, num_priors)
+        return out.scatter_reduce_(1, self.prior_index.flatten(1), number, 'amax')
 
 
 @TASK_UTILS.register_module()
@@ -157,6 +169,48 @@ class BatchedATSSAssigner:
         wins = wins & (face == first.gather(1, index)).view_as(wins)
         return SlotAssignment(candidates, wins, iou)
 
+    @torch.no_grad()
+    def assign_crowd(
+        self, priors: Tensor, grids: Sequence[PriorGrid], gt: PaddedGroundTruth
+    ) -> tuple[SlotAssignment, PaddedGroundTruth]:
+        """Assign priors to more faces than there is memory for the slots of.
+
+        The priors get the same faces as by ``assign``, some faces at a time. The result has one
+        slot for each prior in place of S for each face, so its size is that of the maps.
+
+        Args:
+            priors: As for ``assign``.
+            grids: As for ``assign``.
+            gt: The padded faces.
+
+        Returns:
+            Slots (B, A, 1), of which slot a is that of prior a, and the faces of the priors
+            (B, A), masked where there is none.
+        """
+        batch, count = len(gt.bboxes), len(priors)
+        owner = torch.zeros(batch, count, dtype=torch.long, device=priors.device)
+        best = priors.new_full((batch, count), -1)
+        for start in range(0, gt.bboxes.shape[1], _FACES_AT_ONCE):
+            part = slice(start, start + _FACES_AT_ONCE)
+            slots = self.assign(priors, grids, gt.bboxes[:, part], gt.mask[:, part])
+            number = slots.gt_inds(count)
+            claim = torch.where(slots.positive, slots.iou, -1).flatten(1)
+            iou = torch.full_like(best, -1)
+            iou.scatter_reduce_(1, slots.prior_index.flatten(1), claim, 'amax')
+            # On a tie the first face, as among those of a part.
+            better = iou > best
+            owner = torch.where(better, number - 1 + start, owner)
+            best = torch.where(better, iou, best)
+        positive = best >= 0
+        index = torch.arange(count, device=priors.device)[None, :, None].expand(batch, -1, -1)
+        faces = PaddedGroundTruth(
+            _rows(gt.bboxes, owner),
+            gt.labels.gather(1, owner),
+            positive,
+            None if gt.keypoints is None else _rows(gt.keypoints, owner),
+        )
+        return SlotAssignment(index, positive[..., None], best[..., None]), faces
+
     def _inside(self, boxes: Tensor, gts: Tensor) -> Tensor:
         centre = (boxes[..., :2] + boxes[..., 2:]) / 2
         sides = torch.cat([centre - gts[..., :2], gts[..., 2:] - centre], dim=-1)
@@ -169,6 +223,13 @@ class BatchedATSSAssigner:
         if mode == 5:
             return depth / (size / 16).clamp(0.5, 3) > -0.2
         return depth * (size / 16).clamp((1, 0.5)[mode - 3], 6) > -0.2
+
+
+def _rows(values: Tensor, index: Tensor) -> Tensor:
+    """Take rows (B, A) of values (B, N, ...)."""
+    flat = values.flatten(2)
+    taken = flat.gather(1, index[..., None].expand(-1, -1, flat.shape[-1]))
+    return taken.unflatten(-1, values.shape[2:])
 
 
 def _nearest_of_all(points: Tensor, centres: Tensor, count: int) -> Tensor:

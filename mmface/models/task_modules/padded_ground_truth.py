@@ -13,6 +13,9 @@ from torch import Tensor
 # Smallest number of faces a batch is padded to; crowded batches go to the next doubling.
 # Few distinct shapes matter on NPUs, where every new one compiles.
 SMALLEST_BUCKET = 32
+# Faces above which an image is a crowd: FaceDataPreprocessor warns, and SCRFD assigns priors some
+# faces at a time, in memory that no longer grows with their number.
+CROWD = 4096
 
 
 class PaddedGroundTruth(NamedTuple):

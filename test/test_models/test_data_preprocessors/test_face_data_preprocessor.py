@@ -1,13 +1,17 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 
 from mmface.models import FaceDataPreprocessor
+from mmface.models.task_modules.padded_ground_truth import CROWD
 
 
 def build(**kwargs) -> FaceDataPreprocessor:
@@ -61,6 +65,29 @@ def test_forward__labels_become_tensors():
     assert torch.equal(sample.gt_instances.bboxes, torch.ones(2, 4))
     assert sample.gt_instances.keypoints is points
     assert sample.ignored_instances.bboxes.shape == (0, 4)
+
+
+def test_forward__warns_once_of_a_crowd():
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    try:
+        preprocessor = build()
+        for training, faces in (
+            (True, CROWD),
+            (False, CROWD + 1),
+            (True, CROWD + 1),
+            (True, CROWD + 1),
+        ):
+            sample = DetDataSample(metainfo={'img_path': 'event/crowd.jpg'})
+            sample.gt_instances = InstanceData(bboxes=np.ones((faces, 4), np.float32))
+            preprocessor(dict(inputs=[picture(32, 32)], data_samples=[sample]), training)
+    finally:
+        logger.removeHandler(handler)
+    assert len(lines) == 1
+    assert f'event/crowd.jpg has {CROWD + 1} faces to learn, more than {CROWD}' in lines[0]
 
 
 def test_forward__picture_larger_than_the_padding_is_refused():

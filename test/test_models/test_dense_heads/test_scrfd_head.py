@@ -263,6 +263,26 @@ def test_loss__thousands_of_faces_in_one_picture():
     assert torch.isfinite(flat(losses)).all()
 
 
+def test_loss__of_a_crowd_is_the_same(monkeypatch):
+    """From a number of faces on, slots are kept for priors and not for faces."""
+    corner = torch.rand(300, 2, generator=torch.Generator().manual_seed(1)) * 280
+    keypoints = torch.cat([corner[:, None] + torch.rand(300, 5, 2) * 20, torch.ones(300, 5, 1)], 2)
+    truth = [
+        faces(torch.cat([corner, corner + 20], dim=1), keypoints),
+        faces(corner[:0].repeat(1, 2)),
+    ]
+    head = build_head()
+    found = []
+    for crowd in (4096, 256):
+        monkeypatch.setattr('mmface.models.dense_heads.scrfd_head.CROWD', crowd)
+        maps = raw_maps()
+        losses = flat(head.loss_by_feat(*maps, truth))
+        losses.sum().backward()
+        found.append([losses.detach(), *(each.grad for level in maps for each in level)])
+    for few, many in zip(*found, strict=True):
+        torch.testing.assert_close(many, few, rtol=1e-5, atol=1e-7)
+
+
 def test_init__landmarks_without_their_loss_are_refused():
     with pytest.raises(ValueError, match='needs loss_kps'):
         SCRFDHead(

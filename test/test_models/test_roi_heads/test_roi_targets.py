@@ -37,6 +37,18 @@ def test_match__is_that_of_the_per_image_assigner(min_iou):
         assert torch.equal(matched[foreground], gt.bboxes[index])
 
 
+def test_match__some_rois_at_a_time(monkeypatch):
+    torch.manual_seed(0)
+    rois = torch.stack([boxes(50) for _ in range(2)])
+    truth = [InstanceData(bboxes=boxes(9), labels=torch.randint(5, (9,))) for _ in range(2)]
+    gt = pack_ground_truth(truth, rois.device)
+    whole = match_rois(rois, gt, 0.4)
+    monkeypatch.setattr('mmface.models.roi_heads.roi_targets._PAIRS_AT_ONCE', 7 * 64)
+    parts = match_rois(rois, gt, 0.4)
+    assert whole.foreground.any()
+    assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
+
+
 # Foreground and background there are, of 1000 RoIs, and how many are drawn of each.
 COUNTS = {
     'plenty of both': ((400, 600), (128, 384)),

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mmface.models import BatchedATSSAssigner
 from mmface.models.task_modules import batched_atss_assigner as module
-from mmface.models.task_modules.batched_atss_assigner import PriorGrid, SlotAssignment
+from mmface.models.task_modules.batched_atss_assigner import PriorGrid
+from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth
 
 
 def scrfd_priors(size: int = 640) -> tuple[Tensor, list[PriorGrid]]:
@@ -79,14 +80,6 @@ def assign_one(priors: Tensor, candidates: Tensor, gts: Tensor, inside_mode: int
     return owner
 
 
-def faces_of(slots: SlotAssignment, num_priors: int) -> Tensor:
-    """Compute the face of every prior, (B, num_priors): 1-based, 0 for background."""
-    batch, faces, count = slots.prior_index.shape
-    number = (torch.arange(1, faces + 1)[None, :, None] * slots.positive).view(batch, faces * count)
-    out = number.new_zeros(batch, num_priors)
-    return out.scatter_reduce_(1, slots.prior_index.flatten(1), number, 'amax')
-
-
 @pytest.mark.reference
 @pytest.mark.parametrize('mode', range(6))
 def test_assign__equals_golden(mode, reference_dir):
@@ -97,7 +90,7 @@ def test_assign__equals_golden(mode, reference_dir):
     slots = BatchedATSSAssigner(topk=9, inside_mode=mode, full_search=True).assign(
         priors, grids, bboxes, mask
     )
-    gt_inds = faces_of(slots, len(priors))
+    gt_inds = slots.gt_inds(len(priors))
     for case in range(3):
         expected = golden[f'gtinds_{case}_mode{mode}']
         assert (gt_inds[case].numpy() == expected).all()
@@ -120,7 +113,7 @@ def test_assign__equals_literal_per_image_loop(mode):
     bboxes, mask = pad(gts, 64)
     assigner = BatchedATSSAssigner(topk=9, inside_mode=mode)
     slots = assigner.assign(priors, grids, bboxes, mask)
-    gt_inds = faces_of(slots, len(priors))
+    gt_inds = slots.gt_inds(len(priors))
     for picture, gt in enumerate(gts):
         expected = assign_one(priors, slots.prior_index[picture, : len(gt)], gt, mode)
         assert gt_inds[picture].tolist() == expected
@@ -224,3 +217,24 @@ def test_assign__thousands_of_faces_need_little_memory(full_search):
 def test_init__unknown_inside_mode_is_refused():
     with pytest.raises(ValueError, match='inside_mode must be 0 to 5'):
         BatchedATSSAssigner(inside_mode=6)
+
+
+def test_crowd__is_assigned_as_one_by_one():
+    """Some faces at a time give each prior the same face."""
+    priors, grids = scrfd_priors()
+    faces = random_faces(torch.Generator().manual_seed(3), 3000)
+    faces[2000:2500] = faces[:500]  # ties go to the first face, of an earlier part too
+    bboxes, mask = pad([faces, faces[:7]], 4096)
+    gt = PaddedGroundTruth(bboxes, mask.long(), mask, bboxes[:, :, :3, None].repeat(1, 1, 1, 3))
+    assigner = BatchedATSSAssigner()
+    whole = assigner.assign(priors, grids, bboxes, mask)
+    slots, owners = assigner.assign_crowd(priors, grids, gt)
+    wanted = whole.gt_inds(len(priors))
+    assert (wanted[0] > module._FACES_AT_ONCE).any()
+    assert torch.equal(slots.positive[..., 0], wanted > 0)
+    assert torch.equal(owners.mask, wanted > 0)
+    number = (wanted - 1).clamp(min=0)
+    for row in range(2):
+        mine = wanted[row] > 0
+        assert torch.equal(owners.bboxes[row][mine], bboxes[row][number[row][mine]])
+        assert torch.equal(owners.keypoints[row][mine], gt.keypoints[row][number[row][mine]])

@@ -1,0 +1,85 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""What stands around a run: the lock of its folder and clear words at a bad end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import broadcast_object_list, is_distributed
+
+from mmface.engine.dist import leave_distributed
+from mmface.engine.loader_workers import LOST, killed_worker
+from mmface.engine.work_dir_lock import WorkDirLock
+from mmface.utils.stop_signals import release_stop_signals
+
+#: What gloo says when the process at the other end is gone.
+LOST_RANK = ('Connection closed by peer', 'Connection reset by peer')
+
+
+@contextmanager
+def guard_training(runner: Any) -> Iterator[None]:
+    """Hold the lock of the work dir during a training.
+
+    Rank 0 holds it for all; if it is refused, all ranks get the same error.
+
+    Raises:
+        ValueError: Another training writes to the same folder.
+        KeyboardInterrupt: Ctrl-C, with what to go on from.
+        SystemExit: The training was asked to stop; then all ranks leave the process group.
+        ChildProcessError, ConnectionError: See :func:`clear_errors`.
+    """
+    stopped = False
+    try:
+        with ExitStack() as stack, clear_errors(runner):
+            refusal = [None]
+            if runner.rank == 0:
+                try:
+                    stack.enter_context(WorkDirLock(runner.work_dir))
+                except ValueError as error:
+                    refusal = [error]  # type: ignore[list-item]
+            if is_distributed():
+                broadcast_object_list(refusal)
+            if refusal[0] is not None:
+                raise refusal[0]
+            yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(f'interrupted; {_where_to_go_on(runner)}') from error
+    except SystemExit as stop:
+        stopped = True
+        leave_distributed(int(stop.code or 0))
+        raise
+    finally:
+        if not stopped:
+            release_stop_signals()
+
+
+@contextmanager
+def clear_errors(runner: Any) -> Iterator[None]:
+    """Say what happened when a loader worker or another rank is gone.
+
+    Raises:
+        ChildProcessError: A loader worker was killed.
+        ConnectionError: Another rank ended.
+    """
+    try:
+        yield
+    except (RuntimeError, *LOST) as error:
+        text = killed_worker(error)
+        if text is not None:
+            raise ChildProcessError(text) from error
+        if is_distributed() and any(sign in str(error) for sign in LOST_RANK):
+            raise ConnectionError(
+                f'rank {runner.rank} ends because another rank did; the reason is in what that one '
+                'wrote'
+            ) from error
+        raise
+
+
+def _where_to_go_on(runner: Any) -> str:
+    note = Path(runner.work_dir) / 'last_checkpoint'
+    if not note.is_file():
+        return 'nothing was saved yet'
+    return f'go on from {note.read_text(encoding="utf-8").strip()} with --resume'

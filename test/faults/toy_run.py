@@ -1,0 +1,173 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Trainings of half a minute, started as a user starts them, to be broken."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+
+from mmface.toys.widerface import make_toy_widerface
+from mmface.utils.checkpoint import load_checkpoint_file
+
+REPO = Path(__file__).resolve().parents[2]
+CONFIG = 'configs/scrfd/scrfd_500m_bnkps.py'
+#: Images of the toy set; with batches of 2, one rank has 8 iterations in an epoch and two have 4.
+IMAGES = 16
+SIDE = 96
+OPTIONS = (
+    'train_cfg.max_epochs=3',
+    'train_cfg.val_interval=2',
+    'train_dataloader.batch_size=2',
+    'train_dataloader.num_workers=1',
+    'val_dataloader.num_workers=0',
+    f'train_dataloader.dataset.pipeline.2.size={SIDE}',
+    f'val_dataloader.dataset.pipeline.1.scale=({SIDE},{SIDE})',
+    f'model.data_preprocessor.pad_size=({SIDE},{SIDE})',
+    'default_hooks.logger.interval=1',
+    # Every iteration is saved, so that little is done twice.
+    'default_hooks.checkpoint.by_epoch=False',
+    'default_hooks.checkpoint.interval=1',
+)
+#: Options for a run that only saves at the ends of epochs.
+RARELY = ('default_hooks.checkpoint.by_epoch=True',)
+
+
+def make_data(folder: Path) -> Path:
+    """Draw the toy set."""
+    return make_toy_widerface(
+        folder / 'data', num_train=IMAGES, num_val=4, image_size=(160, 120), edge_cases=False
+    )
+
+
+class ToyRun:
+    """A training in its own process group.
+
+    Args:
+        data: Folder of the toy set.
+        work_dir: Where it writes.
+        ranks: Processes; with more than one through ``dist_train.sh``.
+        more: Further options of ``train.py``.
+        options: Further config values.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        work_dir: Path,
+        ranks: int = 1,
+        more: Iterable[str] = (),
+        options: Iterable[str] = (),
+    ) -> None:
+        self.work_dir = work_dir
+        self.output = work_dir.with_suffix('.txt')
+        if ranks == 1:
+            command = [sys.executable, 'tools/train.py', CONFIG]
+        else:
+            command = ['bash', 'tools/dist_train.sh', CONFIG, str(ranks)]
+        command += [
+            '--data-path',
+            str(data),
+            '--work-dir',
+            str(work_dir),
+            '--seed',
+            '5',
+            '--resume',
+        ]
+        command += [*more, '--cfg-options', *OPTIONS, *options]
+        with self.output.open('a') as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=REPO,
+                env=os.environ | {'PYTHONPATH': str(REPO), 'OMP_NUM_THREADS': '1'},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def text(self) -> str:
+        """All that it and the runs before it in this folder wrote."""
+        return self.output.read_text(errors='replace')
+
+    @property
+    def saved(self) -> int:
+        """Number of the iteration that ``last_checkpoint`` names; 0 without one."""
+        try:
+            return int(
+                re.findall(r'iter_(\d+)', (self.work_dir / 'last_checkpoint').read_text())[0]
+            )
+        except (FileNotFoundError, IndexError):
+            return 0
+
+    def wait_for(self, ready: Callable[[], bool], seconds: float = 300) -> bool:
+        """Wait until something is so; False if the run ended before."""
+        end = time.monotonic() + seconds
+        while self.process.poll() is None:
+            if ready():
+                return True
+            if time.monotonic() > end:
+                raise TimeoutError(f'nothing happened for {seconds} s: {self.text[-2000:]}')
+            time.sleep(0.002)
+        return False
+
+    def wait_for_iteration(self, number: int) -> bool:
+        """Wait until an iteration is in the log."""
+        line = re.compile(r'\[\s*(\d+)\]\[\s*(\d+)/\s*(\d+)\]')
+        size = self.output.stat().st_size
+
+        def reached() -> bool:
+            with self.output.open('rb') as file:
+                file.seek(size)
+                found = line.findall(file.read().decode(errors='replace'))
+            epoch, done, length = map(int, found[-1]) if found else (1, 0, 0)
+            return (epoch - 1) * length + done >= number
+
+        return self.wait_for(reached)
+
+    def end(self, seconds: float = 300) -> int:
+        """Wait for the end and return the exit status."""
+        return self.process.wait(seconds)
+
+    def children(self, depth: int = 1) -> list[int]:
+        """Return processes that it started, that those started, ...: ``depth`` says which."""
+        found = [self.process.pid]
+        for _ in range(depth):
+            found = [child for pid in found for child in _children(pid)]
+        return found
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for file in Path(f'/proc/{pid}/task').glob('*/children'):
+        try:
+            found += [int(child) for child in file.read_text().split()]
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def last_error(text: str) -> str:
+    """Return the last line with something to read for a user."""
+    lines = [line for line in text.splitlines() if line.startswith(('error:', 'interrupted'))]
+    return lines[-1] if lines else text.strip().splitlines()[-1]
+
+
+def weights(work_dir: Path) -> dict[str, torch.Tensor]:
+    """Read the weights, and the optimizer's state, that ``last_checkpoint`` names."""
+    content = load_checkpoint_file((work_dir / 'last_checkpoint').read_text().strip())
+    state = dict(content['state_dict'])
+    for number, values in content['optimizer']['state'].items():
+        state |= {f'{number}.{key}': torch.as_tensor(value) for key, value in values.items()}
+    return state
+
+
+def same_weights(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """Return whether two states are equal bit for bit."""
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
