@@ -14,7 +14,7 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-from mmface.utils.extras import missing_package
+from mmface.utils.extras import opencv_remedy
 
 #: Name shown and the distributions that may provide it.
 DISTRIBUTIONS = {
@@ -61,8 +61,7 @@ def check_opencv() -> None:
     try:
         import_module('cv2')
     except ImportError as error:
-        text = missing_package(error) or f'OpenCV does not load ({error}): run bash build_mmcv.sh'
-        raise RuntimeError(text) from None
+        raise RuntimeError(opencv_remedy(error)) from None
     found = distributions('opencv')
     if len(found) > 1:
         raise RuntimeError(

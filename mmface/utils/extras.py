@@ -28,11 +28,8 @@ def missing_package(error: ImportError) -> str | None:
         The sentence, or ``None`` for a package that is not optional.
     """
     name = (error.name or '').partition('.')[0]
-    if name == 'cv2' and '.so' in str(error):
-        return (
-            f'OpenCV does not load ({error}): install its system libraries, on Debian and Ubuntu '
-            'with: sudo apt-get install libgl1 libglib2.0-0'
-        )
+    if name == 'cv2':
+        return opencv_remedy(error)
     if name in SET_UP:
         return (
             f'{error}; run `bash build_mmcv.sh` in a checkout of mmface, which installs torch and '
@@ -41,6 +38,17 @@ def missing_package(error: ImportError) -> str | None:
     if name in EXTRAS:
         return f'this needs the package {name}: pip install "mmface[{EXTRAS[name]}]"'
     return None
+
+
+def opencv_remedy(error: ImportError) -> str:
+    """Return one sentence about an OpenCV that cannot be imported."""
+    remedy = 'pip install opencv-python'
+    if '.so' in str(error):  # its wheel needs shared libraries of the system
+        remedy = (
+            'install its system libraries, on Debian and Ubuntu with: '
+            'sudo apt-get install libgl1 libglib2.0-0'
+        )
+    return f'OpenCV does not load ({error}): {remedy}'
 
 
 @contextmanager

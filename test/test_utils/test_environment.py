@@ -30,8 +30,15 @@ def test_check_opencv__two_of_them_are_refused(pretend):
         environment.check_opencv()
 
 
-def test_info__says_what_does_not_work(monkeypatch):
+def test_check_opencv__missing_one_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'cv2', None)
+    with pytest.raises(RuntimeError, match='pip install opencv-python'):
+        environment.check_opencv()
+
+
+def test_info__says_what_does_not_work(pretend):
+    pytest.importorskip('torch')
+    pretend('opencv-contrib-python', '4.10.0.84')
     table = lines()
     assert any(line.startswith('opencv       does not work') for line in table)
     assert any(line.startswith('cpu          ') for line in table)

@@ -163,9 +163,9 @@ def test_assign__padding_and_other_pictures_change_nothing():
     priors, grids = scrfd_priors()
     gts = [random_faces(generator, 5), random_faces(generator, 30)]
     assigner = BatchedATSSAssigner()
-    together = faces_of(assigner.assign(priors, grids, *pad(gts, 64)), len(priors))
+    together = assigner.assign(priors, grids, *pad(gts, 64)).gt_inds(len(priors))
     for picture, gt in enumerate(gts):
-        alone = faces_of(assigner.assign(priors, grids, *pad([gt], len(gt))), len(priors))
+        alone = assigner.assign(priors, grids, *pad([gt], len(gt))).gt_inds(len(priors))
         assert torch.equal(together[picture], alone[0])
 
 
