@@ -22,14 +22,14 @@ def test_plot_losses__joins_a_continued_run_and_writes_a_picture(tmp_path, run_t
     assert cv2.imread(str(tmp_path / 'losses.png')).shape[1] > 500
 
 
-def test_plot_losses__not_finite_is_an_error(tmp_path, run_tool):
+def test_plot_losses__not_finite_is_an_error(tmp_path, door):
     write_log(tmp_path / '20260101_000000', 1, [4.0, float('nan')])
-    done = run_tool('tools/analysis/plot_losses.py', tmp_path, ok=False)
+    done = door('tools/analysis/plot_losses.py', tmp_path, ok=False)
     assert done.returncode == 2
     assert 'not finite in iteration 2' in done.stderr
 
 
-def test_plot_losses__no_log(tmp_path, run_tool):
-    done = run_tool('tools/analysis/plot_losses.py', tmp_path, ok=False)
+def test_plot_losses__no_log(tmp_path, door):
+    done = door('tools/analysis/plot_losses.py', tmp_path, ok=False)
     assert done.returncode == 2
     assert done.stderr.startswith('error: no training log')

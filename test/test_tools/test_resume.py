@@ -37,7 +37,7 @@ def test_resume__after_sigkill_in_the_middle_of_an_epoch(
         start_new_session=True,
     )
     note = tmp_path / 'last_checkpoint'
-    end = time.time() + 120
+    end = time.time() + 600
     while time.time() < end and first.poll() is None:
         if note.is_file() and note.read_text().endswith(('iter_1.pth', 'iter_2.pth', 'iter_4.pth')):
             first.send_signal(signal.SIGKILL)

@@ -57,10 +57,10 @@ def test_training_and_evaluation(run_tool, trained):
     ]
 
 
-def test_training_alone__claims_no_accuracy_and_keeps_the_earlier_file(run_tool, trained):
+def test_training_alone__claims_no_accuracy_and_keeps_the_earlier_file(door, trained):
     args = ['--network', 'net', '--train-dir', trained / 'train', '--out-dir', trained / 'out']
     for seconds in (1, 2, 3):
-        run_tool(TOOL, *args, '--seconds', seconds)
+        door(TOOL, *args, '--seconds', seconds)
     texts = {path.name: path.read_text().splitlines()[-2:] for path in (trained / 'out').iterdir()}
     none = 'TrainAccuracy = not measured'
     assert texts == {
@@ -70,17 +70,17 @@ def test_training_alone__claims_no_accuracy_and_keeps_the_earlier_file(run_tool,
     }
 
 
-def test_evaluation_alone__claims_no_speed(run_tool, trained):
-    run_tool(TOOL, '--network', 'net', '--eval-dir', trained / 'eval', '--out-dir', trained / 'out')
+def test_evaluation_alone__claims_no_speed(door, trained):
+    door(TOOL, '--network', 'net', '--eval-dir', trained / 'eval', '--out-dir', trained / 'out')
     lines = (trained / 'out' / 'net_1p_eval.log').read_text().splitlines()
     assert 'ActualFPS = not measured' in lines
     assert 'TrainAccuracy = [94.58, 93.38, nan]' in lines
 
 
-def test_evaluation_on_coco__has_one_number(run_tool, trained):
+def test_evaluation_on_coco__has_one_number(door, trained):
     metrics = {'images': 5000, 'coco': {'bbox_mAP': 0.429, 'bbox_mAP_50': 0.6}}
     (trained / 'eval' / 'metrics.json').write_text(json.dumps(metrics))
-    run_tool(TOOL, '--network', 'net', '--eval-dir', trained / 'eval', '--out-dir', trained / 'out')
+    door(TOOL, '--network', 'net', '--eval-dir', trained / 'eval', '--out-dir', trained / 'out')
     assert 'TrainAccuracy = 42.90\n' in (trained / 'out' / 'net_1p_eval.log').read_text()
 
 
@@ -92,9 +92,9 @@ def test_evaluation_on_coco__has_one_number(run_tool, trained):
         ('eval/metrics.json', 'metrics.json does not exist; tools/test.py --work-dir writes it'),
     ],
 )
-def test_missing_file__no_summary(run_tool, trained, gone, message):
+def test_missing_file__no_summary(door, trained, gone, message):
     (trained / gone).unlink()
-    done = run_tool(
+    done = door(
         TOOL, '--network', 'net', '--train-dir', trained / 'train', '--eval-dir', trained / 'eval',
         '--out-dir', trained / 'out', ok=False,
     )  # fmt: skip
@@ -103,7 +103,7 @@ def test_missing_file__no_summary(run_tool, trained, gone, message):
     assert not (trained / 'out').exists()
 
 
-def test_nothing_to_sum_up(run_tool, tmp_path):
-    done = run_tool(TOOL, '--network', 'net', '--out-dir', tmp_path, ok=False)
+def test_nothing_to_sum_up(door, tmp_path):
+    done = door(TOOL, '--network', 'net', '--out-dir', tmp_path, ok=False)
     assert done.returncode == 2
     assert 'expected --train-dir, --eval-dir or both' in done.stderr

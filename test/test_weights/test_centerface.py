@@ -169,10 +169,10 @@ def test_chenjun2hao__file_with_the_listed_names(reference_dir, tmp_path):
 
 
 @pytest.mark.reference
-def test_star_clouds__maps_equal_onnxruntime_and_golden_ones(reference_dir, run_tool, tmp_path):
+def test_star_clouds__maps_equal_onnxruntime_and_golden_ones(reference_dir, door, tmp_path):
     folder = reference_dir / 'data/centerface'
     source = folder / 'weights/centerface_dequant_fp32.onnx'
-    done = run_tool(TOOL, source, tmp_path / 'out.pth')
+    done = door(TOOL, source, tmp_path / 'out.pth')
     assert 'fits centerface_starclouds\n' in done.stdout
     assert 'need raw RGB 0-255 pictures and coder convention star_clouds' in done.stdout
     model = build_model(CONFIGS / 'centerface_starclouds.py').eval()
@@ -204,7 +204,7 @@ def test_round_trip__torch_to_mindspore_and_back_is_identical(name, tmp_path):
     assert_same({**renamed[1], **counters}, expected)
 
 
-def test_mindspore__training_checkpoint(run_tool, tmp_path):
+def test_mindspore__training_checkpoint(door, tmp_path):
     model = random_model('centerface_mindspore')
     state = {}
     for key, value in named_as(Layout.MINDSPORE, model.state_dict()).items():
@@ -221,7 +221,7 @@ def test_mindspore__training_checkpoint(run_tool, tmp_path):
     assert found.config.stem == 'centerface_mindspore'
     assert_same(found.state_dict, model.state_dict())
 
-    done = run_tool(TOOL, tmp_path / '0-1_9.ckpt', tmp_path / 'back.ckpt')
+    done = door(TOOL, tmp_path / '0-1_9.ckpt', tmp_path / 'back.ckpt')
     assert 'dense neck 64 wide and 5 landmarks; fits centerface_mindspore\n' in done.stdout
     assert 'skipped 301 more' in done.stdout
     back = read_mindspore_ckpt(tmp_path / 'back.ckpt')
@@ -348,9 +348,9 @@ def test_convert__weights_of_another_convention_are_refused(tmp_path):
         convert(tmp_path / 'in.ckpt', [config])
 
 
-def test_convert__unknown_layout_lists_what_is_supported(run_tool, tmp_path):
+def test_convert__unknown_layout_lists_what_is_supported(door, tmp_path):
     torch.save({'layer1.weight': torch.zeros(3)}, tmp_path / 'in.pth')
-    done = run_tool(TOOL, tmp_path / 'in.pth', tmp_path / 'out.pth', ok=False)
+    done = door(TOOL, tmp_path / 'in.pth', tmp_path / 'out.pth', ok=False)
     assert done.returncode == 2
     assert done.stderr.startswith('error: ')
     assert 'layer1.weight' in done.stderr

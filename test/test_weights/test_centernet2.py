@@ -203,12 +203,12 @@ def test_convert__every_part_equals_the_reference(reference_dir, small_config, a
 
 @pytest.mark.reference
 @pytest.mark.parametrize('arch', ARCHS)
-def test_tool__there_and_back_is_identical(reference_dir, small_config, run_tool, tmp_path, arch):
+def test_tool__there_and_back_is_identical(reference_dir, small_config, door, tmp_path, arch):
     source, theirs = weights(reference_dir, arch)
     config = arch_config(small_config, arch)
     if arch == 'cascade':
-        run_tool(TOOL, source, tmp_path / 'own.pth', '--config', config)
-        done = run_tool(
+        door(TOOL, source, tmp_path / 'own.pth', '--config', config)
+        done = door(
             TOOL, tmp_path / 'own.pth', tmp_path / 'back.pth', '--config', config,
             '--to', 'detectron2',
         )  # fmt: skip
@@ -299,9 +299,9 @@ def test_to_detectron2__what_has_no_place_there_is_refused(numbered):
         to_detectron2({'backbone.stem.0.weight': torch.ones(1), 'neck.a': torch.ones(1)})
 
 
-def test_tool__to_detectron2_is_no_mindspore_checkpoint(run_tool, tmp_path):
+def test_tool__to_detectron2_is_no_mindspore_checkpoint(door, tmp_path):
     args = (tmp_path / 'in.pth', tmp_path / 'out.ckpt', '--to', 'detectron2')
-    done = run_tool(TOOL, *args, ok=False)
+    done = door(TOOL, *args, ok=False)
     assert done.returncode == 2
     assert 'out.ckpt would be a MindSpore checkpoint: name it .pth' in done.stderr
 

@@ -23,14 +23,14 @@ CASES = [
 
 
 @pytest.fixture
-def within_ten_seconds():
+def no_endless_loop():
     """Turn an endless loop into a failure."""
 
     def stop(*_):
-        raise TimeoutError('no end after 10 s')
+        raise TimeoutError('no end after 300 s')
 
     previous = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(10)
+    signal.alarm(300)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, previous)
@@ -193,7 +193,7 @@ def test_draw__distribution_of_sides_and_positions():
         pytest.param((1000, 1000), [[0, 0, 4, 4]], [False], [0.3], id='face in a far corner'),
     ],
 )
-def test_crop__always_ends(within_ten_seconds, shape, bboxes, ignore, choice):
+def test_crop__always_ends(no_endless_loop, shape, bboxes, ignore, choice):
     np.random.seed(0)
     results = RandomSquareCrop(choice)(
         make_results(np.zeros((*shape, 3), np.uint8), bboxes, ignore)
