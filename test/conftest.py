@@ -35,6 +35,24 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope='session', autouse=True)
+def formatted_once():
+    """Format each config's text once: mmengine asks for it six times a run, and at each saving."""
+    from yapf.yapflib import yapf_api
+
+    original, known = yapf_api.FormatCode, {}
+
+    def format_code(text, **options):
+        key = text, repr(options)
+        if key not in known:
+            known[key] = original(text, **options)
+        return known[key]
+
+    yapf_api.FormatCode = format_code
+    yield
+    yapf_api.FormatCode = original
+
+
 @pytest.fixture(scope='session')
 def repo() -> Path:
     """Root of the repository, for tests that run tools and load configs."""

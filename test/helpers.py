@@ -7,16 +7,19 @@ Heads and pipelines come from the real configs, so that a test follows what user
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -136,6 +139,43 @@ def assert_same_tensors(left: Mapping[str, Tensor], right: Mapping[str, Tensor])
     for key, value in left.items():
         assert value.shape == right[key].shape, key
         assert torch.equal(value, right[key]), key
+
+
+def results_of(
+    img: np.ndarray,
+    boxes: Sequence | np.ndarray = (),
+    keypoints: np.ndarray | None = None,
+    ignore: Sequence[bool] | None = None,
+) -> dict:
+    """Make what labels and an image are on their way through the transforms.
+
+    Without ``keypoints`` none is labelled, without ``ignore`` all faces count.
+    """
+    boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    if keypoints is None:
+        keypoints = np.full((len(boxes), 5, 3), (-1, -1, 0))
+    return dict(
+        img=img,
+        gt_bboxes=boxes,
+        gt_bboxes_labels=np.zeros(len(boxes), np.int64),
+        gt_keypoints=np.array(keypoints, np.float32),
+        gt_ignore_flags=np.zeros(len(boxes), bool) if ignore is None else np.array(ignore, bool),
+    )
+
+
+def seed_all(seed: int) -> None:
+    """Set all global generators, as a new process would have them elsewhere."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def state_of(runner: Runner) -> dict[str, Tensor]:
+    """Collect the weights, buffers and momenta of a run."""
+    state = dict(runner.model.state_dict())
+    for number, group in enumerate(runner.optim_wrapper.optimizer.state.values()):
+        state[f'momentum{number}'] = group['momentum_buffer']
+    return state
 
 
 class LargestTensor(TorchDispatchMode):
