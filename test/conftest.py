@@ -153,17 +153,18 @@ def door(repo):
             place = args.index('--cfg-options') + 1
             args.insert(place, f'experiment_name=door_{next(numbers)}')
         out, err = io.StringIO(), io.StringIO()
-        before, argv, cwd = dict(os.environ), sys.argv, Path.cwd()
+        before, argv, cwd, path = dict(os.environ), sys.argv, Path.cwd(), sys.path[:]
         try:
             os.chdir(repo)
             sys.argv = [script, *args]
+            sys.path.insert(0, str((repo / script).parent))  # as Python does
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 runpy.run_path(str(repo / script), run_name='__main__')
         except SystemExit as end:
             code = end.code
         finally:
             os.chdir(cwd)
-            sys.argv = argv
+            sys.argv, sys.path[:] = argv, path
             os.environ.clear()
             os.environ.update(before)
         done = subprocess.CompletedProcess([script, *args], code, out.getvalue(), err.getvalue())
