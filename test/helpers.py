@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
@@ -55,14 +55,8 @@ def scrfd_head(
     cfg = load_config('scrfd_500m_bnkps').model
     cfg.bbox_head.head_module.update(in_channels=8, feat_channels=8, stacked_convs=1)
     cfg.train_cfg.assigner.full_search = full_search
-    cfg.bbox_head.update(
-        num_keypoints=num_keypoints,
-        num_classes=num_classes,
-        train_cfg=cfg.train_cfg,
-        test_cfg=cfg.test_cfg,
-    )
-    cfg.bbox_head.update(changes)
-    return MODELS.build(cfg.bbox_head)
+    cfg.bbox_head.update(num_keypoints=num_keypoints, num_classes=num_classes)
+    return _build_head(cfg, changes)
 
 
 def centerface_head(
@@ -73,9 +67,13 @@ def centerface_head(
     cfg.bbox_head.head_module.in_channels = 8
     cfg.bbox_head.coder.convention = convention
     cfg.train_cfg.targets.update(targets or {})
-    cfg.bbox_head.update(train_cfg=cfg.train_cfg, test_cfg=cfg.test_cfg)
-    cfg.bbox_head.update(changes)
-    return MODELS.build(cfg.bbox_head)
+    return _build_head(cfg, changes)
+
+
+def _build_head(cfg: ConfigDict, changes: Mapping[str, Any]) -> nn.Module:
+    options = dict(train_cfg=cfg.train_cfg, test_cfg=cfg.test_cfg)
+    # In place of what the config says, not merged into it, as ``update`` would do.
+    return MODELS.build({**cfg.bbox_head, **options, **changes})
 
 
 def objects(boxes: Sequence | Tensor, labels: Sequence[int] | None = None) -> InstanceData:
