@@ -3,7 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import gc
+import io
+import itertools
 import os
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +18,39 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules of slow tests, so that no worker ends with one, alone."""
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over the libraries, of a million objects, from here on.
+
+    mmengine calls it for each data set that it builds.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope='session', autouse=True)
+def formatted_once():
+    """Format each config's text once: mmengine asks for it six times a run, and at each saving."""
+    from yapf.yapflib import yapf_api
+
+    original, known = yapf_api.FormatCode, {}
+
+    def format_code(text, **options):
+        key = text, repr(options)
+        if key not in known:
+            known[key] = original(text, **options)
+        return known[key]
+
+    yapf_api.FormatCode = format_code
+    yield
+    yapf_api.FormatCode = original
 
 
 @pytest.fixture(scope='session')
@@ -59,6 +99,77 @@ def run_tool():
             pytest.fail(
                 f'{script} exited {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-6000:]}'
             )
+        return done
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def once(tmp_path_factory):
+    """Make a folder once for all worker processes of a run.
+
+    Returns a function ``once(name, make)``: whoever comes first calls ``make(folder)``, the others
+    wait for it. Tests only read what lies there.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        root = root.parent  # that of all workers
+
+    def get(name: str, make) -> Path:
+        folder, mark = root / f'once_{name}', root / f'once_{name}.done'
+        with (root / f'once_{name}.lock').open('w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not mark.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                folder.mkdir()
+                make(folder)
+                mark.touch()
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope='session')
+def toy(once):
+    """A drawn WIDER FACE: 12 training and 6 validation images of 160 x 120, no edge cases."""
+    from mmface.toys.widerface import make_toy_widerface
+
+    options = dict(num_train=12, num_val=6, image_size=(160, 120), seed=3, edge_cases=False)
+    return once('toy', lambda folder: make_toy_widerface(folder, **options))
+
+
+@pytest.fixture(scope='session')
+def door(repo):
+    """Run a Python tool in this process, which saves importing the framework.
+
+    Returns ``door(script, *args, ok=True)``, to be used as ``run_tool``.
+    """
+    numbers = itertools.count()
+
+    def run(script, *args, ok=True):
+        args = [str(arg) for arg in args]
+        if '--cfg-options' in args:
+            # Runs of the same second share a log otherwise.
+            place = args.index('--cfg-options') + 1
+            args.insert(place, f'experiment_name=door_{next(numbers)}')
+        out, err = io.StringIO(), io.StringIO()
+        before, argv, cwd, path = dict(os.environ), sys.argv, Path.cwd(), sys.path[:]
+        try:
+            os.chdir(repo)
+            sys.argv = [script, *args]
+            sys.path.insert(0, str((repo / script).parent))  # as Python does
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                runpy.run_path(str(repo / script), run_name='__main__')
+        except SystemExit as end:
+            code = end.code
+        finally:
+            os.chdir(cwd)
+            sys.argv, sys.path[:] = argv, path
+            os.environ.clear()
+            os.environ.update(before)
+        done = subprocess.CompletedProcess([script, *args], code, out.getvalue(), err.getvalue())
+        if ok and code != 0:
+            pytest.fail(f'{script} exited {code}\n{done.stdout[-4000:]}\n{done.stderr[-6000:]}')
         return done
 
     return run

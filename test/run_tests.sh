@@ -26,4 +26,4 @@ if (($# == 0)); then
   "$python" -m ruff format --check .
   "$python" -m mypy
 fi
-exec "$python" -m pytest -n 2 "$@"
+exec "$python" -m pytest -n 2 --dist worksteal "$@"

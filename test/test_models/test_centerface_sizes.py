@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from torch import nn
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'centerface'
+from helpers import load_config
 
 # Config, channels of the neck if other than the config's; parameters, in all and of backbone,
 # neck and head; thousand millions of multiply-adds at 800 x 800 and 640 x 480: counted on the
@@ -39,8 +35,7 @@ SIZES = {
 
 
 def build(config: str, changes: dict) -> nn.Module:
-    cfg = Config.fromfile(CONFIGS / f'{config}.py')
-    init_default_scope(cfg.default_scope)
+    cfg = load_config(config)
     cfg.model.neck.update(changes.get('neck', {}))
     cfg.model.bbox_head.head_module.update(changes.get('head', {}))
     # Shapes are all that counts: nothing is computed.

@@ -23,15 +23,15 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from helpers import CONFIGS
 from mmface.models.roi_heads.centernet2_roi_head import RoIs
 from mmface.weights.centernet2 import rename
 
-REPO = Path(__file__).resolve().parents[2]
-SCHEDULE = REPO / 'configs' / '_base_' / 'schedules' / 'centernet2_1x.py'
+SCHEDULE = CONFIGS / '_base_' / 'schedules' / 'centernet2_1x.py'
 CLASSES = 5
 # Network of the golden values; the rest is the published config.
 NARROW = f"""
-_base_ = '{REPO / 'configs' / 'centernet2'}/BASE'
+_base_ = '{CONFIGS / 'centernet2'}/BASE'
 model = dict(
     backbone=dict(base_channels=8, stem_channels=8),
     neck=dict(in_channels=[32, 64, 128, 256], out_channels=64),

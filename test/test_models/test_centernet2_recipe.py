@@ -4,23 +4,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from mmdet.registry import MODELS, PARAM_SCHEDULERS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 from torch import nn
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'centernet2'
-
-
-def load(name: str) -> Config:
-    cfg = Config.fromfile(CONFIGS / f'{name}.py')
-    init_default_scope(cfg.default_scope)
-    return cfg
+from helpers import load_config
 
 
 def rates(cfg: Config, at: list[int]) -> dict[int, float]:
@@ -43,7 +35,7 @@ def rates(cfg: Config, at: list[int]) -> dict[int, float]:
 def test_learning_rate__is_that_of_the_reference(reference_dir):
     text = (reference_dir / 'data/centernet2/cascade_tiny_head.json').read_text()
     wanted = {int(key): value for key, value in json.loads(text)['lr_schedule'].items()}
-    found = rates(load('centernet2_r50_1x'), [key for key in wanted if key < 90_000])
+    found = rates(load_config('centernet2_r50_1x'), [key for key in wanted if key < 90_000])
     for iteration, rate in found.items():
         assert rate == pytest.approx(wanted[iteration], rel=1e-6), iteration
     assert max(found) > 80_000
@@ -63,7 +55,7 @@ def test_learning_rate__is_that_of_the_reference(reference_dir):
     ],
 )
 def test_config__has_the_published_recipe(name, batch, lr, iters, drops):
-    cfg = load(name)
+    cfg = load_config(name)
     assert cfg.train_dataloader.batch_size == batch
     assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=lr, momentum=0.9, weight_decay=1e-4)
     assert cfg.optim_wrapper.clip_grad == dict(type='value', clip_value=1.0)
@@ -80,7 +72,7 @@ def test_config__has_the_published_recipe(name, batch, lr, iters, drops):
 
 def test_optimizer__decays_all_but_norms():
     """8 tensors of 2048 numbers without, 99 of 71,421,449 with."""
-    cfg = load('centernet2_r50_1x')
+    cfg = load_config('centernet2_r50_1x')
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
     groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
@@ -94,7 +86,7 @@ def test_optimizer__decays_all_but_norms():
 
 def test_wider_face__is_one_class_with_its_evaluation():
     for name in ('centernet2_r50_wider_face', 'centernet2_narrow_wider_face'):
-        cfg = load(name)
+        cfg = load_config(name)
         assert cfg.model.roi_head.bbox_head.num_classes == 1
         assert cfg.val_evaluator.type == 'WiderFaceMetric'
         assert cfg.train_dataloader.dataset.type == 'WiderFaceDataset'

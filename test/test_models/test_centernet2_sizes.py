@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from mmdet.registry import MODELS
-from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
+from helpers import config_file, load_config
 from mmface.weights.convert import build_model
-
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'centernet2'
 
 # Two FCs and the outputs for 80 classes, background and a box.
 STAGE = (256 * 7 * 7 + 1) * 1024 + (1024 + 1) * (1024 + 81 + 4)
@@ -26,8 +22,8 @@ SIZES = {
 
 @pytest.mark.parametrize('name', SIZES)
 def test_optimizer__has_the_reference_s_groups(name):
-    cfg = Config.fromfile(CONFIGS / f'{name}.py')
-    model = build_model(CONFIGS / f'{name}.py')
+    cfg = load_config(name)
+    model = build_model(config_file(name))
     groups = build_optim_wrapper(model, cfg.optim_wrapper).param_groups
     found = []
     for decay in (1e-4, 0.0):
@@ -45,7 +41,7 @@ def test_optimizer__has_the_reference_s_groups(name):
 
 
 def test_model__has_the_reference_s_count():
-    model = build_model(CONFIGS / 'centernet2_r50_1x.py')
+    model = build_model(config_file('centernet2_r50_1x'))
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 71_423_497
     # Without the counters of batches that mmdet's norms have and the reference's do not.
     state = {k: v for k, v in model.state_dict().items() if not k.endswith('num_batches_tracked')}
@@ -54,7 +50,7 @@ def test_model__has_the_reference_s_count():
 
 @pytest.mark.parametrize('num_classes', [1, 365, 1203])
 def test_model__class_count_is_one_value(num_classes):
-    cfg = Config.fromfile(CONFIGS / 'centernet2_r50_1x.py')
+    cfg = load_config('centernet2_r50_1x')
     cfg.merge_from_dict({'model.roi_head.bbox_head.num_classes': num_classes})
     head = MODELS.build(cfg.model.roi_head)
     assert [stage.fc_cls.out_features for stage in head.stages] == [num_classes + 1] * 3

@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS, TRANSFORMS
-from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
+from mmengine.registry import PARAM_SCHEDULERS
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'centernet2'
+from helpers import load_config
 
 # Parameters of the classification networks: as torchvision states them, and of timm's res2net101d.
 RESNEXT_101_32X8D = 88_791_336
@@ -36,15 +34,9 @@ TRAINED = {
 CROPS = {'dla_bifpn_p5_640_16x': 640, 'r2_101_dcn_896_4x': 896, 'r2_101_dcn_bifpn_1280_4x': 1280}
 
 
-def load(name: str) -> Config:
-    cfg = Config.fromfile(CONFIGS / f'centernet2_{name}.py')
-    init_default_scope(cfg.default_scope)
-    return cfg
-
-
 def build(name: str) -> torch.nn.Module:
     with torch.device('meta'):
-        return MODELS.build(load(name).model)
+        return MODELS.build(load_config(f'centernet2_{name}').model)
 
 
 def size(module: torch.nn.Module, trained: bool = False) -> int:
@@ -83,7 +75,7 @@ def test_neck__is_the_bifpn_of_the_paper(name, widths, width, cells):
 
 @pytest.mark.parametrize('name', CROPS)
 def test_schedule__is_cosine_with_linear_warm_up(name):
-    cfg = load(name)
+    cfg = load_config(f'centernet2_{name}')
     model = torch.nn.Linear(1, 1)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     schedulers = [
@@ -106,7 +98,7 @@ def test_schedule__is_cosine_with_linear_warm_up(name):
 
 @pytest.mark.parametrize('name', CROPS)
 def test_pipeline__resizes_and_crops_as_for_efficientdet(name):
-    cfg, side = load(name), CROPS[name]
+    cfg, side = load_config(f'centernet2_{name}'), CROPS[name]
     resize, crop = (TRANSFORMS.build(cfg.train_pipeline[number]) for number in (3, 4))
     boxes = np.array([[0, 0, 300, 200], [100, 50, 140, 110], [0, 0, 4, 4]], dtype=np.float32)
     np.random.seed(0)
@@ -139,7 +131,7 @@ def test_pipeline__resizes_and_crops_as_for_efficientdet(name):
 
 
 def test_pipeline__of_x101_draws_any_short_side():
-    resize = TRANSFORMS.build(load('x101_dcn_2x').train_pipeline[3])
+    resize = TRANSFORMS.build(load_config('centernet2_x101_dcn_2x').train_pipeline[3])
     np.random.seed(0)
     scales = [resize._random_scale() for _ in range(200)]
     assert {long for long, _ in scales} == {1333}
@@ -151,7 +143,7 @@ def test_pipeline__of_x101_draws_any_short_side():
 
 @pytest.mark.parametrize('name', TRAINED)
 def test_config__pads_to_what_the_neck_halves(name):
-    cfg = load(name)
+    cfg = load_config(f'centernet2_{name}')
     strides = MODELS.build(cfg.model.rpn_head).strides
     divisor = cfg.model.data_preprocessor.pad_size_divisor
     assert divisor == (128 if cfg.model.neck.type == 'BiFPN' and len(strides) == 5 else 32)

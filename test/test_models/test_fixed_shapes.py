@@ -7,26 +7,20 @@ for a value. The step is traced on the CPU; a new detector is one more name in `
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import mmengine.device.utils
 import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmdet.structures import DetDataSample
-from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
-from mmengine.structures import InstanceData
 from mmface_benchmark.step_trace import trace_steps
 from torch import nn
 
+from helpers import batch_of, faces, load_config, random_boxes
 from mmface.engine.master_weights import cast_to_half
 from mmface.engine.step_guard import StepGuard
 from mmface.models.task_modules.padded_ground_truth import SMALLEST_BUCKET
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 DETECTORS = [
     'scrfd/scrfd_500m_bnkps.py',
     'scrfd/scrfd_10g.py',
@@ -52,31 +46,22 @@ def on_cpu(monkeypatch):
     monkeypatch.setattr(mmengine.device.utils, 'DEVICE', 'cpu')
 
 
-def batch(faces: int, seed: int = 0) -> dict:
-    """A batch as the data loader gives it."""
-    generator = torch.Generator().manual_seed(seed)
-    samples = []
+def batch(count: int) -> dict:
+    """Make a batch of images with so many faces, half of whose keypoints are labelled."""
+    generator = torch.Generator().manual_seed(0)
+    gts = []
     for _ in range(BATCH):
-        corner = torch.rand(faces, 2, generator=generator) * SIZE / 2
-        size = 4 + torch.rand(faces, 2, generator=generator) * SIZE / 2
-        keypoints = torch.rand(faces, 5, 3, generator=generator) * SIZE
+        boxes = random_boxes(count, place=(0, SIZE / 2), side=(4, SIZE / 2), generator=generator)
+        keypoints = torch.rand(count, 5, 3, generator=generator) * SIZE
         keypoints[..., 2] = (keypoints[..., 2] > SIZE / 2).float()
-        sample = DetDataSample(metainfo=dict(img_shape=(SIZE, SIZE)))
-        sample.gt_instances = InstanceData(
-            bboxes=torch.cat([corner, corner + size], dim=1),
-            labels=torch.zeros(faces, dtype=torch.long),
-            keypoints=keypoints,
-        )
-        samples.append(sample)
-    pictures = torch.randint(0, 256, (BATCH, 3, SIZE, SIZE), generator=generator)
-    return dict(inputs=list(pictures.to(torch.uint8)), data_samples=samples)
+        gts.append(faces(boxes, keypoints))
+    return batch_of(gts, SIZE)
 
 
 def step_of(name: str, precision: dict):
     """Build the detector of a config and give its training step."""
     torch.manual_seed(0)
-    cfg = Config.fromfile(CONFIGS / name)
-    init_default_scope(cfg.default_scope)
+    cfg = load_config(name)
     cfg.model.data_preprocessor.pad_size = None
     for head in ('rpn_head', 'roi_head'):  # two-stage detectors have another way on a CPU
         if head in cfg.model:

@@ -5,16 +5,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from mmdet.registry import MODELS, PARAM_SCHEDULERS
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from torch import nn
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'scrfd'
+from helpers import config_file, load_config
 
 # Pictures per card, learning rate, whether boxes are cut at the picture's edge
 # (insightface detection/scrfd/configs/scrfd).
@@ -32,15 +29,9 @@ RECIPES = {
 }
 
 
-def load(name: str) -> Config:
-    cfg = Config.fromfile(CONFIGS / f'{name}.py')
-    init_default_scope(cfg.default_scope)
-    return cfg
-
-
 @pytest.mark.parametrize('name', RECIPES)
 def test_config__has_the_published_recipe(name):
-    cfg = load(name)
+    cfg = load_config(name)
     batch_size, lr, clip = RECIPES[name]
     assert cfg.train_dataloader.batch_size == batch_size
     assert cfg.train_dataloader.dataset.bbox_clip_border is clip
@@ -53,7 +44,7 @@ def test_config__has_the_published_recipe(name):
 
 @pytest.mark.parametrize('name', ['scrfd_500m', 'scrfd_34g'])
 def test_learning_rate__warms_up_and_drops_at_the_published_points(name):
-    cfg = load(name)
+    cfg = load_config(name)
     base = cfg.optim_wrapper.optimizer.lr
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=base)
     warmup, steps = (
@@ -73,7 +64,7 @@ def test_learning_rate__warms_up_and_drops_at_the_published_points(name):
 
 def test_detector__head_gets_the_test_settings():
     # mmdet overwrites what stands inside bbox_head with the detector's own.
-    cfg = load('scrfd_500m')
+    cfg = load_config('scrfd_500m')
     head = MODELS.build(cfg.model).bbox_head
     assert head.test_cfg['score_thr'] == 0.02
     assert head.test_cfg['nms'] == dict(type='nms', iou_threshold=0.45)
@@ -83,7 +74,7 @@ def test_detector__head_gets_the_test_settings():
 
 def test_group_norm_models_are_tested_in_the_published_square():
     # GroupNorm sees the padding: the same picture scores differently in another canvas.
-    cfg = load('scrfd_500m')
+    cfg = load_config('scrfd_500m')
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).eval()
     picture = torch.randint(0, 256, (3, 360, 480), dtype=torch.uint8)
@@ -130,7 +121,7 @@ print(-step(1) + step(2500))
 
 def test_training__2500_faces_in_one_picture_need_little_extra_memory():
     done = subprocess.run(
-        [sys.executable, '-c', STEP, str(CONFIGS / 'scrfd_500m_bnkps.py')],
+        [sys.executable, '-c', STEP, str(config_file('scrfd_500m_bnkps'))],
         capture_output=True,
         text=True,
         timeout=300,

@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from helpers import config_file
 from mmface.weights.convert import build_model
 from mmface.weights.scrfd import UNUSED_KEYS, rename_key
-
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'scrfd'
 
 # Parameters, and multiply-adds of the convolutions at 480 x 640, both of the reference's own
 # code (insightface detection/scrfd).
@@ -33,7 +31,7 @@ SIZES = {
 
 @pytest.mark.parametrize('name', SIZES)
 def test_model__has_the_published_size(name):
-    model = build_model(CONFIGS / f'{name}.py').eval()
+    model = build_model(config_file(name)).eval()
     macs = 0
 
     def count(module: nn.Conv2d, _: object, output: torch.Tensor) -> None:
@@ -59,6 +57,6 @@ def test_state_dict__maps_one_to_one_to_the_reference(name, reference_dir):
         for key, shape in shapes[name]['state_dict'].items()
         if key not in UNUSED_KEYS
     }
-    model = build_model(CONFIGS / f'{name}.py')
+    model = build_model(config_file(name))
     assert {key: list(value.shape) for key, value in model.state_dict().items()} == theirs
     assert sum(p.numel() for p in model.parameters()) == shapes[name]['params']

@@ -79,7 +79,7 @@ def on_npu(npu_env, tmp_path):
             [sys.executable, script],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             env={**os.environ, **npu_env, **env},
         )
         assert done.returncode == 0, f'{done.stdout[-2000:]}\n{done.stderr[-4000:]}'
@@ -89,12 +89,10 @@ def on_npu(npu_env, tmp_path):
 
 
 @pytest.fixture(scope='session')
-def toy(tmp_path_factory) -> Path:
+def toy(once) -> Path:
     """20 training and 4 validation pictures."""
-    root = tmp_path_factory.mktemp('toy')
-    return make_toy_widerface(
-        root, num_train=20, num_val=4, image_size=(160, 120), seed=3, edge_cases=False
-    )
+    options = dict(num_train=20, num_val=4, image_size=(160, 120), seed=3, edge_cases=False)
+    return once('npu_toy', lambda folder: make_toy_widerface(folder, **options))
 
 
 @pytest.fixture(scope='session')

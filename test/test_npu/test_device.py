@@ -322,7 +322,7 @@ def test_no_compiler__is_said(repo, tmp_path):
         [sys.executable, repo / 'test' / 'npu_sim' / 'build.py'],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         env={**os.environ, 'MMFACE_CACHE': str(tmp_path), 'CXX': 'no-such-compiler'},
     )
     assert done.returncode == 3

@@ -74,7 +74,7 @@ if rank:
          script],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, **npu_env},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]

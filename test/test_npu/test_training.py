@@ -159,7 +159,7 @@ def test_o1__all_convolutions_run_in_half(
     run_tool, npu_env, read_probe, toy, small_config, tmp_path
 ):
     run_tool(
-        'tools/train.py', small_config('scrfd_10g', pictures=10), '--data-path', toy,
+        'tools/train.py', small_config('scrfd_500m', pictures=10, side=64), '--data-path', toy,
         '--work-dir', tmp_path, '--seed', 1, '--no-validate', '--amp', **npu_env,
     )  # fmt: skip
     probe = read_probe(tmp_path)
@@ -189,8 +189,8 @@ def test_o2__stays_o2_on_chips_of_the_first_generation_and_resumes(
     """mmengine puts its own wrapper in the place of others on such chips."""
     unbroken, resumed = tmp_path / 'unbroken', tmp_path / 'resumed'
     args = [
-        'tools/train.py', small_config('scrfd_10g', epochs=2, pictures=8), '--data-path', toy,
-        '--no-validate', '--precision', 'o2',
+        'tools/train.py', small_config('scrfd_500m', epochs=2, pictures=8, side=64),
+        '--data-path', toy, '--no-validate', '--precision', 'o2',
     ]  # fmt: skip
     env = {**npu_env, 'NPUSIM_SOC': '102'}
     run_tool(*args, '--work-dir', unbroken, '--seed', 1, **env)
@@ -211,8 +211,9 @@ def test_o2__two_ranks_hold_the_same_masters(
     run_tool, npu_env, read_probe, toy, small_config, tmp_path
 ):
     done = run_tool(
-        'tools/dist_train.sh', small_config('scrfd_10g', pictures=12), 2, '--data-path', toy,
-        '--work-dir', tmp_path, '--seed', 1, '--no-validate', '--precision', 'o2', **npu_env,
+        'tools/dist_train.sh', small_config('scrfd_500m', pictures=12, side=64), 2,
+        '--data-path', toy, '--work-dir', tmp_path, '--seed', 1, '--no-validate',
+        '--precision', 'o2', **npu_env,
     )  # fmt: skip
     assert 'device npu x 2' in done.stdout + done.stderr
     first, second = read_probe(tmp_path, 0), read_probe(tmp_path, 1)

@@ -60,7 +60,7 @@ def build_mmcv(tmp_path):
             ['bash', str(place / 'build_mmcv.sh'), *map(str, args)],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             env={**clean, **{key: str(value) for key, value in given.items()}},
         )
 

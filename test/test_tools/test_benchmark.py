@@ -15,7 +15,6 @@ def test_benchmark__data_of_a_toy_set(run_tool, toy, tmp_path):
         'configs/scrfd/scrfd_500m_bnkps.py',
         *('--labels', toy / 'train/labelv2.txt', '--images', toy / 'train/images'),
         *('--batch-size', 2, '--rounds', 2, '--json', tmp_path / 'data.json'),
-        timeout=120,
     )
     assert 'x mmface' in done.stdout
     assert not done.stdout.startswith('Could not import')
@@ -24,12 +23,12 @@ def test_benchmark__data_of_a_toy_set(run_tool, toy, tmp_path):
     assert all(c['ratios'][0]['median'] > 0 and c['timings'][0]['runs'] == 2 for c in written)
 
 
-def test_benchmark__mistakes_are_one_line(run_tool, toy):
+def test_benchmark__mistakes_are_one_line(door, toy):
     script = 'tools/benchmark/benchmark.py'
-    done = run_tool(script, 'data', '--labels', toy / 'train/labelv2.txt', ok=False, timeout=120)
+    done = door(script, 'data', '--labels', toy / 'train/labelv2.txt', ok=False)
     assert done.returncode == 2
     assert '--labels and --images together' in done.stderr.splitlines()[-1]
-    assert run_tool(script, 'nothing', ok=False).returncode == 2
+    assert door(script, 'nothing', ok=False).returncode == 2
 
 
 def test_benchmark__every_subject_can_be_timed(repo):

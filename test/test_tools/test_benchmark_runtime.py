@@ -34,7 +34,7 @@ def test_benchmark__times_the_parts(run_tool, model, tmp_path):
     assert times['whole'] > max(times['network'], times['pre+post'])
 
 
-def test_benchmark__says_what_is_wrong(run_tool, model, tmp_path):
+def test_benchmark__says_what_is_wrong(door, model, tmp_path):
     text = tmp_path / 'people.jpg'
     text.write_text('no picture')
     for args, message in (
@@ -42,6 +42,6 @@ def test_benchmark__says_what_is_wrong(run_tool, model, tmp_path):
         ((model, tmp_path / 'none.jpg'), 'does not exist'),
         ((model, tmp_path, '--repeats', 0), 'expected at least 1'),
     ):
-        done = run_tool(TOOL, *args, ok=False)
+        done = door(TOOL, *args, ok=False)
         assert (done.returncode, done.stderr.count('\n')) == (2, 1), done.stderr
         assert message in done.stderr

@@ -29,7 +29,6 @@ def test_tools__published_weights_reach_their_accuracy(reference_dir, run_tool, 
         *('--data-path', root.parent, *part, '--work-dir', tmp_path / 'out'),
         *('--save-txt', tmp_path / 'txt'),
         timeout=900,
-        OMP_NUM_THREADS='2',  # the longest of all tests
     )
     found = json.loads((tmp_path / 'out' / 'metrics.json').read_text())['ap']
     expected = json.loads((wider / 'expected.json').read_text())['centerface_dequant']

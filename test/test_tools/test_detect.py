@@ -287,7 +287,7 @@ def test_main__imports_no_torch(onnx, photos, repo, tmp_path):
         'alien = {"torch", "mmcv", "mmengine", "mmdet"} & set(sys.modules)\n'
         'assert not alien, alien\n'
     )
-    subprocess.run([sys.executable, '-c', code], check=True, cwd=repo, timeout=120)
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=repo, timeout=600)
     image, hidden = read_image(picture), read_image(tmp_path / picture.name)
     away = np.abs(image.astype(int) - hidden).max(axis=2) > 60
     assert 0.005 < away.mean() < 0.5  # the faces, not the picture
@@ -299,11 +299,11 @@ def test_main__interrupted_and_resumed(onnx, photos, repo, run_tool, tmp_path):
     stopped, whole = tmp_path / 'stopped', tmp_path / 'whole'
     command = [sys.executable, str(repo / TOOL), *map(str, [*args, stopped])]
     process = subprocess.Popen(command, cwd=repo, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600
     while time.monotonic() < until and len(list(stopped.glob('photos/[!.]*.jpg'))) < 2:
         time.sleep(0.01)
     process.terminate()
-    assert process.wait(timeout=60) == 143
+    assert process.wait(timeout=600) == 143
     written = len(list(stopped.rglob('*.jpg')))
     assert 2 <= written < 16
     assert not list(stopped.rglob('.*'))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 
 import pytest
 from mmengine.device import get_device
@@ -46,7 +47,10 @@ def script(run_tool, tmp_path_factory):
     """Run a script of test/ with the Python of these tests."""
 
     def run(name, *flags, **kwargs):
-        return run_tool(f'test/{name}', *flags, VIRTUAL_ENV=sys.prefix, **kwargs)
+        start = time.monotonic()
+        done = run_tool(f'test/{name}', *flags, VIRTUAL_ENV=sys.prefix, **kwargs)
+        done.seconds = time.monotonic() - start
+        return done
 
     return run
 
@@ -64,8 +68,9 @@ def _summary(path):
     return dict(pairs)
 
 
-def _check(summary, console, work_dir, case):
+def _check(summary, done, work_dir, case):
     """The summary agrees with what the run left behind and with the console."""
+    console = done.stdout
     measured = json.loads((work_dir / 'throughput.json').read_text())
     assert summary['CaseName'] == case
     assert int(summary['RankSize']) == measured['world_size']
@@ -76,7 +81,7 @@ def _check(summary, console, work_dir, case):
     scalars = next(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()
     losses = [json.loads(line)['loss'] for line in scalars if '"loss"' in line]
     assert float(summary['ActualLoss']) == pytest.approx(losses[-1], abs=1e-4)
-    assert 0 < float(summary['E2ETrainingTime']) < 300
+    assert 0 < float(summary['E2ETrainingTime']) <= done.seconds + 1  # whole seconds
     assert '------------------ Final result ------------------' in console
     assert f'Final Performance images/sec : {summary["ActualFPS"]}\n' in console
     assert f'Final Train Accuracy : {summary["TrainAccuracy"]}\n' in console
@@ -92,7 +97,7 @@ def test_performance_1p__twice_keeps_both(script, flags, tmp_path):
     done = script('train_performance_1p.sh', *flags, f'--work_dir={tmp_path / "work"}')
     assert (tmp_path / '0' / 'train_0.log.1').read_text() == 'earlier'
     summary = _summary(tmp_path / '0' / 'tiny_bs2_1p_perf.log')
-    measured = _check(summary, done.stdout, tmp_path / 'work', 'tiny_bs2_1p_perf')
+    measured = _check(summary, done, tmp_path / 'work', 'tiny_bs2_1p_perf')
     assert [epoch['epoch'] for epoch in measured['epochs']] == [1, 2, 3]
     assert (measured['iterations'], measured['images']) == (3, 6)
     assert summary['TrainAccuracy'] == 'not measured'
@@ -112,7 +117,7 @@ def test_performance_8p__two_processes_have_a_log_each(script, flags, tmp_path):
     )  # fmt: skip
     (work_dir,) = (tmp_path / '3').glob('run_*')
     summary = _summary(tmp_path / '3' / 'tiny_bs1_2p_perf.log')
-    measured = _check(summary, done.stdout, work_dir, 'tiny_bs1_2p_perf')
+    measured = _check(summary, done, work_dir, 'tiny_bs1_2p_perf')
     assert (measured['iterations'], measured['images']) == (1, 2)
     first, second = ((tmp_path / d / f'train_{d}.log').read_text() for d in '35')
     assert 'Throughput' in first
@@ -127,7 +132,7 @@ def test_full_1p_and_eval_1p__measure_the_accuracy(script, flags, tmp_path):
     done = script('train_full_1p.sh', *flags)
     (work_dir,) = (tmp_path / '0').glob('run_*')
     summary = _summary(tmp_path / '0' / 'tiny_bs2_1p_acc.log')
-    _check(summary, done.stdout, work_dir, 'tiny_bs2_1p_acc')
+    _check(summary, done, work_dir, 'tiny_bs2_1p_acc')
     assert (work_dir / 'epoch_2.pth').is_file()
     ap = json.loads((work_dir / 'eval' / 'metrics.json').read_text())['ap']
     expected = [100 * ap[name] for name in ('easy', 'medium', 'hard')]
@@ -154,7 +159,7 @@ if os.environ['RANK'] == '1':
 """)
     done = script(
         'train_full_8p.sh', f'--data_path={toy}', f'--network={bad}', f'--output_dir={tmp_path}',
-        '--device_list=0,1', ok=False, timeout=60,
+        '--device_list=0,1', ok=False,
     )  # fmt: skip
     assert done.returncode == 2
     log = tmp_path / '1' / 'train_1.log'
@@ -201,7 +206,7 @@ def test_help__shows_the_flags_and_an_example(script, name):
 def test_bad_flags__are_one_line(script, name, flags, message, tmp_path):
     if flags:
         flags = [*flags, f'--output_dir={tmp_path}']
-    done = script(name, *flags, ok=False, timeout=60)
+    done = script(name, *flags, ok=False)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith('error: ')

@@ -61,13 +61,13 @@ def test_eval_widerface__evaluates_a_part_in_the_official_protocol(world, run_to
     assert done.stderr == ''
 
 
-def test_eval_widerface__missing_and_extra_files_warn_and_strict_fails(world, run_tool, tmp_path):
+def test_eval_widerface__missing_and_extra_files_warn_and_strict_fails(world, door, tmp_path):
     write_wider_txt(tmp_path / 'set', '0--E/p_0', np.array([[*BOXES[0], 0.5]] * 2))
     write_wider_txt(tmp_path / 'set', '9--Z/x', np.empty((0, 5)))
-    done = run_tool(TOOL, tmp_path / 'set', '--gt', world / 'gt')
+    done = door(TOOL, tmp_path / 'set', '--gt', world / 'gt')
     assert 'warning: set: 2 of 3 images (2 events) have no predictions' in done.stderr
     assert 'warning: set: 1 predicted images are not in the ground truth' in done.stderr
-    done = run_tool(TOOL, tmp_path / 'set', '--gt', world / 'gt', '--strict', ok=False)
+    done = door(TOOL, tmp_path / 'set', '--gt', world / 'gt', '--strict', ok=False)
     assert done.returncode == 2
     assert done.stderr.startswith('error: ')
     assert '2 of 3 images have no file (first: 0--E/p_2.txt)' in done.stderr
@@ -81,12 +81,12 @@ def test_eval_widerface__missing_and_extra_files_warn_and_strict_fails(world, ru
     ],
 )
 def test_eval_widerface__bad_row_is_one_line_with_file_and_line(
-    world, run_tool, tmp_path, row, message
+    world, door, tmp_path, row, message
 ):
     folder = tmp_path / '0--E'
     folder.mkdir()
     (folder / 'p_0.txt').write_text(f'p_0\n1\n{row}\n')
-    done = run_tool(TOOL, tmp_path, '--gt', world / 'gt', ok=False)
+    done = door(TOOL, tmp_path, '--gt', world / 'gt', ok=False)
     assert (done.returncode, done.stdout) == (2, '')
     assert done.stderr.startswith('error: ')
     assert message in done.stderr
@@ -101,12 +101,10 @@ def test_eval_widerface__missing_ground_truth_is_one_line(world, run_tool, tmp_p
 
 
 @pytest.mark.reference
-def test_eval_widerface__real_set_from_its_archive(run_tool, reference_dir, tmp_path):
+def test_eval_widerface__real_set_from_its_archive(door, reference_dir, tmp_path):
     folder = reference_dir / 'data' / 'wider'
     archive = folder / 'predictions' / 'yolov7-face.tar.gz'
-    run_tool(
-        TOOL, archive, '--gt', folder / 'ground_truth', '--json', tmp_path / 'ap.json', '--strict'
-    )
+    door(TOOL, archive, '--gt', folder / 'ground_truth', '--json', tmp_path / 'ap.json', '--strict')
     got = json.loads((tmp_path / 'ap.json').read_text())['yolov7-face']['ap']
     expected = json.loads((folder / 'expected.json').read_text())['yolov7-face']['float']
     assert got == pytest.approx(expected, abs=1e-9)

@@ -24,7 +24,7 @@ SCRIPTS = sorted(
 
 @pytest.mark.parametrize('script', [s for s in SCRIPTS if s not in HELPERS])
 def test_help__ends_with_an_example(run_tool, script):
-    done = run_tool(script, '--help', timeout=60)
+    done = run_tool(script, '--help')
     text = done.stdout
     assert 'example' in text.lower(), text
     example = text[text.lower().rindex('example') :]

@@ -263,11 +263,11 @@ def test_tool__prints_a_table_and_explains_missing_landmarks(run_tool, toy, tmp_
     assert (tmp_path / 'out/val/gt/wider_hard_val.mat').is_file()
 
 
-def test_missing_picture__is_named_and_nothing_is_written(run_tool, toy, tmp_path):
+def test_missing_picture__is_named_and_nothing_is_written(door, toy, tmp_path):
     scrfd_layout(toy, tmp_path / 'source')
     gone = next((tmp_path / 'source').rglob('*/train/images/*/*.jpg'))
     gone.unlink()
-    done = run_tool(TOOL, tmp_path / 'source', '--out', tmp_path / 'out', ok=False)
+    done = door(TOOL, tmp_path / 'source', '--out', tmp_path / 'out', ok=False)
     assert done.returncode == 2
     assert f'{gone.name}: missing' in done.stderr
     last = done.stderr.strip().splitlines()[-1]

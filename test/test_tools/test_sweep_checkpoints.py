@@ -72,14 +72,14 @@ def test_sweep__stopped_resumed_with_a_missing_and_a_broken_checkpoint(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    end = time.time() + 180
+    end = time.time() + 600
     done = tmp_path / 'sweep' / 'epoch_1' / 'result.json'
     while not (done.is_file() and children_of(tmp_path)):
         assert first.poll() is None, first.communicate()[0]
         assert time.time() < end
         time.sleep(0.05)
     first.send_signal(signal.SIGTERM)  # as Ctrl-C, which a test that runs in background ignores
-    text = first.communicate(timeout=60)[0]
+    text = first.communicate(timeout=600)[0]
     assert first.returncode == 130, text
     assert 'missing, skipped: epoch_3.pth' in text
     assert not children_of(tmp_path)

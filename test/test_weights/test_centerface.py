@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -13,6 +12,7 @@ import torch
 from mmdet.registry import MODELS
 from torch import nn
 
+from helpers import CONFIGS, assert_same_tensors, config_file
 from mmface.utils.checkpoint import load_checkpoint_file
 from mmface.weights.centerface import (
     from_onnx,
@@ -27,7 +27,6 @@ from mmface.weights.mindspore_ckpt import read_mindspore_ckpt, write_mindspore_c
 from mmface.weights.mobilenet_v2 import Layout, parameter_names
 from mmface.weights.onnx_convs import ConvWeights, OnnxNetwork, read_onnx
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'centerface'
 TOOL = 'tools/weights/convert.py'
 VARIANTS = {
     'centerface': (1.0, 64, True),
@@ -77,7 +76,7 @@ NAMES = {
 def random_model(name: str) -> nn.Module:
     """Build the model of a config with weights and norms that all differ."""
     torch.manual_seed(len(name))
-    model = build_model(CONFIGS / f'{name}.py').eval()
+    model = build_model(config_file(f'{name}')).eval()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -118,13 +117,6 @@ def execution_order(model: nn.Module) -> list[tuple[str, str | None]]:
     return [(conv, norm) for conv, norm in order]
 
 
-def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
-    """Compare state dicts to the last bit."""
-    assert left.keys() == right.keys()
-    for key in left:
-        assert torch.equal(left[key], right[key]), key
-
-
 @pytest.mark.parametrize('layout', NAMES, ids=lambda layout: layout.name)
 def test_layers_of__names(layout):
     theirs, ours = layers_of(layout), layers_of(Layout.MMFACE)
@@ -136,7 +128,7 @@ def test_layers_of__names(layout):
 
 @pytest.mark.parametrize('name', VARIANTS)
 def test_layers_of__mmface_names_are_those_of_the_models_in_order(name):
-    assert execution_order(build_model(CONFIGS / f'{name}.py')) == layers_of(Layout.MMFACE)
+    assert execution_order(build_model(config_file(f'{name}'))) == layers_of(Layout.MMFACE)
 
 
 @pytest.mark.reference
@@ -162,20 +154,20 @@ def test_chenjun2hao__file_with_the_listed_names(reference_dir, tmp_path):
                     state[f'module.{theirs}.{key.rpartition(".")[2]}'] = own[key]
     assert len(state) == 362
     torch.save(dict(epoch=140, state_dict=state, optimizer=dict(lr=1e-4)), tmp_path / 'in.pth')
-    found = convert(tmp_path / 'in.pth', sorted(CONFIGS.glob('*.py')))
+    found = convert(tmp_path / 'in.pth', sorted(CONFIGS.glob('centerface/*.py')))
     assert found.config.stem == 'centerface'
     assert found.source.startswith('chenjun2hao checkpoint')
-    assert_same(found.state_dict, own)
+    assert_same_tensors(found.state_dict, own)
 
 
 @pytest.mark.reference
-def test_star_clouds__maps_equal_onnxruntime_and_golden_ones(reference_dir, run_tool, tmp_path):
+def test_star_clouds__maps_equal_onnxruntime_and_golden_ones(reference_dir, door, tmp_path):
     folder = reference_dir / 'data/centerface'
     source = folder / 'weights/centerface_dequant_fp32.onnx'
-    done = run_tool(TOOL, source, tmp_path / 'out.pth')
+    done = door(TOOL, source, tmp_path / 'out.pth')
     assert 'fits centerface_starclouds\n' in done.stdout
     assert 'need raw RGB 0-255 pictures and coder convention star_clouds' in done.stdout
-    model = build_model(CONFIGS / 'centerface_starclouds.py').eval()
+    model = build_model(config_file('centerface_starclouds')).eval()
     model.load_state_dict(load_checkpoint_file(tmp_path / 'out.pth')['state_dict'])
     golden = np.load(folder / 'golden/golden_000388_crop_320x224.npz')
     picture = golden['input_rgb_u8'].astype(np.float32)[None]
@@ -193,7 +185,7 @@ def test_star_clouds__maps_equal_onnxruntime_and_golden_ones(reference_dir, run_
 def test_round_trip__torch_to_mindspore_and_back_is_identical(name, tmp_path):
     expected = random_model(name).state_dict()
     torch.save(dict(state_dict=expected), tmp_path / 'in.pth')
-    there = convert(tmp_path / 'in.pth', [CONFIGS / f'{name}.py'])
+    there = convert(tmp_path / 'in.pth', [config_file(f'{name}')])
     write_mindspore_ckpt(tmp_path / 'there.ckpt', to_mindspore(there.state_dict))
     stored = read_mindspore_ckpt(tmp_path / 'there.ckpt')
     assert len(stored) == 303  # 362 without the 59 counters
@@ -201,10 +193,10 @@ def test_round_trip__torch_to_mindspore_and_back_is_identical(name, tmp_path):
     renamed = rename({key: torch.from_numpy(value) for key, value in stored.items()})
     assert renamed is not None
     counters = {k: v for k, v in expected.items() if k.endswith('num_batches_tracked')}
-    assert_same({**renamed[1], **counters}, expected)
+    assert_same_tensors({**renamed[1], **counters}, expected)
 
 
-def test_mindspore__training_checkpoint(run_tool, tmp_path):
+def test_mindspore__training_checkpoint(door, tmp_path):
     model = random_model('centerface_mindspore')
     state = {}
     for key, value in named_as(Layout.MINDSPORE, model.state_dict()).items():
@@ -216,12 +208,12 @@ def test_mindspore__training_checkpoint(run_tool, tmp_path):
     assert state['centerface_network.base.need_fp1.1.conv.0.features.0.weight'].shape[0] == 1
     state |= dict(global_step=np.array(9, np.int32), learning_rate=np.ones(5, np.float32))
     write_mindspore_ckpt(tmp_path / '0-1_9.ckpt', state)
-    configs = [CONFIGS / 'centerface.py', CONFIGS / 'centerface_mindspore.py']
+    configs = [config_file('centerface'), config_file('centerface_mindspore')]
     found = convert(tmp_path / '0-1_9.ckpt', configs)
     assert found.config.stem == 'centerface_mindspore'
-    assert_same(found.state_dict, model.state_dict())
+    assert_same_tensors(found.state_dict, model.state_dict())
 
-    done = run_tool(TOOL, tmp_path / '0-1_9.ckpt', tmp_path / 'back.ckpt')
+    done = door(TOOL, tmp_path / '0-1_9.ckpt', tmp_path / 'back.ckpt')
     assert 'dense neck 64 wide and 5 landmarks; fits centerface_mindspore\n' in done.stdout
     assert 'skipped 301 more' in done.stdout
     back = read_mindspore_ckpt(tmp_path / 'back.ckpt')
@@ -238,23 +230,23 @@ def test_mobilenet_v2__from_torchvision_and_to_mindspore(tmp_path):
     state |= {'features.18.0.weight': torch.zeros(1280, 320, 1, 1)}
     state |= {'features.18.1.running_mean': torch.zeros(1280), 'classifier.1.bias': torch.ones(9)}
     torch.save(state, tmp_path / 'in.pth')
-    configs = [CONFIGS / 'centerface_small.py', CONFIGS / 'centerface.py']
+    configs = [config_file('centerface_small'), config_file('centerface')]
     found = convert(tmp_path / 'in.pth', configs)
     assert found.config.stem == 'centerface'
     assert found.dropped == list(state)[-3:]
-    assert_same(found.state_dict, own)
+    assert_same_tensors(found.state_dict, own)
     write_mindspore_ckpt(tmp_path / 'in.ckpt', to_mindspore(found.state_dict))
     # The name that MindSpore's CenterFace builds when it loads ImageNet weights.
     key = 'network.backbone.features.2.conv.1.features.1.moving_mean'
     expected = own['backbone.stages.1.0.depthwise_conv.bn.running_mean']
     np.testing.assert_array_equal(read_mindspore_ckpt(tmp_path / 'in.ckpt')[key], expected)
-    assert_same(convert(tmp_path / 'in.ckpt', configs).state_dict, own)
+    assert_same_tensors(convert(tmp_path / 'in.ckpt', configs).state_dict, own)
 
     torch.save(dict(state_dict=found.state_dict), tmp_path / 'out.pth')
     init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'out.pth'), prefix='backbone.')
     fresh = MODELS.build(dict(type='MobileNetV2Taps', init_cfg=init_cfg))
     fresh.init_weights()
-    assert_same(fresh.state_dict(), backbone.state_dict())
+    assert_same_tensors(fresh.state_dict(), backbone.state_dict())
 
 
 @pytest.mark.parametrize('keypoints', [0, 5])
@@ -301,7 +293,7 @@ def test_from_onnx__heads_in_any_order_and_without_landmarks(keypoints):
 @pytest.mark.parametrize('name', VARIANTS)
 @pytest.mark.parametrize('layout', [Layout.MMFACE, Layout.CHENJUN2HAO, Layout.MINDSPORE])
 def test_guess_centerface_variant(name, layout):
-    state = build_model(CONFIGS / f'{name}.py').state_dict()
+    state = build_model(config_file(f'{name}')).state_dict()
     variant = guess_centerface_variant(named_as(layout, state))
     assert variant is not None
     assert variant == (layout, *VARIANTS[name], 5)
@@ -311,7 +303,7 @@ def test_guess_centerface_variant(name, layout):
 
 
 def test_guess_centerface_variant__parts_and_others():
-    state = build_model(CONFIGS / 'centerface.py').state_dict()
+    state = build_model(config_file('centerface')).state_dict()
     backbone = {key: value for key, value in state.items() if key.startswith('backbone.')}
     assert str(guess_centerface_variant(backbone)) == 'MobileNetV2 of width 1'
     no_landmarks = {key: value for key, value in state.items() if '.keypoints.' not in key}
@@ -319,7 +311,7 @@ def test_guess_centerface_variant__parts_and_others():
     assert variant is not None
     assert variant.config is None
     assert 'no landmarks' in variant.hint
-    scrfd = build_model(CONFIGS.parent / 'scrfd/scrfd_500m_bnkps.py').state_dict()
+    scrfd = build_model(config_file('scrfd_500m_bnkps')).state_dict()
     assert guess_centerface_variant(scrfd) is None
 
 
@@ -327,7 +319,7 @@ def test_convert__variant_without_a_config_is_named(tmp_path):
     state = named_as(Layout.CHENJUN2HAO, random_model('centerface').state_dict())
     torch.save({k: v for k, v in state.items() if 'landmarks' not in k}, tmp_path / 'in.pth')
     with pytest.raises(ValueError, match=r'neck 64 wide and no landmarks.*2 missing.*keypoints'):
-        convert(tmp_path / 'in.pth', [CONFIGS / 'centerface.py'])
+        convert(tmp_path / 'in.pth', [config_file('centerface')])
 
 
 def test_convert__weights_of_another_convention_are_refused(tmp_path):
@@ -335,22 +327,22 @@ def test_convert__weights_of_another_convention_are_refused(tmp_path):
     write_mindspore_ckpt(tmp_path / 'in.ckpt', {k: v.numpy() for k, v in state.items()})
     config = tmp_path / 'other.py'
     config.write_text(
-        f"_base_ = '{CONFIGS}/centerface_mindspore.py'\n"
+        f"_base_ = '{config_file('centerface_mindspore')}'\n"
         "model = dict(bbox_head=dict(coder=dict(convention='centernet')))\n"
     )
     with pytest.raises(ValueError, match=r"for the coder convention 'mindspore'.* 'centernet'"):
         convert(tmp_path / 'in.ckpt', [config])
     config.write_text(
-        f"_base_ = '{CONFIGS}/centerface_mindspore.py'\n"
+        f"_base_ = '{config_file('centerface_mindspore')}'\n"
         "model = dict(backbone=dict(act_cfg=dict(type='ReLU')))\n"
     )
     with pytest.raises(ValueError, match='these weights has ReLU6, that of the config ReLU'):
         convert(tmp_path / 'in.ckpt', [config])
 
 
-def test_convert__unknown_layout_lists_what_is_supported(run_tool, tmp_path):
+def test_convert__unknown_layout_lists_what_is_supported(door, tmp_path):
     torch.save({'layer1.weight': torch.zeros(3)}, tmp_path / 'in.pth')
-    done = run_tool(TOOL, tmp_path / 'in.pth', tmp_path / 'out.pth', ok=False)
+    done = door(TOOL, tmp_path / 'in.pth', tmp_path / 'out.pth', ok=False)
     assert done.returncode == 2
     assert done.stderr.startswith('error: ')
     assert 'layer1.weight' in done.stderr
@@ -360,7 +352,7 @@ def test_convert__unknown_layout_lists_what_is_supported(run_tool, tmp_path):
 
 
 def test_to_mindspore__other_models_are_refused():
-    state = build_model(CONFIGS.parent / 'scrfd/scrfd_500m_bnkps.py').state_dict()
+    state = build_model(config_file('scrfd_500m_bnkps')).state_dict()
     with pytest.raises(ValueError, match=r'for CenterFace and its MobileNetV2 only'):
         to_mindspore(state)
 

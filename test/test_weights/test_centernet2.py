@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from torch import nn
 
+from helpers import CONFIGS, assert_same_tensors, load_config
 from mmface.utils.checkpoint import load_checkpoint_file
 from mmface.weights.centernet2 import (
     VARIANT_CONFIGS,
@@ -30,7 +30,6 @@ from mmface.weights.centernet2_names import Structure, layer_names
 from mmface.weights.convert import build_model, convert
 from mmface.weights.loading import variant_hint
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs/centernet2'
 TOOL = 'tools/weights/convert.py'
 ARCHS = {'cascade': 3, 'faster': 1}
 HEAD = 'proposal_generator.centernet_head'
@@ -126,9 +125,8 @@ def numbered():
     def tensors(name: str, **neck: object) -> dict[str, torch.Tensor]:
         key = f'{name}{neck}'
         if key not in made:
-            cfg = Config.fromfile(CONFIGS / f'{name}.py')
+            cfg = load_config(name)
             cfg.model.neck.update(neck)
-            init_default_scope('mmdet')
             with torch.device('meta'):
                 shapes = MODELS.build(cfg.model).state_dict()
             made[key] = {
@@ -139,14 +137,6 @@ def numbered():
         return dict(made[key])
 
     return tensors
-
-
-def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
-    """Compare state dicts to the last bit."""
-    assert left.keys() == right.keys()
-    for key in left:
-        assert left[key].shape == right[key].shape, key
-        assert torch.equal(left[key], right[key]), key
 
 
 def arch_config(small_config, arch: str) -> Path:
@@ -203,12 +193,12 @@ def test_convert__every_part_equals_the_reference(reference_dir, small_config, a
 
 @pytest.mark.reference
 @pytest.mark.parametrize('arch', ARCHS)
-def test_tool__there_and_back_is_identical(reference_dir, small_config, run_tool, tmp_path, arch):
+def test_tool__there_and_back_is_identical(reference_dir, small_config, door, tmp_path, arch):
     source, theirs = weights(reference_dir, arch)
     config = arch_config(small_config, arch)
     if arch == 'cascade':
-        run_tool(TOOL, source, tmp_path / 'own.pth', '--config', config)
-        done = run_tool(
+        door(TOOL, source, tmp_path / 'own.pth', '--config', config)
+        done = door(
             TOOL, tmp_path / 'own.pth', tmp_path / 'back.pth', '--config', config,
             '--to', 'detectron2',
         )  # fmt: skip
@@ -216,7 +206,7 @@ def test_tool__there_and_back_is_identical(reference_dir, small_config, run_tool
         back = torch.load(tmp_path / 'back.pth', weights_only=True)['model']
     else:
         back = to_detectron2(convert(source, [config]).state_dict)
-    assert_same(back, {key: value.float() for key, value in theirs.items()})
+    assert_same_tensors(back, {key: value.float() for key, value in theirs.items()})
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -233,7 +223,7 @@ def test_names__there_and_back(name, numbered):
     assert found is not None
     counters = [key for key in own if key.endswith('num_batches_tracked')]
     expected = {key: v for key, v in own.items() if 'dla' in name or key not in counters}
-    assert_same(found.state_dict, expected)
+    assert_same_tensors(found.state_dict, expected)
     unread = [key for key in theirs if '.level3.project.' in key or '.level4.project.' in key]
     assert found.dropped == unread
     assert len(unread) == (12 if 'dla' in name else 0)
@@ -272,7 +262,7 @@ def test_fcos_bifpn__five_levels(numbered):
     } < theirs.keys()
     found = rename(theirs)
     assert found is not None
-    assert_same(found.state_dict, own)
+    assert_same_tensors(found.state_dict, own)
 
 
 def test_rename__settings_are_left_out_and_strangers_reported(numbered):
@@ -299,14 +289,16 @@ def test_to_detectron2__what_has_no_place_there_is_refused(numbered):
         to_detectron2({'backbone.stem.0.weight': torch.ones(1), 'neck.a': torch.ones(1)})
 
 
-def test_tool__to_detectron2_is_no_mindspore_checkpoint(run_tool, tmp_path):
+def test_tool__to_detectron2_is_no_mindspore_checkpoint(door, tmp_path):
     args = (tmp_path / 'in.pth', tmp_path / 'out.ckpt', '--to', 'detectron2')
-    done = run_tool(TOOL, *args, ok=False)
+    done = door(TOOL, *args, ok=False)
     assert done.returncode == 2
     assert 'out.ckpt would be a MindSpore checkpoint: name it .pth' in done.stderr
 
 
-@pytest.mark.parametrize('path', sorted(CONFIGS.glob('*.py')), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    'path', sorted(CONFIGS.glob('centernet2/*.py')), ids=lambda path: path.stem
+)
 def test_guess_centernet2_variant__every_config(path, numbered):
     cfg = Config.fromfile(path)
     own = numbered(path.stem)
@@ -315,9 +307,7 @@ def test_guess_centernet2_variant__every_config(path, numbered):
     assert variant.origin is None
     assert variant.fits(cfg.model)
     others = [other for other in VARIANT_CONFIGS.values() if other != variant.config]
-    fitting = [
-        name for name in others if variant.fits(Config.fromfile(CONFIGS / f'{name}.py').model)
-    ]
+    fitting = [name for name in others if variant.fits(load_config(name).model)]
     if variant.config is None:
         assert variant.num_classes != 80 or variant.channels < 160
     else:
@@ -371,7 +361,7 @@ def test_convert__another_variant_and_class_count_are_named(small_config, random
     assert found.config == three
     counters = [key for key in found.state_dict if key.endswith('num_batches_tracked')]
     state = {k: v for k, v in model.state_dict().items() if k not in counters}
-    assert_same({k: v for k, v in found.state_dict.items() if k not in counters}, state)
+    assert_same_tensors({k: v for k, v in found.state_dict.items() if k not in counters}, state)
 
 
 def test_convert__own_checkpoint_is_read(small_config, random_model, tmp_path):
@@ -380,5 +370,5 @@ def test_convert__own_checkpoint_is_read(small_config, random_model, tmp_path):
     torch.save(dict(state_dict=own), tmp_path / 'in.pth')
     found = convert(tmp_path / 'in.pth', [config])
     assert found.source.startswith('mmface checkpoint of a CenterNet2-F')
-    assert_same(found.state_dict, own)
+    assert_same_tensors(found.state_dict, own)
     assert load_checkpoint_file(tmp_path / 'in.pth').keys() == {'state_dict'}

@@ -187,11 +187,11 @@ def test_is_pickle(write, tmp_path):
         assert not is_pickle(path)
 
 
-def test_tool__refuses_code_in_one_line(run_tool, write, tmp_path):
+def test_tool__refuses_code_in_one_line(door, write, tmp_path):
     mark = tmp_path / 'executed'
     evil = Call(os.system, f'touch {mark}')
     path = write(dict(model={'conv1_w': np.ones(2)}, __author__='x', y=evil), name='in.pth')
-    done = run_tool(TOOL, path, tmp_path / 'out.pth', '--trust-checkpoint', ok=False)
+    done = door(TOOL, path, tmp_path / 'out.pth', '--trust-checkpoint', ok=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         f'error: {path} holds a Python object (posix.system) that could run code and was not '

@@ -13,6 +13,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 
+from helpers import assert_same_tensors
 from mmface.weights.centernet2 import to_detectron2
 from mmface.weights.convert import convert
 from mmface.weights.loading import variant_hint
@@ -66,13 +67,6 @@ def counted(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {key: v for key, v in state.items() if not key.endswith('num_batches_tracked')}
 
 
-def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
-    """Compare state dicts to the last bit."""
-    assert left.keys() == right.keys()
-    for key in left:
-        assert torch.equal(left[key], right[key]), key
-
-
 @pytest.fixture
 def pickled(tmp_path):
     """Give a function that writes tensors as detectron2 does."""
@@ -104,7 +98,7 @@ def test_caffe2__every_tensor_is_in_its_place(small_config, random_model, pickle
     }
     found = convert(pickled({**state, **extra}), [config])
     expected = {f'backbone.{key}': value for key, value in own.items()}
-    assert_same(counted(found.state_dict), counted(expected))
+    assert_same_tensors(counted(found.state_dict), counted(expected))
     assert sorted(found.dropped) == sorted(list(extra)[:4])
     assert found.source == f'Caffe2 checkpoint of a ResNet-{depth} with a stem 8 wide'
     assert "style='caffe' on BGR pictures" in found.note
@@ -142,10 +136,12 @@ def test_detectron2__every_tensor_is_in_its_place_and_goes_back(
     extra = {'stem.fc.weight': torch.ones(10, 256), 'stem.fc.bias': torch.ones(10)}
     source = pickled({**state, **extra}, __author__=author, matching_heuristics=True)
     found = convert(source, [config])
-    assert_same(counted(found.state_dict), {f'backbone.{key}': value for key, value in own.items()})
+    assert_same_tensors(
+        counted(found.state_dict), {f'backbone.{key}': value for key, value in own.items()}
+    )
     assert found.dropped == list(extra)
     assert "torchvision with backbone style='pytorch'" in found.note
-    assert_same(to_detectron2(found.state_dict), state)
+    assert_same_tensors(to_detectron2(found.state_dict), state)
 
 
 @pytest.mark.parametrize('prefix', ['', 'backbone.'])
@@ -172,7 +168,7 @@ def test_torchvision_and_mmdetection__give_a_backbone_to_start_from(
     )  # fmt: skip
     assert not torch.equal(fresh.conv1.weight, own['conv1.weight'])
     fresh.init_weights()
-    assert_same(fresh.state_dict(), own)
+    assert_same_tensors(fresh.state_dict(), own)
 
 
 def test_resnext_into_deformable_convolutions(small_config, random_model, pickled):
@@ -216,7 +212,9 @@ def test_res2net__names(small_config, random_model, pickled):
     for name, ours in sample.items():
         assert torch.equal(theirs[name], own[ours]), name
     found = convert(pickled(theirs, 'r2_101.pkl', __author__='third_party'), [config])
-    assert_same(counted(found.state_dict), {f'backbone.{key}': value for key, value in own.items()})
+    assert_same_tensors(
+        counted(found.state_dict), {f'backbone.{key}': value for key, value in own.items()}
+    )
     assert found.source == 'detectron2 checkpoint of a Res2Net-101 with a stem 8 wide'
 
 
@@ -235,7 +233,9 @@ def test_dla34__the_file_of_its_authors(small_config, random_model, tmp_path):
     )
     torch.save({**counted(own), **extra}, tmp_path / 'dla34.pth')
     found = convert(tmp_path / 'dla34.pth', [config])
-    assert_same(counted(found.state_dict), {f'backbone.{k}': v for k, v in counted(own).items()})
+    assert_same_tensors(
+        counted(found.state_dict), {f'backbone.{k}': v for k, v in counted(own).items()}
+    )
     assert sorted(found.dropped) == sorted(extra)
     assert found.source == 'ucbdrive/dla checkpoint of a DLA-34'
     assert 'RGB' in found.note

@@ -6,7 +6,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from helpers import results_of
 from mmface.datasets.transforms import DataAnchorSample
+
+
+def make_results(bboxes, ignore=None, size=(300, 400)) -> dict:
+    bboxes = np.array(bboxes, np.float32).reshape(-1, 4)
+    keypoints = np.ones((len(bboxes), 5, 3))
+    keypoints[..., :2] = bboxes.reshape(-1, 2, 2).mean(axis=1)[:, None]
+    # Each column of pixels has its own value.
+    ramp = np.arange(size[1]) * (240 / size[1])
+    img = np.broadcast_to(ramp[None, :, None], (*size, 3)).astype(np.uint8)
+    return results_of(img, bboxes, keypoints, ignore)
+
 
 CHENJUN = dict(anchors=[16, 32, 48, 64, 96, 128, 256, 512], max_choices=5)
 MINDSPORE = dict(
@@ -14,21 +26,6 @@ MINDSPORE = dict(
     max_choices=11,
     min_keypoint_area=8,
 )
-
-
-def make_results(bboxes, ignore=None, size=(300, 400)) -> dict:
-    bboxes = np.array(bboxes, np.float32).reshape(-1, 4)
-    count = len(bboxes)
-    keypoints = np.ones((count, 5, 3), np.float32)
-    keypoints[..., :2] = bboxes.reshape(-1, 2, 2).mean(axis=1)[:, None]
-    # Each column of pixels has its own value.
-    ramp = np.arange(size[1]) * (240 / size[1])
-    return dict(
-        img=np.broadcast_to(ramp[None, :, None], (*size, 3)).astype(np.uint8),
-        gt_bboxes=bboxes,
-        gt_keypoints=keypoints,
-        gt_ignore_flags=np.zeros(count, bool) if ignore is None else np.array(ignore, bool),
-    )
 
 
 @pytest.mark.parametrize(

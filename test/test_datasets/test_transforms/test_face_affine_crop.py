@@ -6,26 +6,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from helpers import results_of
 from mmface.datasets.transforms import FaceAffineCrop
 
 
 def make_results(height, width, bboxes=(), ignore=None) -> dict:
     bboxes = np.array(bboxes, np.float32).reshape(-1, 4)
-    count = len(bboxes)
-    keypoints = np.ones((count, 5, 3), np.float32)
+    keypoints = np.ones((len(bboxes), 5, 3))
     keypoints[..., :2] = bboxes[:, None, :2]
     img = np.zeros((height, width, 3), np.uint8)
     # Blue grows along x and green along y, from 20 at 1 grey level a pixel.
     img[..., 0] = 20 + np.arange(width)
     img[..., 1] = 20 + np.arange(height)[:, None]
     img[..., 2] = 255
-    return dict(
-        img=img,
-        gt_bboxes=bboxes,
-        gt_bboxes_labels=np.zeros(count, np.int64),
-        gt_keypoints=keypoints,
-        gt_ignore_flags=np.zeros(count, bool) if ignore is None else np.array(ignore, bool),
-    )
+    return results_of(img, bboxes, keypoints, ignore)
 
 
 PLACES = [(60, 40), (140, 80), (100.5, 60.25), (3, 117), (199, 1)]

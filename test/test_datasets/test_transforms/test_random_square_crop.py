@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from helpers import results_of
 from mmface.datasets.transforms import FaceFlip, FaceResize, RandomSquareCrop
 
 CROP_CHOICE = [0.3, 0.45, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0]
@@ -23,30 +24,17 @@ CASES = [
 
 
 @pytest.fixture
-def within_ten_seconds():
+def no_endless_loop():
     """Turn an endless loop into a failure."""
 
     def stop(*_):
-        raise TimeoutError('no end after 10 s')
+        raise TimeoutError('no end after 300 s')
 
     previous = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(10)
+    signal.alarm(300)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, previous)
-
-
-def make_results(img, bboxes, ignore=None) -> dict:
-    bboxes = np.array(bboxes, np.float32).reshape(-1, 4)
-    count = len(bboxes)
-    ignored = np.zeros(count, bool) if ignore is None else np.array(ignore, bool)
-    return dict(
-        img=img,
-        gt_bboxes=bboxes,
-        gt_bboxes_labels=np.zeros(count, np.int64),
-        gt_keypoints=np.full((count, 5, 3), -1, np.float32) * [1, 1, 0],
-        gt_ignore_flags=ignored,
-    )
 
 
 def golden_input(height: int, width: int) -> dict:
@@ -54,7 +42,7 @@ def golden_input(height: int, width: int) -> dict:
     y, x = np.mgrid[:height, :width]
     img = np.stack([(3 * x + y) % 256, (5 * y + x) % 256, (x * y) % 251], -1).astype(np.uint8)
     bboxes = [[100, 100, 180, 200], [300, 250, 360, 330], [20, 400, 50, 440], [-10, -5, 30, 40]]
-    results = make_results(img, bboxes)
+    results = results_of(img, bboxes)
     places = np.array([(0.3, 0.35), (0.7, 0.35), (0.5, 0.55), (0.35, 0.8), (0.65, 0.8)])
     corners = results['gt_bboxes']
     points = corners[:, None, :2] + places * (corners[:, None, 2:] - corners[:, None, :2])
@@ -105,7 +93,7 @@ def test_crop__pixels_and_faces_stay_together():
     img[50:70, 90:120] = (10, 200, 30)
     np.random.seed(1)
     for _ in range(50):
-        results = RandomSquareCrop(CROP_CHOICE)(make_results(img, [90, 50, 120, 70]))
+        results = RandomSquareCrop(CROP_CHOICE)(results_of(img, [90, 50, 120, 70]))
         (x1, y1, x2, y2) = results['gt_bboxes'][0].astype(int)
         face = np.zeros(results['img_shape'], bool)
         face[y1:y2, x1:x2] = True
@@ -116,7 +104,7 @@ def test_crop__pixels_and_faces_stay_together():
 
 def test_crop__inside_the_picture_is_a_view():
     img = np.zeros((100, 100, 3), np.uint8)
-    cropped = RandomSquareCrop([0.5])(make_results(img, [40, 40, 60, 60]))['img']
+    cropped = RandomSquareCrop([0.5])(results_of(img, [40, 40, 60, 60]))['img']
     assert np.shares_memory(cropped, img)
 
 
@@ -127,7 +115,7 @@ def test_crop__drops_faces_whose_centre_is_outside():
     sizes = Counter()
     for _ in range(100):
         results = RandomSquareCrop([0.45], bbox_clip_border=False)(
-            make_results(img, bboxes, ignore=[False, False, True])
+            results_of(img, bboxes, ignore=[False, False, True])
         )
         centres = results['gt_bboxes'].reshape(-1, 2, 2).mean(1)
         assert ((centres > 0) & (centres < 45)).all()
@@ -139,7 +127,7 @@ def test_crop__drops_faces_whose_centre_is_outside():
 
 
 def test_crop__keeps_weight_of_missing_landmarks():
-    results = make_results(np.zeros((100, 100, 3), np.uint8), [40, 40, 60, 60])
+    results = results_of(np.zeros((100, 100, 3), np.uint8), [40, 40, 60, 60])
     results['gt_keypoints'][0] = [[45, 45, 1], [-1, -1, 0], [50, 50, 1], [-1, -1, 0], [55, 55, 1]]
     cropped = RandomSquareCrop([0.5, 2.0])(results)
     assert cropped['gt_keypoints'][0, :, 2].tolist() == [1, 0, 1, 0, 1]
@@ -151,7 +139,7 @@ def test_crop__clipping_can_be_turned_off():
     img = np.zeros((100, 100, 3), np.uint8)
     for clip, low in ((True, 0), (False, -100)):
         np.random.seed(3)
-        results = RandomSquareCrop([0.3], clip)(make_results(img, [0, 0, 100, 100]))
+        results = RandomSquareCrop([0.3], clip)(results_of(img, [0, 0, 100, 100]))
         assert (results['gt_bboxes'][0, :2] <= 0).all()
         assert results['gt_bboxes'].min() >= low
         assert (results['gt_bboxes'][0, 2:] > 30).any() != clip
@@ -193,11 +181,9 @@ def test_draw__distribution_of_sides_and_positions():
         pytest.param((1000, 1000), [[0, 0, 4, 4]], [False], [0.3], id='face in a far corner'),
     ],
 )
-def test_crop__always_ends(within_ten_seconds, shape, bboxes, ignore, choice):
+def test_crop__always_ends(no_endless_loop, shape, bboxes, ignore, choice):
     np.random.seed(0)
-    results = RandomSquareCrop(choice)(
-        make_results(np.zeros((*shape, 3), np.uint8), bboxes, ignore)
-    )
+    results = RandomSquareCrop(choice)(results_of(np.zeros((*shape, 3), np.uint8), bboxes, ignore))
     height, width = results['img'].shape[:2]
     assert height == width == results['img_shape'][0] >= 1
     assert len(results['gt_bboxes']) == len(results['gt_keypoints']) <= len(bboxes)
@@ -230,7 +216,7 @@ def test_crop__with_size_equals_crop_and_resize():
             [RandomSquareCrop(CROP_CHOICE, size=64)],
         ):
             np.random.seed(seed)
-            results = make_results(img, bboxes)
+            results = results_of(img, bboxes)
             for step in steps:
                 results = step(results)
             both.append({**results, 'next draw': np.random.rand()})
@@ -252,7 +238,7 @@ def test_crop__reads_the_picture_if_nobody_did(tmp_path, size):
         both = []
         for img in (cv2.imread(path), None):
             # Only one of the two knows the size from the pixels; the labels do not say.
-            results = make_results(np.zeros((10, 10, 3), np.uint8), [20, 30, 60, 90])
+            results = results_of(np.zeros((10, 10, 3), np.uint8), [20, 30, 60, 90])
             results.update(img=img, img_path=path, height=0, width=0)
             np.random.seed(seed)
             both.append(RandomSquareCrop([0.3, 0.6, 1.4], size=size)(results))
@@ -265,7 +251,7 @@ def test_crop__reads_the_picture_if_nobody_did(tmp_path, size):
 
 
 def test_crop__missing_picture_is_named(tmp_path):
-    results = make_results(np.zeros((10, 10, 3), np.uint8), [2, 3, 6, 9])
+    results = results_of(np.zeros((10, 10, 3), np.uint8), [2, 3, 6, 9])
     results.update(img=None, img_path=str(tmp_path / 'no.jpg'))
     with pytest.raises(FileNotFoundError, match=r'no\.jpg does not exist.*prepare_widerface'):
         RandomSquareCrop([1.0])(results)

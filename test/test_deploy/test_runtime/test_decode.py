@@ -9,15 +9,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
 
+from helpers import centerface_head, scrfd_head
 from mmface.deploy.model_spec import ModelSpec
 from mmface.deploy.runtime.decode import decode
 from mmface.deploy.runtime.detections import Detections, to_faces
 from mmface.deploy.runtime.letterbox import Placement
 
 SIZE = (320, 384)
+TEST_CFG = dict(score_thr=0.02, nms=dict(type='nms', iou_threshold=0.45))
+CODER = dict(type='CenterFaceCoder')
 PLACEMENTS = [
     Placement((0.5, 0.503), (0.0, 0.0), (320, 250), SIZE),
     Placement((2.0, 2.1), (0.0, 0.0), (201, 384), SIZE),
@@ -52,55 +54,12 @@ def scrfd_maps(points: int = 5, seed: int = 0) -> list[list[torch.Tensor]]:
     ]
 
 
-def scrfd_head(points: int = 5, **test_cfg):
-    return MODELS.build(
-        dict(
-            type='SCRFDHead',
-            num_keypoints=points,
-            head_module=dict(
-                type='SCRFDModule',
-                in_channels=8,
-                feat_channels=8,
-                stacked_convs=1,
-                norm_cfg=dict(type='BN'),
-            ),
-            prior_generator=dict(
-                type='AnchorGenerator',
-                ratios=[1.0],
-                scales=[1, 2],
-                base_sizes=[16, 64, 256],
-                strides=[8, 16, 32],
-            ),
-            loss_cls=dict(type='DenseQualityFocalLoss'),
-            loss_bbox=dict(type='DIoULoss'),
-            loss_kps=dict(type='SmoothL1Loss'),
-            test_cfg=dict(score_thr=0.02, nms=dict(type='nms', iou_threshold=0.45), **test_cfg),
-        )
-    )
-
-
 def centerface_maps(seed: int = 0) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     grid = (SIZE[0] // 4, SIZE[1] // 4)
     maps = [torch.randn(2, c, *grid, generator=generator) for c in (1, 2, 2, 10)]
     maps[0] -= 2
     return maps
-
-
-def centerface_head(convention: str, anchor: str = 'cell', **test_cfg):
-    return MODELS.build(
-        dict(
-            type='CenterFaceHead',
-            num_keypoints=5,
-            head_module=dict(type='CenterFaceModule', in_channels=8),
-            coder=dict(type='CenterFaceCoder', convention=convention, keypoint_anchor=anchor),
-            loss_heatmap=dict(type='DenseGaussianFocalLoss'),
-            loss_size=dict(type='SmoothL1Loss'),
-            loss_offset=dict(type='SmoothL1Loss'),
-            loss_kps=dict(type='L1Loss'),
-            test_cfg=test_cfg,
-        )
-    )
 
 
 def in_rows(maps: Sequence[torch.Tensor], channels: int) -> list[np.ndarray]:
@@ -125,7 +84,7 @@ def assert_equal(found: Sequence[Detections], expected: Sequence[InstanceData]) 
 @pytest.mark.parametrize('points', [5, 0])
 def test_scrfd__equals_the_head(layout, points):
     scores, boxes, *kps = scrfd_maps(points)
-    head = scrfd_head(points, min_bbox_size=12, max_per_img=150)
+    head = scrfd_head(points, test_cfg=dict(TEST_CFG, min_bbox_size=12, max_per_img=150))
     expected = head.predict_by_feat(scores, boxes, kps[0] if kps else [], METAS)
     scores = [score.sigmoid() for score in scores]
     outputs = [m.numpy() for maps in (scores, boxes, *kps) for m in maps]
@@ -163,7 +122,11 @@ def test_centerface__equals_the_head(convention, anchor, test_cfg):
     heat, *others = centerface_maps()
     metas = [dict(meta, pad_offset=(3.5, 7.25)) for meta in METAS]
     placements = [placement._replace(offset=(3.5, 7.25)) for placement in PLACEMENTS]
-    head = centerface_head(convention, anchor, **test_cfg)
+    head = centerface_head(
+        convention,
+        coder=dict(CODER, convention=convention, keypoint_anchor=anchor),
+        test_cfg=test_cfg,
+    )
     expected = head.predict_by_feat(heat, *others, batch_img_metas=metas)
     nms_cfg = test_cfg.get('nms', {})
     spec = replace(

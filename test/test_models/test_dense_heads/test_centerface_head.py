@@ -8,11 +8,12 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from helpers import centerface_head as build_head
+from helpers import faces, objects, random_maps, samples_of
 from mmface.models import CenterFaceHead
 
 CONVENTIONS = ('centernet', 'star_clouds', 'mindspore')
@@ -20,43 +21,9 @@ BOX = [100.0, 120.0, 180.0, 220.0]  # cell (35, 42)
 POINTS = [[120.0, 150.0], [160.0, 152.0], [140.0, 170.0], [125.0, 190.0], [155.0, 192.0]]
 
 
-def build_head(
-    convention: str = 'centernet',
-    num_keypoints: int = 5,
-    targets: dict | None = None,
-    test_cfg: dict | None = None,
-) -> CenterFaceHead:
-    return MODELS.build(
-        dict(
-            type='CenterFaceHead',
-            num_keypoints=num_keypoints,
-            head_module=dict(type='CenterFaceModule', in_channels=8),
-            coder=dict(type='CenterFaceCoder', convention=convention),
-            loss_heatmap=dict(type='DenseGaussianFocalLoss'),
-            loss_size=dict(type='SmoothL1Loss', beta=1.0, loss_weight=0.1),
-            loss_offset=dict(type='SmoothL1Loss', beta=1.0, loss_weight=1.0),
-            loss_kps=dict(type='L1Loss', loss_weight=0.1),
-            train_cfg=dict(targets=dict(type='GaussianTargets', **(targets or {}))),
-            test_cfg=test_cfg or dict(peak=3, topk=200),
-        )
-    )
-
-
-def faces(bboxes: list | Tensor, points: list | Tensor | None = None) -> InstanceData:
-    bboxes = torch.as_tensor(bboxes, dtype=torch.float32).view(-1, 4)
-    keypoints = torch.zeros(len(bboxes), 5, 3)
-    if points is not None:
-        keypoints[..., :2] = torch.as_tensor(points)
-        keypoints[..., 2] = 1
-    return InstanceData(
-        bboxes=bboxes, labels=torch.zeros(len(bboxes), dtype=torch.long), keypoints=keypoints
-    )
-
-
-def raw_maps(batch: int = 2, size: int = 64, heat: float = -2.2, seed: int = 0) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    maps = [torch.randn(batch, c, size, size, generator=generator) for c in (1, 2, 2, 10)]
-    maps[0] += heat
+def raw_maps(batch: int = 2, size: int = 64) -> list[Tensor]:
+    maps = random_maps(*((batch, c, size, size) for c in (1, 2, 2, 10)))
+    maps[0] -= 2.2
     return [level.requires_grad_() for level in maps]
 
 
@@ -224,16 +191,15 @@ def test_loss__small_face_weights_change_size_and_offset_only():
 
 def test_loss__from_samples_reaches_every_parameter():
     head = build_head()
-    sample = DetDataSample(metainfo=dict(img_shape=(256, 256)))
-    sample.gt_instances = faces(BOX, [POINTS])
-    total(head.loss((torch.rand(1, 8, 64, 64),), [sample])).backward()
+    samples = samples_of([faces(BOX, [POINTS])], img_shape=(256, 256))
+    total(head.loss((torch.rand(1, 8, 64, 64),), samples)).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in head.parameters())
 
 
 def test_loss__without_landmarks():
     head = build_head(num_keypoints=0)
     maps = raw_maps(batch=1)[:3]
-    gt = InstanceData(bboxes=torch.tensor([BOX]), labels=torch.tensor([0]))
+    gt = objects(BOX)
     losses = head.loss_by_feat(*maps, batch_gt_instances=[gt])
     assert set(losses) == {'loss_heatmap', 'loss_size', 'loss_offset'}
     meta = dict(img_shape=(256, 256), scale_factor=(1.0, 1.0))

@@ -7,17 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from helpers import random_maps
 from mmface.models.dense_heads.centernet_module import CenterNetModule
-
-
-def feats(channels: int = 32, batch: int = 2) -> list[torch.Tensor]:
-    return [torch.randn(batch, channels, size, size + 1) for size in (8, 4)]
 
 
 @pytest.mark.parametrize(('classes', 'agnostic'), [(0, True), (3, False), (3, True)])
 def test_module__gives_what_is_asked_for(classes, agnostic):
     module = CenterNetModule(32, 2, classes, agnostic, stacked_convs=2)
-    scores, heat, distances = module(feats())
+    scores, heat, distances = module(random_maps((2, 32, 8, 9), (2, 32, 4, 5)))
     shapes = [(8, 9), (4, 5)]
     assert [m.shape for m in scores] == [(2, classes, *s) for s in shapes if classes]
     assert [m.shape for m in heat] == [(2, 1, *s) for s in shapes if agnostic]
@@ -65,5 +62,7 @@ def test_module__deformable_convolution_is_the_last_of_each_tower():
         assert f'{tower}.0.conv.conv_offset.weight' not in keys
         assert keys[f'{tower}.1.conv.conv_offset.weight'].shape == (27, 32, 3, 3)
         assert keys[f'{tower}.1.conv.bias'].shape == (32,)
-    sum(level.sum() for row in module(feats()) for level in row).backward()
+    sum(
+        level.sum() for row in module(random_maps((2, 32, 8, 9), (2, 32, 4, 5))) for level in row
+    ).backward()
     assert all(p.grad is not None for p in module.parameters())

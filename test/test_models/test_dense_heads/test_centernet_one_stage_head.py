@@ -6,18 +6,20 @@ from __future__ import annotations
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from mmface_benchmark.step_trace import trace_steps
 from torch import Tensor
 
 import mmface.models  # noqa: F401
+from helpers import objects, random_maps, samples_of
 from mmface.models import CenterNetOneStageHead
 from mmface.models.losses.plus_one_giou_loss import plus_one_giou
 from mmface.models.task_modules.padded_ground_truth import pack_ground_truth
 
 CLASSES = 3
 SIZES = (16, 8, 4, 2, 1)  # cells per side of pictures of 128 px
+SHAPES = [(2, 32, size, size) for size in SIZES]
+META = dict(img_shape=(128, 100), ori_shape=(64, 50), scale_factor=(2.0, 2.0))
 TEST = dict(score_thr=0.05, nms_pre=1000, nms=dict(type='nms', iou_threshold=0.6), max_per_img=100)
 
 
@@ -38,33 +40,12 @@ def build_head(**kwargs) -> CenterNetOneStageHead:
     return head
 
 
-def objects(boxes: list, labels: list) -> InstanceData:
-    bboxes = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
-    return InstanceData(bboxes=bboxes, labels=torch.tensor(labels, dtype=torch.long))
-
-
-def samples(gt: list[InstanceData]) -> list[DetDataSample]:
-    found = []
-    for instances in gt:
-        sample = DetDataSample(
-            metainfo=dict(img_shape=(128, 100), ori_shape=(64, 50), scale_factor=(2.0, 2.0))
-        )
-        sample.gt_instances = instances
-        found.append(sample)
-    return found
-
-
 GT = [
     objects(
         [[8.0, 8.0, 40.0, 48.0], [10.0, 10.0, 100.0, 120.0], [60.0, 4.0, 70.0, 20.0]], [2, 0, 2]
     ),
     objects([], []),
 ]
-
-
-def feats() -> list[Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(2, 32, size, size, generator=generator) for size in SIZES]
 
 
 def flat(maps: list[Tensor]) -> Tensor:
@@ -75,7 +56,7 @@ def flat(maps: list[Tensor]) -> Tensor:
 @pytest.mark.parametrize('agnostic', [False, True])
 def test_loss__equals_the_definition(more_pos, agnostic):
     head = build_head(agnostic=agnostic, targets=dict(type='CenterNetTargets', more_pos=more_pos))
-    scores, heat, distances = head(feats())
+    scores, heat, distances = head(random_maps(*SHAPES))
     losses = head.loss_by_feat(scores, heat, distances, GT)
 
     boxes = flat(distances).transpose(1, 2)
@@ -123,7 +104,7 @@ def test_loss__classes_are_trained_apart():
 
 def test_loss__without_objects_is_finite():
     head = build_head()
-    losses = head.loss(feats(), samples([GT[1], GT[1]]))
+    losses = head.loss(random_maps(*SHAPES), samples_of([GT[1], GT[1]], **META))
     assert losses['loss_loc'] == losses['loss_pos'] == 0
     # The faulty heat map of mmdet's CenterNetUpdateHead would give a hundred.
     assert 0 < losses['loss_neg'] < 1
@@ -136,7 +117,7 @@ def test_step__has_fixed_shapes_and_reads_nothing():
 
     def step(gt: list[InstanceData]) -> None:
         head.zero_grad()
-        sum(head.loss(feats(), samples(gt)).values()).backward()
+        sum(head.loss(random_maps(*SHAPES), samples_of(gt, **META)).values()).backward()
 
     trace = trace_steps(step, [GT, GT[::-1], [GT[1], GT[1]]])
     assert not trace.faults, str(trace)
@@ -150,9 +131,6 @@ def one_cell_maps(logits: dict[int, float], reach: float = 1.0) -> list[list[Ten
     for label, logit in logits.items():
         maps[0][0][0, label, 5, 12] = logit
     return maps
-
-
-META = samples(GT)[0].metainfo
 
 
 def test_predict__boxes_scores_and_labels():
@@ -221,10 +199,10 @@ def test_detector__trains_and_predicts():
         )
     )
     inputs = torch.randn(2, 3, 128, 128)
-    losses = detector.loss(inputs, samples(GT))
+    losses = detector.loss(inputs, samples_of(GT, **META))
     assert set(losses) == {'loss_loc', 'loss_pos', 'loss_neg'}
     sum(losses.values()).backward()
     detector.eval()
     with torch.no_grad():
-        found = detector.predict(inputs, samples(GT))
+        found = detector.predict(inputs, samples_of(GT, **META))
     assert all('labels' in sample.pred_instances for sample in found)

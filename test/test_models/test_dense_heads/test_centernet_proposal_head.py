@@ -17,6 +17,7 @@ from mmface_benchmark.step_trace import trace_steps
 from torch import Tensor, nn
 
 import mmface.models  # noqa: F401
+from helpers import random_boxes, random_maps, samples_of
 from mmface.models import CenterNetProposalHead
 from mmface.models.task_modules.padded_ground_truth import pack_ground_truth
 
@@ -198,7 +199,9 @@ def test_golden__losses(golden, mode):
 def test_golden__gradients_of_the_head(golden):
     """No gradient of the second stage reaches the head, so that its are those of the losses."""
     golden.stages.zero_grad()
-    losses = golden.head.loss([level.detach() for level in golden.neck], samples(golden.gt()))
+    losses = golden.head.loss(
+        [level.detach() for level in golden.neck], samples_of(golden.gt(), img_shape=(128, 128))
+    )
     sum(losses.values()).backward()
     names = golden.values['train_all/grad_names'].tolist()
     expected = dict(zip(names, golden.values['train_all/grad_l2'].tolist(), strict=True))
@@ -243,35 +246,21 @@ def test_golden__proposals(golden, mode, fixed_shape):
 # ---- without golden values ------------------------------------------------------------------
 
 
+def feats(size: int = 128) -> list[Tensor]:
+    return random_maps(*((2, 32, size // s, size // s) for s in (8, 16, 32, 64, 128)), grad=True)
+
+
 def objects(count: int, size: int = 128, seed: int = 0) -> InstanceData:
     generator = torch.Generator().manual_seed(seed)
-    corner = torch.rand(count, 2, generator=generator) * size / 2
-    side = 4 + torch.rand(count, 2, generator=generator) * size / 2
+    boxes = random_boxes(count, place=(0, size / 2), side=(4, 4 + size / 2), generator=generator)
     labels = torch.randint(0, 80, (count,), generator=generator)
-    return InstanceData(bboxes=torch.cat([corner, corner + side], dim=1), labels=labels)
-
-
-def samples(gt: list[InstanceData]) -> list[DetDataSample]:
-    found = []
-    for instances in gt:
-        sample = DetDataSample(metainfo=dict(img_shape=(128, 128)))
-        sample.gt_instances = instances
-        found.append(sample)
-    return found
-
-
-def feats(batch: int = 2, size: int = 128, seed: int = 0) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [
-        torch.randn(batch, 32, size // s, size // s, generator=generator).requires_grad_()
-        for s in (8, 16, 32, 64, 128)
-    ]
+    return InstanceData(bboxes=boxes, labels=labels)
 
 
 @pytest.mark.parametrize('fixed_shape', [False, True])
 def test_loss_and_predict__one_pass_gives_both(fixed_shape):
     head = build_head(fixed_shape=fixed_shape)
-    data = samples([objects(5), objects(0)])
+    data = samples_of([objects(5), objects(0)], img_shape=(128, 128))
     losses, proposals = head.loss_and_predict(feats(), data, proposal_cfg=TRAIN)
     alone = head.loss(feats(), data)
     assert {name: float(v.detach()) for name, v in losses.items()} == {
@@ -316,7 +305,7 @@ def test_proposals__score_is_the_root_of_the_heat():
 
 def test_loss__without_objects_is_finite_and_lowers_the_heat():
     head = build_head()
-    losses = head.loss(feats(), samples([objects(0), objects(0)]))
+    losses = head.loss(feats(), samples_of([objects(0), objects(0)], img_shape=(128, 128)))
     assert losses['loss_loc'] == 0
     assert losses['loss_agn_pos'] == 0
     assert losses['loss_agn_neg'] > 0
@@ -328,8 +317,8 @@ def test_loss__without_objects_is_finite_and_lowers_the_heat():
 def test_loss__picture_without_objects_adds_only_negatives():
     head = build_head()
     maps = feats(size=256)
-    one = head.loss([level[:1] for level in maps], samples([objects(5)]))
-    two = head.loss(maps, samples([objects(5), objects(0)]))
+    one = head.loss([level[:1] for level in maps], samples_of([objects(5)], img_shape=(128, 128)))
+    two = head.loss(maps, samples_of([objects(5), objects(0)], img_shape=(128, 128)))
     for name in ('loss_loc', 'loss_agn_pos'):
         torch.testing.assert_close(one[name], two[name])
     assert two['loss_agn_neg'] > 1.5 * one['loss_agn_neg']
@@ -339,7 +328,9 @@ def test_loss__labels_have_no_influence():
     head = build_head()
     gt = objects(5)
     zero = InstanceData(bboxes=gt.bboxes, labels=torch.zeros_like(gt.labels))
-    one, two = (head.loss(feats(), samples([each, each])) for each in (gt, zero))
+    one, two = (
+        head.loss(feats(), samples_of([each, each], img_shape=(128, 128))) for each in (gt, zero)
+    )
     assert all(torch.equal(one[name], two[name]) for name in LOSSES)
 
 
@@ -358,7 +349,9 @@ def test_loss__extreme_maps_stay_finite(value):
 
 def test_loss__a_thousand_objects():
     head = build_head()
-    losses = head.loss(feats(), samples([objects(1000), objects(1, seed=1)]))
+    losses = head.loss(
+        feats(), samples_of([objects(1000), objects(1, seed=1)], img_shape=(128, 128))
+    )
     sum(losses.values()).backward()
     assert all(torch.isfinite(value) for value in losses.values())
 
@@ -375,7 +368,7 @@ def test_step__has_fixed_shapes_and_reads_nothing(dtype):
         assert proposals[0].bboxes.dtype == torch.float32
         sum(losses.values()).backward()
 
-    batches = [samples([objects(n), objects(30 - n)]) for n in (1, 30, 0)]
+    batches = [samples_of([objects(n), objects(30 - n)], img_shape=(128, 128)) for n in (1, 30, 0)]
     # NMS itself has a result of data-dependent size; it is made regular in the same place.
     trace = trace_steps(step, batches, host_functions=('pack_ground_truth', 'suppress_fixed'))
     assert not trace.faults, str(trace)

@@ -6,53 +6,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import MODELS
-from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 import mmface.models  # noqa: F401
+from helpers import faces, samples_of
+from helpers import scrfd_head as build_head
 from mmface.models import SCRFDHead
-
-
-def build_head(
-    num_keypoints: int = 5, num_classes: int = 1, full_search: bool = False, **kwargs
-) -> SCRFDHead:
-    return MODELS.build(
-        dict(
-            type='SCRFDHead',
-            num_keypoints=num_keypoints,
-            num_classes=num_classes,
-            head_module=dict(
-                type='SCRFDModule',
-                in_channels=8,
-                feat_channels=8,
-                stacked_convs=1,
-                norm_cfg=dict(type='BN'),
-            ),
-            prior_generator=dict(
-                type='AnchorGenerator',
-                ratios=[1.0],
-                scales=[1, 2],
-                base_sizes=[16, 64, 256],
-                strides=[8, 16, 32],
-            ),
-            loss_cls=dict(type='DenseQualityFocalLoss'),
-            loss_bbox=dict(type='DIoULoss', loss_weight=2.0),
-            loss_kps=dict(type='SmoothL1Loss', beta=1 / 9, loss_weight=0.1),
-            train_cfg=dict(assigner=dict(type='BatchedATSSAssigner', full_search=full_search)),
-            test_cfg=dict(score_thr=0.02, nms=dict(type='nms', iou_threshold=0.45), max_per_img=-1),
-            **kwargs,
-        )
-    )
-
-
-def faces(bboxes: Tensor, keypoints: Tensor | None = None) -> InstanceData:
-    if keypoints is None:
-        keypoints = torch.zeros(len(bboxes), 5, 3)
-    return InstanceData(
-        bboxes=bboxes, labels=torch.zeros(len(bboxes), dtype=torch.long), keypoints=keypoints
-    )
 
 
 def raw_maps(
@@ -255,10 +215,9 @@ def test_loss__thousands_of_faces_in_one_picture():
     head = build_head()
     generator = torch.Generator().manual_seed(0)
     corner = torch.rand(2500, 2, generator=generator) * 600
-    sample = DetDataSample()
-    sample.gt_instances = faces(torch.cat([corner, corner + 12], dim=1))
+    samples = samples_of([faces(torch.cat([corner, corner + 12], dim=1))])
     feats = [torch.rand(1, 8, 640 // s, 640 // s, generator=generator) for s in (8, 16, 32)]
-    losses = head.loss(feats, [sample])
+    losses = head.loss(feats, samples)
     flat(losses).sum().backward()
     assert torch.isfinite(flat(losses)).all()
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers import random_maps
 from mmface.models import BiFPN
 from mmface.models.necks.bifpn import bifpn_nodes
 
@@ -29,11 +30,8 @@ NODES = {
 
 
 def maps(size: int = 32) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    return [
-        torch.randn(2, width, size >> level, 2 * size >> level, generator=generator)
-        for level, width in enumerate(WIDTHS)
-    ]
+    shapes = ((2, width, size >> level, 2 * size >> level) for level, width in enumerate(WIDTHS))
+    return random_maps(*shapes, seed=1)
 
 
 def random_neck(**kwargs) -> BiFPN:

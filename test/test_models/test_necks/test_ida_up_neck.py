@@ -7,23 +7,20 @@ import pytest
 import torch
 from torch import nn
 
+from helpers import random_maps
 from mmface.models import IDAUpNeck
 
 CHANNELS = (24, 32, 96, 320)
-
-
-def maps(height: int = 64, width: int = 96) -> list[torch.Tensor]:
-    return [
-        torch.randn(2, channels, height // stride, width // stride)
-        for channels, stride in zip(CHANNELS, (4, 8, 16, 32), strict=True)
-    ]
+SHAPES = [
+    (2, channels, 64 // s, 96 // s) for channels, s in zip(CHANNELS, (4, 8, 16, 32), strict=True)
+]
 
 
 @pytest.mark.parametrize('depthwise', [False, True])
 @pytest.mark.parametrize('width', [24, 64])
 def test_forward__one_map_of_stride_4(width, depthwise):
     neck = IDAUpNeck(CHANNELS, width, depthwise)
-    (out,) = neck(maps())
+    (out,) = neck(random_maps(*SHAPES))
     assert out.shape == (2, width, 16, 24)
     assert out.min() == 0, 'a ReLU is last'
     shape = (width, 1 if depthwise else width, 2, 2)
@@ -32,7 +29,7 @@ def test_forward__one_map_of_stride_4(width, depthwise):
 
 def test_backward__every_map_and_parameter_is_used():
     neck = IDAUpNeck(CHANNELS)
-    inputs = [feat.requires_grad_() for feat in maps()]
+    inputs = random_maps(*SHAPES, grad=True)
     neck(inputs)[0].square().mean().backward()
     assert all(feat.grad.abs().sum() > 0 for feat in inputs)
     assert not [name for name, p in neck.named_parameters() if p.grad is None]

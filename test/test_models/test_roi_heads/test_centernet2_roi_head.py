@@ -4,20 +4,17 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from mmface_benchmark.step_trace import trace_steps
 
+from helpers import load_config, random_boxes, random_maps
 from mmface.models.roi_heads.centernet2_roi_head import CenterNet2RoIHead
 
-CONFIG = Path(__file__).resolve().parents[3] / 'configs' / '_base_' / 'models' / 'centernet2_r50.py'
 CHANNELS = 4
 SIZE = 256  # input pixels
 
@@ -25,8 +22,7 @@ SIZE = 256  # input pixels
 def build(**changes) -> CenterNet2RoIHead:
     """A narrow head of 3 classes, initialised."""
     torch.manual_seed(0)
-    init_default_scope('mmdet')
-    model = Config.fromfile(CONFIG).model
+    model = load_config('_base_/models/centernet2_r50').model
     cfg = model.roi_head
     cfg.bbox_roi_extractor.out_channels = CHANNELS
     cfg.bbox_head.update(in_channels=CHANNELS, fc_out_channels=16, num_classes=3)
@@ -36,27 +32,21 @@ def build(**changes) -> CenterNet2RoIHead:
     return head
 
 
-def maps(dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
+def maps() -> list[torch.Tensor]:
     shapes = [(2, CHANNELS, SIZE // s, SIZE // s) for s in (8, 16, 32, 64, 128)]
-    feats = [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
-    return [feat.requires_grad_() for feat in feats]
-
-
-def boxes(count: int, generator: torch.Generator, low: float = 0.0) -> torch.Tensor:
-    corner = low + torch.rand(count, 2, generator=generator) * (SIZE - 40 - low)
-    return torch.cat([corner, corner + 8 + torch.rand(count, 2, generator=generator) * 90], dim=1)
+    return random_maps(*shapes, seed=1, grad=True)
 
 
 def batch(objects: int, seed: int = 0, proposals: int = 100) -> tuple[list, list]:
     """Proposals, 20 of them near objects and the last ones padding, and samples."""
     generator = torch.Generator().manual_seed(seed)
+    options = dict(side=(8, 98), generator=generator)
     found, samples = [], []
     for picture in range(2):
-        truth = boxes(objects, generator)
+        truth = random_boxes(objects, place=(0, SIZE - 40), **options)
         near = truth.repeat(20, 1)[:20]
         near = near + torch.randn(near.shape, generator=generator)
-        far = boxes(proposals - len(near), generator, low=-60)
+        far = random_boxes(proposals - len(near), place=(-60, SIZE - 40), **options)
         valid = torch.arange(proposals) < proposals - 3 - picture
         found.append(
             InstanceData(

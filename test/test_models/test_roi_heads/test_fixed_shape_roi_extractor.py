@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import torch
 
+from helpers import random_maps
 from mmface.models.roi_heads.fixed_shape_roi_extractor import FixedShapeRoIExtractor
 
 STRIDES = [8, 16, 32, 64, 128]
+SHAPES = [(2, 4, 1024 // stride, 1024 // stride) for stride in STRIDES]
 
 
 def extractor() -> FixedShapeRoIExtractor:
@@ -17,11 +19,6 @@ def extractor() -> FixedShapeRoIExtractor:
         featmap_strides=STRIDES,
         finest_scale=112,
     )
-
-
-def maps() -> list[torch.Tensor]:
-    torch.manual_seed(0)
-    return [torch.randn(2, 4, 1024 // s, 1024 // s, requires_grad=True) for s in STRIDES]
 
 
 def rois() -> torch.Tensor:
@@ -40,7 +37,7 @@ def test_fixed_shape__values_and_gradients_are_the_same():
     assert set(pool.map_roi_levels(boxes, 5).tolist()) == {0, 1, 2, 3, 4}
     results = []
     for fixed_shape in (False, True):
-        feats = maps()
+        feats = random_maps(*SHAPES, grad=True)
         pooled = pool(feats, boxes, fixed_shape=fixed_shape)
         (
             pooled * torch.randn(pooled.shape, generator=torch.Generator().manual_seed(2))
@@ -54,7 +51,7 @@ def test_fixed_shape__values_and_gradients_are_the_same():
 def test_fixed_shape__every_map_gets_a_gradient_although_no_box_is_there():
     """A distributed model waits for the gradient of each parameter that has one elsewhere."""
     for fixed_shape in (False, True):
-        feats = maps()
+        feats = random_maps(*SHAPES, grad=True)
         box = torch.tensor([[0.0, 10.0, 10.0, 50.0, 50.0]])
         extractor()(feats, box, fixed_shape=fixed_shape).sum().backward()
         assert all(feat.grad is not None for feat in feats)

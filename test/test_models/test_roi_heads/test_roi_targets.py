@@ -8,21 +8,18 @@ import torch
 from mmdet.models.task_modules.assigners import MaxIoUAssigner
 from mmengine.structures import InstanceData
 
+from helpers import random_boxes
 from mmface.models.roi_heads.roi_targets import match_rois, sample_rois
 from mmface.models.task_modules.padded_ground_truth import pack_ground_truth
-
-
-def boxes(count: int) -> torch.Tensor:
-    corner = torch.rand(count, 2) * 100
-    return torch.cat([corner, corner + 5 + torch.rand(count, 2) * 60], dim=1)
 
 
 @pytest.mark.parametrize('min_iou', [0.3, 0.6])
 def test_match__is_that_of_the_per_image_assigner(min_iou):
     torch.manual_seed(0)
-    rois = torch.stack([boxes(500) for _ in range(3)])
+    rois = torch.stack([random_boxes(500, **RANGES) for _ in range(3)])
     truth = [
-        InstanceData(bboxes=boxes(count), labels=torch.randint(5, (count,))) for count in (7, 40, 0)
+        InstanceData(bboxes=random_boxes(count, **RANGES), labels=torch.randint(5, (count,)))
+        for count in (7, 40, 0)
     ]
     targets = match_rois(rois, pack_ground_truth(truth, rois.device), min_iou)
     assert targets.foreground[:2].any(dim=1).all()
@@ -39,8 +36,11 @@ def test_match__is_that_of_the_per_image_assigner(min_iou):
 
 def test_match__some_rois_at_a_time(monkeypatch):
     torch.manual_seed(0)
-    rois = torch.stack([boxes(50) for _ in range(2)])
-    truth = [InstanceData(bboxes=boxes(9), labels=torch.randint(5, (9,))) for _ in range(2)]
+    rois = torch.stack([random_boxes(50, **RANGES) for _ in range(2)])
+    truth = [
+        InstanceData(bboxes=random_boxes(9, **RANGES), labels=torch.randint(5, (9,)))
+        for _ in range(2)
+    ]
     gt = pack_ground_truth(truth, rois.device)
     whole = match_rois(rois, gt, 0.4)
     monkeypatch.setattr('mmface.models.roi_heads.roi_targets._PAIRS_AT_ONCE', 7 * 64)
@@ -50,6 +50,7 @@ def test_match__some_rois_at_a_time(monkeypatch):
 
 
 # Foreground and background there are, of 1000 RoIs, and how many are drawn of each.
+RANGES = dict(place=(0, 100), side=(5, 65))
 COUNTS = {
     'plenty of both': ((400, 600), (128, 384)),
     'little foreground': ((20, 900), (20, 492)),

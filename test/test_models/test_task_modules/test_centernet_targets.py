@@ -10,10 +10,9 @@ import torch
 from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 import mmface.models.task_modules.centernet_targets as centernet_targets
+from helpers import LargestTensor, objects
 from mmface.models import CenterNetTargets
 from mmface.models.losses.plus_one_giou_loss import plus_one_giou
 from mmface.models.task_modules.centernet_targets import (
@@ -30,12 +29,6 @@ CELLS = sum(height * width for height, width in MAPS)
 
 def build(**kwargs) -> CenterNetTargets:
     return TASK_UTILS.build(dict(type='CenterNetTargets', strides=STRIDES, **kwargs))
-
-
-def objects(boxes: list | Tensor, labels: list | None = None) -> InstanceData:
-    boxes = torch.as_tensor(boxes, dtype=torch.float32).view(-1, 4)
-    labels = torch.tensor(labels if labels is not None else [0] * len(boxes), dtype=torch.long)
-    return InstanceData(bboxes=boxes, labels=labels)
 
 
 def make(targets: CenterNetTargets, gt: list[InstanceData], *args) -> CenterNetTargetMaps:
@@ -212,22 +205,6 @@ def test_more_positives__equal_plain_loops(classes):
 def test_more_positives__need_predictions():
     with pytest.raises(ValueError, match='pass them'):
         make(build(more_pos=True), [objects([])])
-
-
-class LargestTensor(TorchDispatchMode):
-    """Notes the number of elements of the largest tensor that an operator gives."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, Tensor):
-                # Expanded tensors hold less than they show.
-                self.count = max(self.count, leaf.untyped_storage().nbytes() // leaf.itemsize)
-        return out
 
 
 @pytest.mark.parametrize('classes', [1, 3])

@@ -14,6 +14,7 @@ import torch
 from mmcv.ops import batched_nms as mmcv_batched_nms
 from mmengine.logging import MMLogger
 
+from helpers import random_boxes
 from mmface.models.task_modules import device_nms, suppression
 from mmface.models.task_modules.device_nms import batched_nms
 
@@ -24,10 +25,8 @@ NMS = dict(type='nms', iou_threshold=0.45)
 def boxes():
     """Many overlapping boxes of two classes: boxes, scores, classes."""
     generator = torch.Generator().manual_seed(0)
-    corner = torch.rand(200, 2, generator=generator) * 50
-    size = 10 + torch.rand(200, 2, generator=generator) * 20
-    scores = torch.rand(200, generator=generator)
-    return torch.cat([corner, corner + size], dim=1), scores, torch.arange(200) % 2
+    boxes = random_boxes(200, place=(0, 50), side=(10, 30), generator=generator)
+    return boxes, torch.rand(200, generator=generator), torch.arange(200) % 2
 
 
 @pytest.fixture(autouse=True)

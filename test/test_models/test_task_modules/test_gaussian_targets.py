@@ -9,21 +9,12 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from helpers import LargestTensor, faces
 from mmface.models import CenterFaceCoder, GaussianTargets
 from mmface.models.task_modules import gaussian_targets as module
 from mmface.models.task_modules.gaussian_targets import gaussian_radius
 from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth, pack_ground_truth
-
-
-def faces(bboxes: Tensor, keypoints: Tensor | None = None) -> InstanceData:
-    if keypoints is None:
-        keypoints = torch.zeros(len(bboxes), 5, 3)
-    return InstanceData(
-        bboxes=bboxes, labels=torch.zeros(len(bboxes), dtype=torch.long), keypoints=keypoints
-    )
 
 
 def pack(*pictures: InstanceData, num_keypoints: int = 5) -> PaddedGroundTruth:
@@ -31,7 +22,7 @@ def pack(*pictures: InstanceData, num_keypoints: int = 5) -> PaddedGroundTruth:
 
 
 def one(bboxes: list[list[float]], size: tuple[int, int] = (200, 200), **options):
-    gt = pack(faces(torch.tensor(bboxes).view(-1, 4)))
+    gt = pack(faces(bboxes))
     return GaussianTargets(**options)(gt, size, CenterFaceCoder())
 
 
@@ -175,7 +166,7 @@ def keypoints_of(points: list[list[float]]) -> Tensor:
 
 def test_keypoints__learned_are_those_labelled_and_inside():
     points = keypoints_of([[20, 30, 1], [25, 30, 0], [-1, 30, 1], [30, 200, 1], [31, 40, 0.5]])
-    gt = pack(faces(torch.tensor([[10.0, 10.0, 60.0, 60.0]]), points))
+    gt = pack(faces([10, 10, 60, 60], points))
     targets = GaussianTargets()(gt, (50, 50), CenterFaceCoder())
     assert targets.keypoint_mask[0, 0].tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 1, 1]
     torch.testing.assert_close(targets.keypoints[0, 0, :2], torch.tensor([20 / 4 - 8, 30 / 4 - 8]))
@@ -184,7 +175,7 @@ def test_keypoints__learned_are_those_labelled_and_inside():
 def test_keypoints__missing_ones_may_hold_anything():
     points = torch.full((1, 5, 3), float('nan'))
     points[..., 2] = 0
-    gt = pack(faces(torch.tensor([[10.0, 10.0, 60.0, 60.0]]), points))
+    gt = pack(faces([10, 10, 60, 60], points))
     targets = GaussianTargets()(gt, (50, 50), CenterFaceCoder())
     assert float(targets.keypoints.abs().sum()) == 0
 
@@ -201,8 +192,8 @@ def test_weights__of_small_faces_are_those_of_mindspore():
 
 
 def test_ignored__cells_inside_have_no_weight_but_centres_do():
-    gt = pack(faces(torch.tensor([[8.0, 8.0, 24.0, 24.0]])))
-    ignored = pack(faces(torch.tensor([[8.0, 12.0, 40.0, 20.0]])), num_keypoints=0)
+    gt = pack(faces([8, 8, 24, 24]))
+    ignored = pack(faces([8, 12, 40, 20]), num_keypoints=0)
     targets = GaussianTargets(mask_ignored=True)(gt, (20, 20), CenterFaceCoder(), ignored)
     off = (targets.heat_weight[0, 0] == 0).nonzero().tolist()
     expected = [[row, column] for row in (3, 4) for column in range(2, 10)]
@@ -218,20 +209,6 @@ def test_init__impossible_overlap_is_refused():
         GaussianTargets(min_overlap=1.0)
 
 
-class LargestTensor(TorchDispatchMode):
-    """Notes how many numbers the largest result of any operator has."""
-
-    numbers = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor):
-                # Expanded views hold no more than what they look at.
-                self.numbers = max(self.numbers, tensor.untyped_storage().nbytes() // 4)
-        return out
-
-
 def test_targets__1000_faces_at_200x200_need_little_memory():
     generator = torch.Generator().manual_seed(0)
     corner = torch.rand(1000, 2, generator=generator) * 780
@@ -239,4 +216,4 @@ def test_targets__1000_faces_at_200x200_need_little_memory():
     with LargestTensor() as largest:
         GaussianTargets(mask_ignored=True)(gt, (200, 200), CenterFaceCoder(), gt)
     # All at once would be 2 * 1024 * 200 * 200 numbers, 330 MB.
-    assert 0 < largest.numbers <= module.CHUNK_NUMBERS
+    assert 0 < largest.count <= module.CHUNK_NUMBERS

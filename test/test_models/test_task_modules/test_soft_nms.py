@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import random_boxes
 from mmface.models.task_modules.soft_nms import soft_nms
 
 
-def crowd(count=120, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    corner = torch.rand(count, 2, generator=generator) * 80
-    size = 8 + torch.rand(count, 2, generator=generator) * 20
-    return torch.cat([corner, corner + size], dim=1), torch.rand(count, generator=generator)
+def crowd(count=120):
+    generator = torch.Generator().manual_seed(0)
+    boxes = random_boxes(count, place=(0, 80), side=(8, 28), generator=generator)
+    return boxes, torch.rand(count, generator=generator)
 
 
 def by_definition(boxes, scores, method, iou_threshold, sigma, min_score, offset):

@@ -8,14 +8,11 @@ import math
 import torch
 from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 
+from helpers import random_boxes
 from mmface.models.task_modules.upper_clamped_delta_coder import UpperClampedDeltaCoder
 
+RANGES = dict(place=(-50, 450), side=(10, 310))
 WEIGHTS = (30.0, 30.0, 15.0, 15.0)
-
-
-def boxes(*shape: int) -> torch.Tensor:
-    corner = torch.rand(*shape, 2) * 500 - 50
-    return torch.cat([corner, corner + 10 + torch.rand(*shape, 2) * 300], dim=-1)
 
 
 def test_coder__is_the_usual_one_within_the_clamp():
@@ -24,7 +21,7 @@ def test_coder__is_the_usual_one_within_the_clamp():
     theirs = DeltaXYWHBBoxCoder(
         target_stds=[1 / weight for weight in WEIGHTS], clip_border=False, use_box_type=False
     )
-    first, second = boxes(1000), boxes(1000)
+    first, second = random_boxes(1000, **RANGES), random_boxes(1000, **RANGES)
     deltas = ours.encode(first, second)
     torch.testing.assert_close(deltas, theirs.encode(first, second))
     found = ours.decode(first, deltas)
@@ -35,7 +32,7 @@ def test_coder__is_the_usual_one_within_the_clamp():
 def test_coder__takes_any_number_of_dimensions():
     torch.manual_seed(0)
     coder = UpperClampedDeltaCoder(WEIGHTS)
-    first, second = boxes(2, 5), boxes(2, 5)
+    first, second = random_boxes(2, 5, **RANGES), random_boxes(2, 5, **RANGES)
     deltas = coder.encode(first, second)
     assert torch.equal(deltas[1], coder.encode(first[1], second[1]))
     assert torch.equal(coder.decode(first, deltas)[1], coder.decode(first[1], deltas[1]))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -17,9 +18,11 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 import mmface.datasets  # noqa: F401
+from mmface.datasets.annotations import read_annotations
+from mmface.datasets.coco_json import coco_text, parse_coco
 from mmface_benchmark.timing import Comparison, compare
 
-OURS, PORT = 'mmface', 'one line after the other'
+OURS, PORT, JSON = 'mmface', 'one line after the other', 'json.loads alone'
 MODULES = ('mmface.models', 'mmdet.models')
 
 
@@ -38,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> list[Comparison]:
-    """Time the imports in processes of their own, then the start of the data set.
+    """Time the imports in processes of their own, then the reading of labels.
 
     Raises:
         ValueError: If only one of ``--labels`` and ``--images`` is there, or the label file is
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> list[Comparison]:
     """
     if bool(args.labels) != bool(args.images):
         raise ValueError('expected --labels and --images together, found only one of them')
-    return [_imports(args.rounds), _start(args)]
+    return [_imports(args.rounds), *_labels(args)]
 
 
 def _imports(rounds: int) -> Comparison:
@@ -62,7 +65,7 @@ def _imports(rounds: int) -> Comparison:
     return replace(found, notes={'more than mmdet.models, s': more})
 
 
-def _start(args: argparse.Namespace) -> Comparison:
+def _labels(args: argparse.Namespace) -> list[Comparison]:
     settings = Config.fromfile(args.config).train_dataloader.dataset
     if args.labels:
         settings.update(data_root='', ann_file=args.labels, data_prefix=dict(img_path=args.images))
@@ -85,7 +88,11 @@ def _start(args: argparse.Namespace) -> Comparison:
 
         ways = {OURS: ours, PORT: lambda: read_by_line(labels, images)}
         task = f'start of a data set of {args.pictures} pictures'
-        return compare(task, ways, args.rounds, warmup=1)
+        start = compare(task, ways, args.rounds, warmup=1)
+        text = coco_text(read_annotations(labels))
+    task = f'COCO-style labels of {args.pictures} images, {len(text) / 1e6:.1f} MB'
+    ways = {OURS: lambda: parse_coco('labels.json', text), JSON: lambda: json.loads(text)}
+    return [start, compare(task, ways, args.rounds, warmup=1)]
 
 
 def repeat_labels(source: Path, target: Path, pictures: int) -> None:
