@@ -117,16 +117,21 @@ def channels(spec: ModelSpec) -> dict[str, int]:
     return {kind: count for kind, count in kinds.items() if count}
 
 
+def cells(side: int, stride: int) -> int:
+    """Return the cells of a side; strided convolutions keep a part of a cell."""
+    return -(-side // stride)
+
+
 def map_output(name: str, kind: str, stride: int, count: int | None) -> Output:
     """Make the output of a map (B, count, H / stride, W / stride); ``None``: any count."""
-    height = Axis(f'height_{stride}', lambda h, w: h // stride)
-    width = Axis(f'width_{stride}', lambda h, w: w // stride)
+    height = Axis(f'height_{stride}', lambda h, w: cells(h, stride))
+    width = Axis(f'width_{stride}', lambda h, w: cells(w, stride))
     return Output(name, kind, stride, (count, height, width))
 
 
 def row_output(name: str, kind: str, stride: int, count: int, num_priors: int) -> Output:
     """Make the output of rows (B, n, count), ``num_priors`` for each cell."""
-    rows = Axis(f'priors_{stride}', lambda h, w: num_priors * (h // stride) * (w // stride))
+    rows = Axis(f'priors_{stride}', lambda h, w: num_priors * cells(h, stride) * cells(w, stride))
     return Output(name, kind, stride, (rows, count))
 
 
@@ -191,7 +196,7 @@ def _candidates(strides: Sequence[int], num_priors: int, limit: int | None = Non
     """Return the axis of the candidates of all levels, at most ``limit`` of each."""
 
     def length(height: int, width: int) -> int:
-        levels = [num_priors * (height // s) * (width // s) for s in strides]
+        levels = [num_priors * cells(height, s) * cells(width, s) for s in strides]
         return sum(levels if limit is None else [min(level, limit) for level in levels])
 
     return Axis('candidates', length)

@@ -84,6 +84,8 @@ def test_shapes__follow_the_input():
     assert [each.shape((64, 96)) for each in proposals] == [
         (50 + 24, 4), (50 + 24,), (None, 8, 12), (None, 4, 6),
     ]  # fmt: skip
+    coarse = outputs_of(replace(SPECS['centernet2'], strides=(32, 128)))
+    assert [each.shape((128, 160))[-1] for each in coarse[1:]] == [20 + 2, 5, 2]
     assert outputs_of(replace(SPECS['centernet2'], layout='rois'))[1].shape((64, 96)) == (1,)
 
 

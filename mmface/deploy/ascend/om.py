@@ -13,6 +13,7 @@ from mmface.deploy.ascend.aipp import read_aipp
 from mmface.deploy.ascend.manifest import Output
 from mmface.deploy.model_spec import ModelSpec
 from mmface.deploy.runtime import FaceDetector
+from mmface.deploy.runtime.readers import reader_of
 
 
 def open_for_om(model: str | os.PathLike[str], size: Sequence[int] | None = None) -> FaceDetector:
@@ -27,6 +28,7 @@ def open_for_om(model: str | os.PathLike[str], size: Sequence[int] | None = None
         ValueError: If it is no face detector with a float32 input, or its size stays open.
     """
     detector = FaceDetector(model, score_thr=None, size=size)  # thresholds of the test
+    reader_of(detector.spec)  # refuses CenterNet2, whose second file the recipe does not run
     kind = detector.session.get_inputs()[0].type
     if kind != 'tensor(float)':
         raise ValueError(

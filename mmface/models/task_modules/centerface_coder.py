@@ -33,8 +33,8 @@ class EncodedFaces(NamedTuple):
 class CenterFaceCoder:
     """Write faces as the values of CenterFace's maps, and read them back.
 
-    A face belongs to the cell that holds its centre; the table has the stride 4. In the order of
-    channels, with sides w, h and centre c in input pixels, cell index i and landmark p:
+    A face belongs to the cell that holds its centre. In the order of channels, with sides w, h and
+    centre c in input pixels, cell index i and landmark p, for the stride 4:
 
     =============  =======================  ======================  ===========================
     convention     size                     offset                  landmark
