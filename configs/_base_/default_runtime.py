@@ -4,7 +4,9 @@
 
 # ---- Often modified ----------------------------------------------------------------------
 load_from = None  # weights to start from
-resume = False  # True: go on with the run in work_dir, or with load_from if given
+# True: go on with the run in work_dir, or with load_from if given. 'auto': with the run in work_dir,
+# or start one from load_from.
+resume = False
 randomness = dict(seed=None, deterministic=False)  # None: drawn, logged and saved
 # ---- Possibly modified -------------------------------------------------------------------
 default_hooks = dict(
