@@ -9,6 +9,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from mmface.cli.plot import read_scalars
 from mmface.utils.cli import main_guard, make_parser
 from mmface.utils.files import write_text
 
@@ -50,8 +51,6 @@ def summarise(
     )
     ranks, case = 1, f'{network}_1p_eval'
     if train_dir is not None:
-        from plot_losses import read_scalars  # beside this file
-
         measured = read_json(train_dir / 'throughput.json', "training's ThroughputHook")
         ranks, batch = measured['world_size'], measured['batch_size_per_card']
         case = f'{network}_bs{batch}_{ranks}p_{"perf" if eval_dir is None else "acc"}'

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmface.cli import test as test_command
 from mmface.evaluation.sweep_result import (
     Checkpoint,
     best_of,
@@ -171,10 +171,9 @@ def describe_test(config: str, options: Sequence[str]) -> str:
         ValueError: Wrong options, or a config that does not measure AP.
         FileNotFoundError: Config, data or list of pictures are missing.
     """
-    tool = runpy.run_path(str(TEST_TOOL))
-    args = tool['parse_args']([config, '', '--work-dir', 'sweep', *options])
+    args = test_command.parse_args([config, '', '--work-dir', 'sweep', *options])
     import_mmdet_quietly()
-    cfg = tool['build_config'](args)
+    cfg = test_command.build_config(args)
     text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
     if '"WiderFaceMetric"' not in text:
         raise ValueError(f'config {config} does not test with WiderFaceMetric, so there is no AP')
