@@ -3,6 +3,7 @@
 
 from mmface.engine.autocast_optim_wrapper import AutocastOptimWrapper
 from mmface.engine.face_runner import FaceRunner
+from mmface.engine.hooks.bad_images_hook import BadImagesHook
 from mmface.engine.hooks.bounded_history_hook import BoundedHistoryHook
 from mmface.engine.hooks.broadcast_buffers_hook import BroadcastBuffersHook
 from mmface.engine.hooks.class_count_hook import ClassCountHook
@@ -20,6 +21,7 @@ from mmface.engine.resumable_iter_train_loop import ResumableIterTrainLoop
 
 __all__ = [
     'AutocastOptimWrapper',
+    'BadImagesHook',
     'BoundedHistoryHook',
     'BroadcastBuffersHook',
     'ClassCountHook',

@@ -54,6 +54,7 @@ CAST_OPTIONS = ('dtype', 'half_norms')
 OWN_WRAPPERS = (AutocastOptimWrapper, O2OptimWrapper)
 #: Hooks of every run, unless its ``default_hooks`` say otherwise (None: without).
 DEFAULT_HOOKS = {
+    'bad_images': {'type': 'BadImagesHook'},
     'preemption': {'type': 'PreemptionHook'},
     'history': {'type': 'BoundedHistoryHook'},
     'ranks': {'type': 'RankWatchHook'},

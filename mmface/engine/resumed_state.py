@@ -14,8 +14,13 @@ from mmface.utils.files import is_safe
 #: evaluates the first, ``BaseInferencer`` (of mmengine and mmdet, when it is given weights only)
 #: the others, in checkpoints that a resumed run saves.
 CONFIG_PLACES = (('meta', 'config'), ('meta', 'cfg'), ('message_hub', 'runtime_info', 'cfg'))
-#: Names that mmengine gives to the checkpoint with the best metric.
-_BEST = re.compile(r'best_.+\.pth')
+#: Entries of the message hub that name a file which is removed once another takes its place, by
+#: the beginning of their key, and the names that such files get: ``CheckpointHook`` removes the
+#: best checkpoint so far, ``PreemptionHook`` that of the last stop.
+REMOVABLE = {
+    'best_ckpt': re.compile(r'best_.+\.pth'),
+    'preemption_ckpt': re.compile(r'iter_\d+\.pth'),
+}
 
 
 def take_config_texts(checkpoint: Mapping[str, Any]) -> dict[str, str]:
@@ -63,10 +68,10 @@ def check_training_state(checkpoint: Mapping[str, Any], source: str) -> None:
 
 
 def confine_removals(checkpoint: Mapping[str, Any], folders: Iterable[Path]) -> list[str]:
-    """Forget the files that ``CheckpointHook`` would remove unless they are the run's own.
+    """Forget the files that hooks would remove unless they are the run's own.
 
-    The hook removes the best checkpoint so far when a better one is saved, and old ones by their
-    number. It takes both from the checkpoint.
+    ``CheckpointHook`` also removes old checkpoints by their number, which it takes from the
+    checkpoint, too.
 
     Args:
         checkpoint: Changed in place.
@@ -78,11 +83,12 @@ def confine_removals(checkpoint: Mapping[str, Any], folders: Iterable[Path]) -> 
     """
     info = checkpoint['message_hub']['runtime_info']
     forgotten = []
-    for key in [key for key in info if str(key).startswith('best_ckpt')]:
-        if info[key] is None:
+    for key in list(info):
+        pattern = next((p for start, p in REMOVABLE.items() if str(key).startswith(start)), None)
+        if pattern is None or info[key] is None:
             continue
         name = PurePath(str(info[key])).name
-        safe = isinstance(info[key], str) and _BEST.fullmatch(name) and is_safe([name])
+        safe = isinstance(info[key], str) and pattern.fullmatch(name) and is_safe([name])
         own = [folder / name for folder in folders if safe and (folder / name).is_file()]
         if own:
             info[key] = str(own[0])

@@ -122,6 +122,22 @@ def test_confine_removals__leaves_what_mmengine_writes(tmp_path):
     assert content['message_hub']['runtime_info'] == info
 
 
+@pytest.mark.parametrize('key', ['best_ckpt', 'best_ckpt_mean', 'preemption_ckpt'])
+def test_confine_removals__every_entry_that_names_a_file_to_remove(key, tmp_path):
+    (tmp_path / 'run').mkdir()
+    names = {'best_ckpt': 'best_x.pth', 'best_ckpt_mean': 'best_x.pth'}
+    own = tmp_path / 'run' / names.get(key, 'iter_7.pth')
+    strange = [tmp_path / own.name, tmp_path / 'run' / 'notes.txt', tmp_path / 'run' / '..']
+    own.touch()
+    for value in (*map(str, strange[1:]), 7, ['x'], ''):
+        content = {'message_hub': {'runtime_info': {key: value}}}
+        assert len(confine_removals(content, [tmp_path / 'run'])) == 1
+        assert key not in content['message_hub']['runtime_info']
+    content = {'message_hub': {'runtime_info': {key: str(strange[0])}}}
+    assert confine_removals(content, [tmp_path / 'run']) == []
+    assert content['message_hub']['runtime_info'][key] == str(own)
+
+
 @pytest.mark.parametrize(
     ('part', 'key', 'value'),
     [

@@ -56,6 +56,9 @@ train_dataloader = dict(
         data_prefix=dict(img='train2017/'),
         # Pictures without a box to learn are left out; crowds are none.
         filter_cfg=dict(filter_empty_gt=True),
+        # So many images may be unreadable or missing before a training ends; bad_images.txt in
+        # the work dir lists them. A share of the data set below 1, a number from 1 on.
+        max_bad_images=0.001,
         pipeline=train_pipeline,
     ),
 )

@@ -51,6 +51,9 @@ train_dataloader = dict(
         data_prefix=dict(img_path='train/images/'),
         # The ResNet models of SCRFD are trained with False.
         bbox_clip_border=True,
+        # So many images may be unreadable or missing before a training ends; bad_images.txt in
+        # the work dir lists them. A share of the data set below 1, a number from 1 on.
+        max_bad_images=0.001,
         pipeline=train_pipeline,
     ),
 )
