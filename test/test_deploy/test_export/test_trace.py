@@ -78,5 +78,5 @@ def test_pictures_that_are_none__are_named(tmp_path):
     (tmp_path / 'a.png').write_text('text')
     with pytest.raises(ValueError, match=r'a\.png is not a picture'):
         check_pictures([tmp_path / 'a.png'], (32, 32), 1)
-    with pytest.raises(FileNotFoundError, match='no such picture'):
+    with pytest.raises(FileNotFoundError, match=r'b\.png does not exist'):
         check_pictures([tmp_path / 'b.png'], (32, 32), 1)
