@@ -58,12 +58,12 @@ def killed_holder(folder: Path) -> Outcome:
     return Outcome(taken, 'the training of process N on HOST is gone; its lock was taken over')
 
 
-def _contend(folder: Path, start, results) -> None:
+def _contend(folder: Path, start, results, over) -> None:
     start.wait(30)
     try:
         with WorkDirLock(folder):
             results.put(1)
-            time.sleep(1)
+            over.wait(60)  # until all have tried
     except ValueError:
         results.put(0)
 
@@ -73,12 +73,14 @@ def contenders(folder: Path) -> Outcome:
     good = 0
     for _ in range(5):
         (folder / LOCK_FILE).write_text(json.dumps({'host': os.uname().nodename, 'pid': 1 << 30}))
-        start, results = _fork.Event(), _fork.SimpleQueue()
-        crowd = [_fork.Process(target=_contend, args=(folder, start, results)) for _ in range(20)]
+        start, over, results = _fork.Event(), _fork.Event(), _fork.SimpleQueue()
+        arguments = (folder, start, results, over)
+        crowd = [_fork.Process(target=_contend, args=arguments) for _ in range(CONTENDERS)]
         for process in crowd:
             process.start()
         start.set()
         won = sum(results.get() for _ in crowd)
+        over.set()
         for process in crowd:
             process.join()
         good += won == 1

@@ -168,8 +168,8 @@ def centerface_file(tmp_path_factory) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def picture() -> Callable[..., np.ndarray]:
-    """Draw noise in coarse squares, which a resize does not wipe out: ``picture(h, w, seed)``."""
+def make_image() -> Callable[..., np.ndarray]:
+    """Draw noise in coarse squares, which a resize does not wipe out: ``make_image(h, w, seed)``."""
 
     def draw(height: int, width: int, seed: int = 0) -> np.ndarray:
         generator = np.random.default_rng(seed)

@@ -44,7 +44,7 @@ def kinds(model):
     return Counter(node.op_type for node in model.graph.node)
 
 
-def picture(shape=(1, 4, 6, 6)):
+def make_image(shape=(1, 4, 6, 6)):
     return RNG.normal(size=shape).astype(np.float32)
 
 
@@ -70,7 +70,7 @@ def test_fold_batch_norms__does_not_change_results(kind, groups, bias):
         ],
         weights,
     )
-    x = picture()
+    x = make_image()
     before = run(model, x)
     fold_batch_norms(model)
     assert kinds(model) == {kind: 1}
@@ -127,7 +127,7 @@ def test_to_half__computes_in_half_and_keeps_the_ports():
         helper.make_node('Resize', ['c', 'roi', 'scales'], ['y'], mode='nearest'),
     ]
     model = make(nodes, weights)
-    x = picture()
+    x = make_image()
     before = run(model, x)
     to_half(model)
     after = run(model, x)
@@ -146,7 +146,7 @@ def test_drop_identities_and_fold_shapes__leave_numbers():
         helper.make_node('Reshape', ['c', 'shape'], ['y']),
     ]
     model = make(nodes, dict(w=RNG.normal(size=(4, 4, 1, 1))))
-    x = picture()
+    x = make_image()
     before = run(model, x)
     drop_identities(model)
     fold_shapes(model)

@@ -18,13 +18,13 @@ def build(**kwargs) -> FaceDataPreprocessor:
     return FaceDataPreprocessor(mean=[127.5] * 3, std=[128.0] * 3, **kwargs)
 
 
-def picture(height: int, width: int, value: int = 255) -> torch.Tensor:
+def make_image(height: int, width: int, value: int = 255) -> torch.Tensor:
     return torch.full((3, height, width), value, dtype=torch.uint8)
 
 
 def test_forward__pads_with_zero_after_normalisation():
     sample = DetDataSample()
-    out = build(pad_size=(64, 64))(dict(inputs=[picture(40, 50)], data_samples=[sample]))
+    out = build(pad_size=(64, 64))(dict(inputs=[make_image(40, 50)], data_samples=[sample]))
     assert out['inputs'].shape == (1, 3, 64, 64)
     assert (out['inputs'][..., :40, :50] == (255 - 127.5) / 128).all()
     assert (out['inputs'][..., 40:, :] == 0).all()
@@ -33,7 +33,7 @@ def test_forward__pads_with_zero_after_normalisation():
 
 
 def test_forward__swaps_bgr_to_rgb():
-    bgr = picture(32, 32, 0)
+    bgr = make_image(32, 32, 0)
     bgr[0] = 255
     for swap, channel in ((True, 2), (False, 0)):
         out = build(bgr_to_rgb=swap)(dict(inputs=[bgr], data_samples=None))['inputs']
@@ -44,13 +44,13 @@ def test_forward__swaps_bgr_to_rgb():
 def test_forward__stacked_and_padded_ways_give_the_same_pixels():
     pictures = [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
     stacked = build()(dict(inputs=pictures, data_samples=None))['inputs']
-    padded = build()(dict(inputs=[*pictures, picture(96, 64)], data_samples=None))['inputs']
+    padded = build()(dict(inputs=[*pictures, make_image(96, 64)], data_samples=None))['inputs']
     assert torch.equal(stacked, padded[:2, :, :64])
 
 
 def test_forward__size_grows_to_the_divisor():
     out = build(pad_size_divisor=32)(
-        dict(inputs=[picture(33, 64), picture(20, 70)], data_samples=None)
+        dict(inputs=[make_image(33, 64), make_image(20, 70)], data_samples=None)
     )
     assert out['inputs'].shape == (2, 3, 64, 96)
 
@@ -61,7 +61,7 @@ def test_forward__labels_become_tensors():
     sample = DetDataSample()
     sample.gt_instances = InstanceData(bboxes=boxes, keypoints=points)
     sample.ignored_instances = InstanceData(bboxes=boxes[:0])
-    build()(dict(inputs=[picture(32, 32)], data_samples=[sample]))
+    build()(dict(inputs=[make_image(32, 32)], data_samples=[sample]))
     assert torch.equal(sample.gt_instances.bboxes, torch.ones(2, 4))
     assert sample.gt_instances.keypoints is points
     assert sample.ignored_instances.bboxes.shape == (0, 4)
@@ -83,7 +83,7 @@ def test_forward__warns_once_of_a_crowd():
         ):
             sample = DetDataSample(metainfo={'img_path': 'event/crowd.jpg'})
             sample.gt_instances = InstanceData(bboxes=np.ones((faces, 4), np.float32))
-            preprocessor(dict(inputs=[picture(32, 32)], data_samples=[sample]), training)
+            preprocessor(dict(inputs=[make_image(32, 32)], data_samples=[sample]), training)
     finally:
         logger.removeHandler(handler)
     assert len(lines) == 1
@@ -92,4 +92,4 @@ def test_forward__warns_once_of_a_crowd():
 
 def test_forward__picture_larger_than_the_padding_is_refused():
     with pytest.raises(ValueError, match='does not fit the padded size'):
-        build(pad_size=(64, 64))(dict(inputs=[picture(65, 10)], data_samples=None))
+        build(pad_size=(64, 64))(dict(inputs=[make_image(65, 10)], data_samples=None))

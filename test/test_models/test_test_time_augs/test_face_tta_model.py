@@ -72,7 +72,7 @@ def scope():
 
 
 @pytest.fixture(scope='module')
-def picture():
+def make_image():
     """100 x 150 pixels (height x width) of smooth noise."""
     noise = np.random.default_rng(0).integers(0, 256, (10, 15, 3), np.uint8)
     return cv2.resize(noise, (150, 100), interpolation=cv2.INTER_CUBIC)
