@@ -144,10 +144,10 @@ class FaceInferencer(DetInferencer):
         """
         if batch_size < 1:
             raise ValueError(f'batch_size: expected at least 1, found {batch_size}')
-        pictures = self._inputs_to_list(inputs)
+        sources = self._inputs_to_list(inputs)
         several = isinstance(inputs, (list, tuple))
         several |= isinstance(inputs, (str, os.PathLike)) and Path(inputs).is_dir()
-        targets = [_target(item, i, out_dir) for i, item in enumerate(pictures)]
+        targets = [_target(item, i, out_dir) for i, item in enumerate(sources)]
         if out_dir is not None and len(set(targets)) < len(targets):
             raise ValueError(
                 'two of the inputs have the same name, so their pictures would too: call once for '
@@ -155,8 +155,8 @@ class FaceInferencer(DetInferencer):
             )
         found: list[list[Face]] = []
         show = several and self.show_progress
-        with progress_bar(total=len(pictures), desc='detecting', unit='picture', show=show) as bar:
-            for images, data in self.preprocess(pictures, batch_size):
+        with progress_bar(total=len(sources), desc='detecting', unit='picture', show=show) as bar:
+            for images, data in self.preprocess(sources, batch_size):
                 for image, sample in zip(images, self.forward(data), strict=True):
                     faces = to_faces(sample, self.score_thr)
                     target = targets[len(found)]

@@ -26,7 +26,7 @@ _FORMATS = ('auto', 'labelv2', 'bbx_gt', 'retinaface', 'coco')
 
 
 def with_sizes(
-    pictures: Sequence[FaceAnnotation], source: Path, images: Path | None
+    entries: Sequence[FaceAnnotation], source: Path, images: Path | None
 ) -> list[FaceAnnotation]:
     """Add the sizes of pictures that the labels do not give.
 
@@ -36,21 +36,21 @@ def with_sizes(
     """
     from mmface.utils.images import image_size
 
-    unknown = sum(picture.width <= 0 or picture.height <= 0 for picture in pictures)
+    unknown = sum(entry.width <= 0 or entry.height <= 0 for entry in entries)
     if not unknown:
-        return list(pictures)
+        return list(entries)
     folder = images or source.parent / 'images'
     if not folder.is_dir():
         if images is not None:
             raise FileNotFoundError(f'the folder of pictures {images} does not exist')
         raise ValueError(
             f'{source} does not give the sizes of {unknown} pictures: name the folder that holds '
-            f'them, such as that of {pictures[0].path}, with --images'
+            f'them, such as that of {entries[0].path}, with --images'
         )
     sized = []
-    for picture in progress_bar(pictures, desc='sizes', unit='picture'):
-        if picture.width <= 0 or picture.height <= 0:
-            file = folder / picture.path
+    for entry in progress_bar(entries, desc='sizes', unit='picture'):
+        if entry.width <= 0 or entry.height <= 0:
+            file = folder / entry.path
             if not file.is_file():
                 raise FileNotFoundError(
                     f'the picture {file}, listed in {source}, does not exist: name another folder '
@@ -63,8 +63,8 @@ def with_sizes(
                     f'the picture {file}, listed in {source}, cannot be read ({error}): get it '
                     'again, or take it out of the labels'
                 ) from None
-            picture = picture._replace(width=width, height=height)
-        sized.append(picture)
+            entry = entry._replace(width=width, height=height)
+        sized.append(entry)
     return sized
 
 

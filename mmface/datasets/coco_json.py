@@ -165,20 +165,20 @@ def _error(source: str, key: str, number: int, row: Any, expected: str, found: s
     )
 
 
-def coco_text(pictures: Iterable[FaceAnnotation]) -> str:
+def coco_text(entries: Iterable[FaceAnnotation]) -> str:
     """Write labels as JSON; reading it gives the same numbers.
 
     A face to ignore gets ``ignore`` 1, which is ours; COCO's ``iscrowd`` means something else.
     """
     images: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
-    for number, picture in enumerate(pictures, 1):
-        size = dict(width=picture.width, height=picture.height)
-        images.append(dict(id=number, file_name=picture.path, **size))
-        corners = _shortest(picture.bboxes)
+    for number, entry in enumerate(entries, 1):
+        size = dict(width=entry.width, height=entry.height)
+        images.append(dict(id=number, file_name=entry.path, **size))
+        corners = _shortest(entry.bboxes)
         sides = np.round(corners[:, 2:] - corners[:, :2], 9)
-        labelled = picture.keypoints[..., 2] > 0
-        points = np.where(labelled[..., None], _shortest(picture.keypoints), 0.0)
+        labelled = entry.keypoints[..., 2] > 0
+        points = np.where(labelled[..., None], _shortest(entry.keypoints), 0.0)
         points[..., 2] = _VISIBLE * labelled
         for face in range(len(corners)):
             width, height = sides[face].tolist()
@@ -192,7 +192,7 @@ def coco_text(pictures: Iterable[FaceAnnotation]) -> str:
                 keypoints=points[face].ravel().tolist(),
                 num_keypoints=int(labelled[face].sum()),
             )
-            if picture.ignore[face]:
+            if entry.ignore[face]:
                 row['ignore'] = 1
             rows.append(row)
     category = dict(id=1, name='face', supercategory='face', keypoints=list(POINT_NAMES))

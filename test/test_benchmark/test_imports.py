@@ -17,7 +17,7 @@ def test_labels__readers_are_timed_beside_others(toy, repo):
     labels, images = toy / 'train/labelv2.txt', toy / 'train/images'
     parser = argparse.ArgumentParser()
     imports.add_arguments(parser)
-    places = ['--labels', str(labels), '--images', str(images), '--pictures', '20']
+    places = ['--labels', str(labels), '--images', str(images), '--count', '20']
     args = parser.parse_args([str(repo / 'configs/scrfd/scrfd_500m_bnkps.py'), *places])
     args.rounds = 1
     start, table = imports._labels(args)

@@ -54,8 +54,8 @@ def build(tmp_path):
     """Write a table and its pictures and give the data set."""
     (tmp_path / 'pictures').mkdir()
     for image in TABLE['images']:
-        picture = np.zeros((image['height'], image['width'], 3), np.uint8)
-        cv2.imwrite(str(tmp_path / 'pictures' / image['file_name']), picture)
+        pixels = np.zeros((image['height'], image['width'], 3), np.uint8)
+        cv2.imwrite(str(tmp_path / 'pictures' / image['file_name']), pixels)
 
     def make(content, classes=CLASSES, filter_empty=True, **kwargs):
         text = content if isinstance(content, str) else json.dumps(content)

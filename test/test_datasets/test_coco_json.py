@@ -214,8 +214,8 @@ def test_read__as_many_faces_as_the_real_training_set():
         for k in range(159_000)
     ]
     text = json.dumps(dict(images=images, annotations=rows))
-    pictures = parse_coco('x', text)
-    assert sum(len(picture.bboxes) for picture in pictures) == 159_000
+    entries = parse_coco('x', text)
+    assert sum(len(entry.bboxes) for entry in entries) == 159_000
 
 
 @pytest.mark.reference

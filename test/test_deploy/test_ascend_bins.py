@@ -113,23 +113,23 @@ def test_read_aipp__refuses_what_it_does_not_compute(text, message, tmp_path):
 
 @pytest.mark.parametrize('spec', [SCRFD, CENTERFACE, replace(SCRFD, resize='stretch')])
 def test_write_input_bin__float32_is_the_blob_of_the_runtime(spec, image, tmp_path):
-    picture = write_input_bin(tmp_path, 'ev/a.jpg', image, spec, 'float32')
+    entry = write_input_bin(tmp_path, 'ev/a.jpg', image, spec, 'float32')
     pixels, placement = place(image, spec)
     expected = to_blob([pixels], [placement], spec)
     assert (tmp_path / 'a.bin').stat().st_size == 4 * 3 * spec.size[0] * spec.size[1]
     assert np.array_equal(np.fromfile(tmp_path / 'a.bin', np.float32), expected.ravel())
-    assert (picture.stem, picture.width, picture.height) == ('a', 40, 50)
-    assert (picture.scale, picture.offset, picture.content) == placement[:3]
+    assert (entry.stem, entry.width, entry.height) == ('a', 40, 50)
+    assert (entry.scale, entry.offset, entry.content) == placement[:3]
 
 
 @pytest.mark.parametrize('spec', [SCRFD, CENTERFACE])
 def test_write_input_bin__uint8_with_its_aipp_is_float32_but_for_rounding(spec, image, tmp_path):
     write_input_bin(tmp_path, 'ev/a.jpg', image, spec, 'float32')
     expected = np.fromfile(tmp_path / 'a.bin', np.float32).reshape(3, *spec.size)
-    picture = write_input_bin(tmp_path, 'ev/a.jpg', image, spec, 'uint8')
+    entry = write_input_bin(tmp_path, 'ev/a.jpg', image, spec, 'uint8')
     pixels = np.fromfile(tmp_path / 'a.bin', np.uint8).reshape(*spec.size, 3)
     found = Aipp.from_spec(spec).apply(pixels[None])[0]
-    rows, columns = picture.content
+    rows, columns = entry.content
     if spec is SCRFD:
         assert np.array_equal(found[:, :rows, :columns], expected[:, :rows, :columns])
         # 127.5 becomes 128.
@@ -162,8 +162,8 @@ def test_check_folder__inputs_of_other_pictures(tmp_path):
 
 
 def test_manifest__comes_back(image, tmp_path):
-    picture = write_input_bin(tmp_path, 'ev/a.jpg', image, SCRFD, 'uint8')
-    manifest = manifest_of([picture], dtype='uint8')
+    entry = write_input_bin(tmp_path, 'ev/a.jpg', image, SCRFD, 'uint8')
+    manifest = manifest_of([entry], dtype='uint8')
     manifest.write(tmp_path / 'manifest.json')
     assert read_manifest(tmp_path) == read_manifest(tmp_path / 'manifest.json') == manifest
     values = json.loads((tmp_path / 'manifest.json').read_text())
@@ -185,8 +185,8 @@ def test_read_manifest__missing_or_broken(tmp_path):
     ('file', 'stem'), [('../a.jpg', 'a'), ('/ev/a.jpg', 'a'), ('ev/a.jpg', '../../a'), ('', '')]
 )
 def test_read_manifest__refuses_names_that_lead_elsewhere(image, tmp_path, file, stem):
-    picture = write_input_bin(tmp_path, 'ev/a.jpg', image, SCRFD, 'uint8')
-    manifest_of([replace(picture, file=file, stem=stem)]).write(tmp_path / 'manifest.json')
+    entry = write_input_bin(tmp_path, 'ev/a.jpg', image, SCRFD, 'uint8')
+    manifest_of([replace(entry, file=file, stem=stem)]).write(tmp_path / 'manifest.json')
     with pytest.raises(ValueError, match=r'is no manifest of bins .*with the stem'):
         read_manifest(tmp_path)
 
@@ -210,10 +210,10 @@ def results(image, tmp_path):
     ]
     folder = tmp_path / 'results'
     folder.mkdir()
-    for index, picture in enumerate(pictures):
+    for index, entry in enumerate(pictures):
         for number, count in enumerate((6, 24)):
             values = np.arange(count, dtype=np.float32) + 100 * index
-            values.tofile(folder / f'{picture.stem}_{number}.bin')
+            values.tofile(folder / f'{entry.stem}_{number}.bin')
     return manifest_of(pictures, dtype='uint8'), folder
 
 

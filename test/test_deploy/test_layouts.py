@@ -41,9 +41,9 @@ SPECS = {
 }  # fmt: skip
 
 
-def faces_of(path, picture):
+def faces_of(path, make_image):
     detector = FaceDetector(path, score_thr=None, nms_iou=0, size=(96, 160))
-    return detector.detect([picture(70, 130)])[0]
+    return detector.detect([make_image(70, 130)])[0]
 
 
 def assert_same(found, expected):
@@ -96,7 +96,7 @@ def test_layout_names__are_those_that_users_choose():
 
 
 @pytest.mark.parametrize('dynamic', [False, True])
-def test_toy_layout__is_one_entry_of_the_table(detector, tmp_path, picture, monkeypatch, dynamic):
+def test_toy_layout__is_one_entry_of_the_table(detector, tmp_path, make_image, monkeypatch, dynamic):
     """Rows stride by stride, boxes before scores, with names of its own."""
 
     def outputs(spec):
@@ -119,11 +119,11 @@ def test_toy_layout__is_one_entry_of_the_table(detector, tmp_path, picture, monk
     assert [port.name for port in graph.output][:4] == [
         'toy.32.bbox', 'toy.32.kps', 'toy.32.score', 'toy.16.bbox',
     ]  # fmt: skip
-    assert_same(*(faces_of(tmp_path / f'{name}.onnx', picture) for name in ('toy', 'raw')))
+    assert_same(*(faces_of(tmp_path / f'{name}.onnx', make_image) for name in ('toy', 'raw')))
 
 
 def test_toy_layout__whose_maps_are_new_needs_a_form_and_a_reader(
-    detector, tmp_path, picture, monkeypatch
+    detector, tmp_path, make_image, monkeypatch
 ):
     """Logits instead of probabilities."""
 
@@ -158,7 +158,7 @@ def test_toy_layout__whose_maps_are_new_needs_a_form_and_a_reader(
     for layout in ('raw', 'toy'):
         options = ExportOptions(layout, size=(96, 160))
         export_onnx(*detector(SCRFD), tmp_path / f'{layout}.onnx', options)
-    assert_same(*(faces_of(tmp_path / f'{name}.onnx', picture) for name in ('toy', 'raw')))
+    assert_same(*(faces_of(tmp_path / f'{name}.onnx', make_image) for name in ('toy', 'raw')))
 
 
 def test_outputs__of_any_length_have_no_name():

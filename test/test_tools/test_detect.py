@@ -278,8 +278,8 @@ def photos(reference_dir, tmp_path_factory):
 
 @pytest.mark.reference
 def test_main__imports_no_torch(onnx, photos, repo, tmp_path):
-    picture = sorted(photos.iterdir())[0]
-    args = [TOOL, str(picture), '--model', str(onnx), '--out', str(tmp_path), '--blur']
+    path = sorted(photos.iterdir())[0]
+    args = [TOOL, str(path), '--model', str(onnx), '--out', str(tmp_path), '--blur']
     code = (
         f'import runpy, sys\nsys.argv = {args!r}\n'
         f'try:\n    runpy.run_path({TOOL!r}, run_name="__main__")\n'
@@ -288,7 +288,7 @@ def test_main__imports_no_torch(onnx, photos, repo, tmp_path):
         'assert not alien, alien\n'
     )
     subprocess.run([sys.executable, '-c', code], check=True, cwd=repo, timeout=600)
-    image, hidden = read_image(picture), read_image(tmp_path / picture.name)
+    image, hidden = read_image(path), read_image(tmp_path / path.name)
     away = np.abs(image.astype(int) - hidden).max(axis=2) > 60
     assert 0.005 < away.mean() < 0.5  # the faces, not the picture
 

@@ -33,8 +33,8 @@ def test_layout__is_that_of_coco(toy, table):
     ]  # fmt: skip
     assert len(list((toy / 'val2017').iterdir())) == 8
     for image in table['images']:
-        picture = cv2.imread(str(toy / 'train2017' / image['file_name']))
-        assert picture.shape == (image['height'], image['width'], 3)
+        pixels = cv2.imread(str(toy / 'train2017' / image['file_name']))
+        assert pixels.shape == (image['height'], image['width'], 3)
     sizes = {(image['width'], image['height']) for image in table['images']}
     assert sizes == {(320, 240), (240, 320)}
     coco = COCO(toy / 'annotations/instances_train2017.json')

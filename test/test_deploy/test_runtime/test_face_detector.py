@@ -34,9 +34,9 @@ def assert_same(found: list[Face], expected: list[Face], atol: float = 1e-3) -> 
 
 
 @pytest.fixture
-def found_by_maps(scrfd_file, picture) -> list[Face]:
+def found_by_maps(scrfd_file, make_image) -> list[Face]:
     """What the file with metadata and maps finds."""
-    return every_face(scrfd_file(rank=4, spec=SPEC))(picture(200, 300))
+    return every_face(scrfd_file(rank=4, spec=SPEC))(make_image(200, 300))
 
 
 @pytest.mark.parametrize(
@@ -51,28 +51,28 @@ def found_by_maps(scrfd_file, picture) -> list[Face]:
     ],
 )
 def test_call__gives_the_same_faces_with_files_of_other_projects(
-    scrfd_file, picture, found_by_maps, options
+    scrfd_file, make_image, found_by_maps, options
 ):
     size = None if options.get('sides') else SIZE
     detector = every_face(scrfd_file(**options), size=size, nms_iou=0.3)
-    assert_same(detector(picture(200, 300)), found_by_maps)
+    assert_same(detector(make_image(200, 300)), found_by_maps)
 
 
-def test_call__reads_files_without_landmarks_and_with_five_strides(scrfd_file, picture):
+def test_call__reads_files_without_landmarks_and_with_five_strides(scrfd_file, make_image):
     detector = every_face(scrfd_file(kinds=2), size=SIZE)
-    assert all(face.keypoints is None for face in detector(picture(200, 300)))
+    assert all(face.keypoints is None for face in detector(make_image(200, 300)))
     file = scrfd_file(strides=(8, 16, 32, 64, 128), num_priors=1)
     detector = every_face(file, size=(256, 128))
     assert detector.spec.strides[-1] == 128
-    assert detector(picture(200, 300))[0].keypoints.shape == (5, 2)
+    assert detector(make_image(200, 300))[0].keypoints.shape == (5, 2)
     with pytest.raises(ValueError, match='multiples of 128; the next ones are 256, 128'):
         every_face(file, size=(224, 128))
 
 
 @pytest.mark.parametrize('batch', ['B', 1, 3])
-def test_call__gives_the_same_faces_in_batches(scrfd_file, picture, batch):
+def test_call__gives_the_same_faces_in_batches(scrfd_file, make_image, batch):
     detector = every_face(scrfd_file(rank=4, batch=batch, spec=SPEC))
-    images = [picture(60 + 20 * i, 90 + 7 * i, seed=i) for i in range(5)]
+    images = [make_image(60 + 20 * i, 90 + 7 * i, seed=i) for i in range(5)]
     together = detector(images)
     assert len(together) == 5
     for image, found in zip(images, together, strict=True):
@@ -81,30 +81,30 @@ def test_call__gives_the_same_faces_in_batches(scrfd_file, picture, batch):
     assert detector([]) == []
 
 
-def test_call__groups_pictures_by_the_size_of_their_input(centerface_file, picture):
+def test_call__groups_pictures_by_the_size_of_their_input(centerface_file, make_image):
     detector = every_face(centerface_file(), max_per_img=20)
     runs = []
     run = detector.run
     detector.run = lambda blob: runs.append(blob.shape) or run(blob)
-    images = [picture(*size, seed=i) for i, size in enumerate([(40, 70), (90, 33), (64, 96)])]
+    images = [make_image(*size, seed=i) for i, size in enumerate([(40, 70), (90, 33), (64, 96)])]
     together = detector(images)
     assert sorted(runs) == [(1, 3, 96, 64), (2, 3, 64, 96)]
     for image, found in zip(images, together, strict=True):
         assert_same(found, detector(image))
 
 
-def test_call__reads_the_centerface_of_ascend(centerface_file, picture):
+def test_call__reads_the_centerface_of_ascend(centerface_file, make_image):
     names = [f'output{i}' for i in (1, 2, 3, 4)]
     detector = every_face(centerface_file(names=names, source='image', shape=(1, 3, 128, 128)))
     assert (detector.spec.size, detector.batch_size) == ((128, 128), 1)
-    found = detector(picture(60, 100))
+    found = detector(make_image(60, 100))
     assert 0 < len(found) <= 200
     assert found[0].keypoints.shape == (5, 2)
 
 
-def test_call__keeps_threads_apart(scrfd_file, picture):
+def test_call__keeps_threads_apart(scrfd_file, make_image):
     detector = every_face(scrfd_file(rank=4, spec=SPEC), threads=1)
-    images = [picture(90, 128, seed=i) for i in range(24)]
+    images = [make_image(90, 128, seed=i) for i in range(24)]
     expected = [detector(image) for image in images]
     with ThreadPoolExecutor(4) as pool:
         for found, alone in zip(pool.map(detector, images), expected, strict=True):
@@ -132,8 +132,8 @@ def test_call__refuses_what_is_no_picture(scrfd_file, image):
             detector(given)
 
 
-def test_options__replace_those_of_the_file(scrfd_file, picture):
-    file, image = scrfd_file(rank=4, spec=SPEC), picture(200, 300)
+def test_options__replace_those_of_the_file(scrfd_file, make_image):
+    file, image = scrfd_file(rank=4, spec=SPEC), make_image(200, 300)
     every = every_face(file)(image)
     certain = every_face(file, score_thr=0.9)(image)
     assert [f.score for f in certain] == [f.score for f in every if f.score > 0.9]
@@ -151,36 +151,36 @@ def test_threshold__is_that_of_the_inferencer_unless_asked_for(scrfd_file):
         FaceDetector(file, score_thr=2)
 
 
-def test_insightface__is_the_recipe_of_that_package(scrfd_file, picture):
+def test_insightface__is_the_recipe_of_that_package(scrfd_file, make_image):
     detector = every_face(scrfd_file(), compat='insightface', size=SIZE)
     spec = detector.spec
     assert (spec.nms_iou, spec.nms_offset, spec.clip) == (0.4, 1, False)
-    image = picture(201, 300)
+    image = make_image(201, 300)
     assert detector.place(image)[1].content == (85, 128)
     assert every_face(scrfd_file(), size=SIZE).place(image)[1].content == (86, 128)
     assert min(face.bbox.min() for face in detector(image)) < 0
 
 
-def test_tight__pads_less(scrfd_file, picture):
+def test_tight__pads_less(scrfd_file, make_image):
     detector = every_face(scrfd_file(), size=(128, 128), canvas='tight')
-    assert detector.place(picture(60, 128))[1].size == (64, 128)
+    assert detector.place(make_image(60, 128))[1].size == (64, 128)
     # This network looks at each cell alone, so that the padding changes nothing.
     full = every_face(scrfd_file(), size=(128, 128), score_thr=0.5)
     tight = every_face(scrfd_file(), size=(128, 128), canvas='tight', score_thr=0.5)
-    image = picture(64, 128)
+    image = make_image(64, 128)
     assert_same(tight(image), [f for f in full(image) if f.bbox[3] < 64 or f.bbox[1] < 64])
 
 
-def test_spec__can_be_given_for_unknown_files(scrfd_file, picture, found_by_maps):
+def test_spec__can_be_given_for_unknown_files(scrfd_file, make_image, found_by_maps):
     file = scrfd_file(rank=4, names=[f'x{i}' for i in range(9)])
     with pytest.raises(ValueError, match=r'unknown layout.*x0') as error:
         every_face(file)
     assert str(file) in str(error.value)
-    assert_same(every_face(file, spec=SPEC)(picture(200, 300)), found_by_maps)
+    assert_same(every_face(file, spec=SPEC)(make_image(200, 300)), found_by_maps)
 
 
-def test_blob__is_of_the_type_that_the_file_wants(scrfd_file, picture, found_by_maps):
-    image = picture(200, 300)
+def test_blob__is_of_the_type_that_the_file_wants(scrfd_file, make_image, found_by_maps):
+    image = make_image(200, 300)
     detector = every_face(scrfd_file(rank=4, spec=SPEC, input_type=TensorProto.FLOAT16))
     assert detector.blob(*zip(detector.place(image), strict=True)).dtype == np.float16
     assert_same(detector(image)[:3], found_by_maps[:3], atol=0.1)

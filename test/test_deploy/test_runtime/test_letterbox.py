@@ -45,8 +45,8 @@ def expected(results: dict, spec: ModelSpec, pad_size: tuple[int, int] | None) -
 
 @pytest.mark.parametrize('order', ['rgb', 'bgr'])
 @pytest.mark.parametrize('size', SIZES)
-def test_keep_ratio__equals_the_test_pipeline(picture, size, order):
-    image, spec = picture(*size), make_spec(order=order)
+def test_keep_ratio__equals_the_test_pipeline(make_image, size, order):
+    image, spec = make_image(*size), make_spec(order=order)
     results = FaceResize((640, 640), keep_ratio=True).transform(dict(img=image))
     pixels, placement = place(image, spec)
     blob = to_blob([pixels], [placement], spec)
@@ -55,8 +55,8 @@ def test_keep_ratio__equals_the_test_pipeline(picture, size, order):
 
 
 @pytest.mark.parametrize('size', SIZES)
-def test_centre__equals_the_test_pipeline(picture, size):
-    image, spec = picture(*size), make_spec('centre', 'bgr', size=(800, 800))
+def test_centre__equals_the_test_pipeline(make_image, size):
+    image, spec = make_image(*size), make_spec('centre', 'bgr', size=(800, 800))
     results = FaceLetterbox(800).transform(dict(img=image))
     pixels, placement = place(image, spec)
     blob = to_blob([pixels], [placement], spec)
@@ -66,8 +66,8 @@ def test_centre__equals_the_test_pipeline(picture, size):
 
 
 @pytest.mark.parametrize('size', SIZES)
-def test_stretch__equals_the_test_pipeline(picture, size):
-    image, spec = picture(*size), make_spec('stretch', size=(0, 0))
+def test_stretch__equals_the_test_pipeline(make_image, size):
+    image, spec = make_image(*size), make_spec('stretch', size=(0, 0))
     results = FaceStretch().transform(dict(img=image))
     pixels, placement = place(image, spec)
     blob = to_blob([pixels], [placement], spec)
@@ -76,8 +76,8 @@ def test_stretch__equals_the_test_pipeline(picture, size):
 
 
 @pytest.mark.parametrize('size', SIZES[:3] + SIZES[4:])
-def test_insightface__equals_its_recipe(picture, size):
-    image, spec = picture(*size), make_spec()
+def test_insightface__equals_its_recipe(make_image, size):
+    image, spec = make_image(*size), make_spec()
     ratio = size[0] / size[1]
     content = (640, int(640 / ratio)) if ratio > 1 else (int(640 * ratio), 640)
     canvas = np.zeros((640, 640, 3), np.uint8)
@@ -89,24 +89,24 @@ def test_insightface__equals_its_recipe(picture, size):
     assert placement == ((content[0] / size[0],) * 2, (0, 0), content, (640, 640))
 
 
-def test_keep_ratio__fits_inputs_that_are_no_squares(picture):
+def test_keep_ratio__fits_inputs_that_are_no_squares(make_image):
     for size, content in (((300, 200), (480, 320)), ((200, 300), (427, 640))):
-        _, placement = place(picture(*size), make_spec(), (480, 640))
+        _, placement = place(make_image(*size), make_spec(), (480, 640))
         assert (placement.content, placement.size) == (content, (480, 640))
 
 
-def test_tight__pads_to_the_next_multiple(picture):
-    image, spec = picture(300, 500), make_spec()
+def test_tight__pads_to_the_next_multiple(make_image):
+    image, spec = make_image(300, 500), make_spec()
     pixels, placement = place(image, spec, canvas='tight')
     assert (placement.content, placement.size) == ((384, 640), (384, 640))
-    pixels, placement = place(picture(301, 500), spec, canvas='tight')
+    pixels, placement = place(make_image(301, 500), spec, canvas='tight')
     assert (placement.content, placement.size) == ((385, 640), (416, 640))
     assert to_blob([pixels], [placement], spec).shape == (1, 3, 416, 640)
 
 
 @pytest.mark.parametrize('resize', ['keep_ratio', 'centre'])
-def test_size_of_the_picture__keeps_its_pixels(picture, resize):
-    image = picture(50, 90)
+def test_size_of_the_picture__keeps_its_pixels(make_image, resize):
+    image = make_image(50, 90)
     pixels, placement = place(image, make_spec(resize, size=(0, 0)))
     assert placement.scale == (1, 1)
     assert placement.size == (64, 96)
@@ -114,9 +114,9 @@ def test_size_of_the_picture__keeps_its_pixels(picture, resize):
     np.testing.assert_array_equal(to_canvas(pixels, placement)[y : y + 50, x : x + 90], image)
 
 
-def test_to_blob__overwrites_what_was_in_the_buffer(picture):
+def test_to_blob__overwrites_what_was_in_the_buffer(make_image):
     spec = make_spec()
-    placed = [place(picture(*size), spec) for size in ((300, 500), (500, 300))]
+    placed = [place(make_image(*size), spec) for size in ((300, 500), (500, 300))]
     contents, placements = zip(*placed, strict=True)
     dirty = np.full((2, 3, 640, 640), np.nan, np.float32)
     blob = to_blob(contents, placements, spec, out=dirty)
@@ -124,8 +124,8 @@ def test_to_blob__overwrites_what_was_in_the_buffer(picture):
     np.testing.assert_array_equal(blob, to_blob(contents, placements, spec))
 
 
-def test_to_blob__leaves_normalising_to_the_graph(picture):
-    image, spec = picture(300, 500), make_spec(order='bgr', normalized_inside=True)
+def test_to_blob__leaves_normalising_to_the_graph(make_image):
+    image, spec = make_image(300, 500), make_spec(order='bgr', normalized_inside=True)
     pixels, placement = place(image, spec)
     blob = to_blob([pixels], [placement], spec)
     mean, std = (np.array(v, np.float32).reshape(3, 1, 1) for v in (spec.mean, spec.std))
@@ -133,11 +133,11 @@ def test_to_blob__leaves_normalising_to_the_graph(picture):
     np.testing.assert_allclose((blob - mean) / std, outside, atol=1e-6)
 
 
-def test_place__refuses_unknown_options(picture):
+def test_place__refuses_unknown_options(make_image):
     with pytest.raises(ValueError, match="letterbox 'black': expected one of exact, insightface"):
-        place(picture(9, 9), make_spec(), letterbox='black')
+        place(make_image(9, 9), make_spec(), letterbox='black')
     with pytest.raises(ValueError, match="canvas 'loose': expected one of full, tight"):
-        place(picture(9, 9), make_spec(), canvas='loose')
+        place(make_image(9, 9), make_spec(), canvas='loose')
 
 
 def test_centre__refuses_sides_that_opencv_cannot_warp():

@@ -50,7 +50,7 @@ def build(repo, name, merge, **tta_cfg) -> FaceTTAModel:
     return model.eval()
 
 
-def views_of(repo, picture, *, sizes=SIZES, flips=(0.0, 1.0)):
+def views_of(repo, make_image, *, sizes=SIZES, flips=(0.0, 1.0)):
     """Run the pipeline of the repository with these sizes on a picture with one labelled face."""
     cfg = Config.fromfile(repo / 'configs/_base_/tta/face_tta.py')
     cfg.tta_pipeline[1].transforms[0] = [dict(type='RandomFlip', prob=prob) for prob in flips]
@@ -95,7 +95,7 @@ def mirrored(found: InstanceData, width: int) -> InstanceData:
 @torch.no_grad()
 @pytest.mark.parametrize('name', CONFIGS)
 @pytest.mark.parametrize('merge', MERGES, ids=lambda m: m.get('method', m['type']))
-def test_views__of_the_mirrored_picture_give_the_mirrored_result(repo, picture, name, merge):
+def test_views__of_the_mirrored_picture_give_the_mirrored_result(repo, make_image, name, merge):
     """Both have the same views, so whatever the network says, the results must be mirrored."""
     model = build(repo, name, merge, max_per_img=20)
     straight = model.test_step(views_of(repo, picture))[0].pred_instances
@@ -112,7 +112,7 @@ def test_views__of_the_mirrored_picture_give_the_mirrored_result(repo, picture, 
 
 @torch.no_grad()
 @pytest.mark.parametrize('name', CONFIGS)
-def test_one_view__is_the_test_without_augmentation(repo, picture, name):
+def test_one_view__is_the_test_without_augmentation(repo, make_image, name):
     model = build(repo, name, NMS)
     assert model.module.data_preprocessor.pad_size is None
     data = views_of(repo, picture, sizes=SIZES[:1], flips=(0.0,))
@@ -126,7 +126,7 @@ def test_one_view__is_the_test_without_augmentation(repo, picture, name):
 
 @torch.no_grad()
 @pytest.mark.parametrize('name', CONFIGS)
-def test_view__on_a_canvas_with_an_offset(repo, picture, name):
+def test_view__on_a_canvas_with_an_offset(repo, make_image, name):
     """A letterbox puts the image in the middle of a canvas; every head takes the offset away."""
     model = build(repo, name, NMS)
     sizes = [dict(type='FaceLetterbox', size=96)]
@@ -141,7 +141,7 @@ def test_view__on_a_canvas_with_an_offset(repo, picture, name):
     assert len(expected) > 20
 
 
-def test_pipeline__views_and_labels(repo, picture):
+def test_pipeline__views_and_labels(repo, make_image):
     data = views_of(repo, picture)
     assert [tuple(view[0].shape) for view in data['inputs']] == [
         (3, 64, 96), (3, 85, 128), (3, 64, 96), (3, 85, 128)

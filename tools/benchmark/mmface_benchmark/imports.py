@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add('--labels', help="labelv2 file, read as often as it takes (the config's)")
     add('--images', help='folder of its pictures, given with --labels')
-    add('--pictures', type=int, default=12880, help='entries of the label file (%(default)s)')
+    add('--count', type=int, default=12880, help='entries of the label file (%(default)s)')
 
 
 def run(args: argparse.Namespace) -> list[Comparison]:
@@ -73,7 +73,7 @@ def _labels(args: argparse.Namespace) -> list[Comparison]:
     images = str(Path(settings.data_root or '') / settings.data_prefix['img_path'])
     with tempfile.TemporaryDirectory() as folder:
         labels = Path(folder) / 'labelv2.txt'
-        repeat_labels(source, labels, args.pictures)
+        repeat_labels(source, labels, args.count)
         options = {
             **settings,
             'data_root': '',
@@ -87,10 +87,10 @@ def _labels(args: argparse.Namespace) -> list[Comparison]:
                 return DATASETS.build(options)
 
         ways = {OURS: ours, PORT: lambda: read_by_line(labels, images)}
-        task = f'start of a data set of {args.pictures} pictures'
+        task = f'start of a data set of {args.count} pictures'
         start = compare(task, ways, args.rounds, warmup=1)
         text = coco_text(read_annotations(labels))
-    task = f'COCO-style labels of {args.pictures} images, {len(text) / 1e6:.1f} MB'
+    task = f'COCO-style labels of {args.count} images, {len(text) / 1e6:.1f} MB'
     ways = {OURS: lambda: parse_coco('labels.json', text), JSON: lambda: json.loads(text)}
     return [start, compare(task, ways, args.rounds, warmup=1)]
 
