@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What a face is, and how its landmarks move with the picture.
+"""What a face is, and how its keypoints move with the image.
 
 Keypoints are arrays (N, K, 3) of x, y, weight in pixels, where weight 0 marks a missing
 point. A missing point moves with the others, so its x and y mean nothing after the first
@@ -20,14 +20,14 @@ FLIP_INDICES_5 = (1, 0, 2, 4, 3)
 
 @dataclass
 class Face:
-    """A detected face, in pixels of the picture that was given.
+    """A detected face, in pixels of the image that was given.
 
     Attributes:
-        bbox: (4,) x1, y1, x2, y2, float32. May leave the picture.
+        bbox: (4,) x1, y1, x2, y2, float32. May leave the image.
         score: Confidence, 0 to 1.
-        keypoints: (K, 2) x, y, float32, or ``None`` if the model has no landmarks. With five:
+        keypoints: (K, 2) x, y, float32, or ``None`` if the model has no keypoints. With five:
             left eye, right eye, nose, left and right corner of the mouth, left and right as
-            seen in the picture.
+            seen in the image.
     """
 
     bbox: NDArray[np.float32]
@@ -36,7 +36,7 @@ class Face:
 
 
 def flip_bboxes(bboxes: NDArray[np.float32], width: float) -> NDArray[np.float32]:
-    """Mirror boxes (N, 4) x1, y1, x2, y2 in a picture of ``width``: x becomes width - x."""
+    """Mirror boxes (N, 4) x1, y1, x2, y2 in an image of ``width``: x becomes width - x."""
     flipped = bboxes.copy()
     flipped[:, [2, 0]] = width - bboxes[:, [0, 2]]
     return flipped
@@ -45,13 +45,13 @@ def flip_bboxes(bboxes: NDArray[np.float32], width: float) -> NDArray[np.float32
 def flip_keypoints(
     keypoints: NDArray[np.float32], width: float, flip_indices: Sequence[int] = FLIP_INDICES_5
 ) -> NDArray[np.float32]:
-    """Mirror keypoints (N, K, 3) in a picture of ``width`` and swap left and right.
+    """Mirror keypoints (N, K, 3) in an image of ``width`` and swap left and right.
 
     The weight goes along with its point.
 
     Args:
         keypoints: x, y, weight.
-        width: Width of the picture; x becomes width - x.
+        width: Width of the image; x becomes width - x.
         flip_indices: For each of the K points, which one it is after mirroring.
 
     Raises:

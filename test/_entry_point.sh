@@ -26,7 +26,7 @@ EOF
 EOF
   else
     cat << EOF
-  --batch_size=B        pictures per card (default: as the config says)
+  --batch_size=B        images per card (default: as the config says)
   --num_epochs=N        default: $([[ $1 == perf ]] && echo '3, or 401 iterations where the config counts in them' || echo 'as the config says')
   --lr=LR               learning rate, not scaled by anything (default: as the config says)
   --precision=P         o2 (default), o1 or fp32
@@ -45,7 +45,7 @@ EOF
 
 Written to the output folder: what each process printed, <device>/train_<device>.log and
 <device>/eval_<device>.log; the summary, <first device>/<Network>_bs<batch per card>_<N>p_<acc or
-perf>.log, of an evaluation alone <Network>_1p_eval.log. ActualFPS is in pictures per second of all
+perf>.log, of an evaluation alone <Network>_1p_eval.log. ActualFPS is in images per second of all
 cards, TrainingTime in seconds per iteration, E2ETrainingTime in seconds, TrainAccuracy in percent is
 the AP on easy, medium and hard, or that of COCO. Files of an earlier run stay and get a number at
 the end.

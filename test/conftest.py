@@ -61,14 +61,14 @@ def repo() -> Path:
 
 @pytest.fixture(scope='session')
 def reference_dir() -> Path:
-    """Folder of golden values, published weights and real pictures.
+    """Folder of golden values, published weights and real images.
 
     They may not be redistributed, so a checkout does not hold them; the tests that
     need them (marker ``reference``) are skipped when the folder is not named.
     """
     place = os.environ.get('MMFACE_REFERENCE')
     if not place:
-        pytest.skip('MMFACE_REFERENCE is not set: no golden values and real pictures here')
+        pytest.skip('MMFACE_REFERENCE is not set: no golden values and real images here')
     folder = Path(place)
     if not folder.is_dir():
         pytest.fail(f'MMFACE_REFERENCE={place} is not a folder')

@@ -5,7 +5,7 @@
 #
 # Usage: bash test/run_tests.sh [arguments of pytest]
 # With arguments only pytest runs, on what they name.
-# Environment: MMFACE_REFERENCE, folder of the golden values and real pictures; tests that need it are
+# Environment: MMFACE_REFERENCE, folder of the golden values and real images; tests that need it are
 # skipped without it.
 #
 # Example:

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Landmarks move with the picture."""
+"""Keypoints move with the image."""
 
 from __future__ import annotations
 
@@ -70,6 +70,6 @@ def test_helpers__accept_no_faces():
         assert result.shape == (0, 5, 3)
 
 
-def test_face__has_no_landmarks_by_default():
+def test_face__has_no_keypoints_by_default():
     assert Face(np.zeros(4, np.float32), 0.5).keypoints is None
     assert sorted(FLIP_INDICES_5) == [0, 1, 2, 3, 4]

@@ -2,7 +2,7 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
 #
 # From an empty machine to average precision: set up, draw the toy data set, train SCRFD on it,
-# test, write pictures with detections and a precision-recall curve. Takes some ten minutes on two
+# test, write images with detections and a precision-recall curve. Takes some ten minutes on two
 # CPU cores the first time; steps that are done already are skipped.
 #
 # Usage: bash tools/quickstart.sh [--fresh] [options of build_mmcv.sh]
@@ -49,7 +49,7 @@ step 'toy data set' "$data/.complete" "$python" tools/data/make_toy.py widerface
 # --resume: a run that was broken off goes on.
 step 'training' "$out/.trained" "$python" tools/train.py "$config" --data-path "$data" --work-dir "$out" --seed 0 --resume
 step 'test' "$out/.tested" "$python" tools/test.py "$config" "$(cat "$out/last_checkpoint" 2> /dev/null || true)" \
-  --data-path "$data" --work-dir "$out/test" --show-dir "$out/pictures"
+  --data-path "$data" --work-dir "$out/test" --show-dir "$out/images"
 
 "$python" - "$out" << 'END'
 import json
@@ -61,8 +61,8 @@ found = json.loads((out / 'test' / 'metrics.json').read_text())['ap']
 print('\naverage precision on the toy set:')
 for subset in ('easy', 'medium', 'hard'):
     print(f'  {subset:7} {found[subset]:.4f}')
-pictures = sorted(p for p in (out / 'pictures').rglob('*') if p.suffix in {'.jpg', '.png'})
+images = sorted(p for p in (out / 'images').rglob('*') if p.suffix in {'.jpg', '.png'})
 print('precision-recall curve:', out / 'test' / 'pr_curve.png')
-print('picture with detections:', pictures[0] if pictures else 'none written', f'({len(pictures)} in all)')
+print('image with detections:', images[0] if images else 'none written', f'({len(images)} in all)')
 END
 echo "total time: $SECONDS s"

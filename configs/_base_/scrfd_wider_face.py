@@ -5,7 +5,7 @@ _base_ = [
     './schedules/scrfd_640e.py',
     './default_runtime.py',
 ]
-# Training samples and test pictures fill the padded square.
+# Training samples and test images fill the padded square.
 model = dict(data_preprocessor=dict(pad_size=_base_.image_size))
 # Convolutions on a CPU take less time so; no operator of mmcv is between them.
 cpu_channels_last = True

@@ -1,5 +1,5 @@
 # The small CenterFace for the drawn toy set of tools/data/make_toy.py: minutes on a CPU.
-# A recipe of ours for 240 pictures: AdamW learns in a thousand iterations, from random weights,
+# A recipe of ours for 240 images: AdamW learns in a thousand iterations, from random weights,
 # what the published schedule takes a hundred epochs and ImageNet weights for.
 _base_ = './centerface_small.py'
 
@@ -8,7 +8,7 @@ image_size = 320
 max_epochs = 26
 base_lr = 0.005
 # ---- Normally not modified ---------------------------------------------------------------
-# At the published weight of 0.1 sizes and landmarks are learned last, long after the faces are found.
+# At the published weight of 0.1 sizes and keypoints are learned last, long after the faces are found.
 model = dict(bbox_head=dict(loss_size=dict(loss_weight=1.0), loss_kps=dict(loss_weight=0.5)))
 train_steps = _base_.train_steps
 train_steps.crop.update(size=image_size, crop_choice=[0.6, 0.8, 1.0])
@@ -19,7 +19,7 @@ test_pipeline = list(test_steps.values())
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = [_base_.val_evaluator, dict(type='LandmarkNMEMetric')]
+val_evaluator = [_base_.val_evaluator, dict(type='KeypointNMEMetric')]
 test_evaluator = val_evaluator
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=base_lr, weight_decay=0.01),

@@ -1,5 +1,5 @@
-# CenterNet2, DLA-34 and a BiFPN of strides 8 to 128, on COCO, pictures resized and cropped as for
-# EfficientDet: 49.2 AP in the reference with pseudo labels for COCO's unlabelled pictures, too.
+# CenterNet2, DLA-34 and a BiFPN of strides 8 to 128, on COCO, images resized and cropped as for
+# EfficientDet: 49.2 AP in the reference with pseudo labels for COCO's unlabelled images, too.
 # Numbers: xingyizhou CenterNet2 configs/CenterNet2_DLA-BiFPN-P5_640_16x.yaml.
 _base_ = './centernet2_r50_1x.py'
 max_iters = 360_000

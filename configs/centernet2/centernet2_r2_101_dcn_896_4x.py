@@ -1,4 +1,4 @@
-# CenterNet2, Res2Net-101 26w4s with deformable convolutions, on COCO, pictures resized and cropped
+# CenterNet2, Res2Net-101 26w4s with deformable convolutions, on COCO, images resized and cropped
 # as for EfficientDet: 51.2 AP in the reference.
 # Numbers: xingyizhou CenterNet2 configs/CenterNet2_R2-101-DCN_896_4x.yaml.
 _base_ = './centernet2_r50_1x.py'

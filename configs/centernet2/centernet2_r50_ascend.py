@@ -1,5 +1,5 @@
 # CenterNet2 with the schedule of the Ascend model zoo, 43.5 AP there: 70,000 iterations with a total
-# batch of 64 (8 cards x 8 pictures), three times the pictures of the 1x schedule, and one fixed size,
+# batch of 64 (8 cards x 8 images), three times the images of the 1x schedule, and one fixed size,
 # so that NPUs compile each operator once.
 _base_ = './centernet2_r50_1x.py'
 max_iters = 70_000

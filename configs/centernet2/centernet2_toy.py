@@ -1,5 +1,5 @@
 # A narrow CenterNet2 for the drawn toy set of tools/data/make_toy.py: minutes on a CPU.
-# A recipe of ours for 240 pictures: AdamW learns in some hundred iterations what the published
+# A recipe of ours for 240 images: AdamW learns in some hundred iterations what the published
 # schedule takes tens of thousands for.
 _base_ = [
     '../_base_/models/centernet2_narrow.py',

@@ -1,4 +1,4 @@
-# SCRFD-10GF with five landmarks; BatchNorm heads.
+# SCRFD-10GF with five keypoints; BatchNorm heads.
 _base_ = './scrfd_10g.py'
 model = dict(
     bbox_head=dict(

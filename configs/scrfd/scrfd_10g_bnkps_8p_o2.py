@@ -1,4 +1,4 @@
-# SCRFD-10GF with landmarks on eight cards in mixed precision O2. Ours, as the 1p config.
+# SCRFD-10GF with keypoints on eight cards in mixed precision O2. Ours, as the 1p config.
 _base_ = './scrfd_10g_bnkps_1p_o2.py'
 optim_wrapper = dict(optimizer=dict(lr=0.06))
 auto_scale_lr = dict(base_batch_size=256)

@@ -1,4 +1,4 @@
-# SCRFD-2.5GF with five landmarks; BatchNorm heads.
+# SCRFD-2.5GF with five keypoints; BatchNorm heads.
 _base_ = './scrfd_2.5g.py'
 model = dict(
     bbox_head=dict(

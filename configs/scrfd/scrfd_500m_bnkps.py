@@ -1,4 +1,4 @@
-# SCRFD-0.5GF with five landmarks; BatchNorm heads without scale factors, batch 16 per card.
+# SCRFD-0.5GF with five keypoints; BatchNorm heads without scale factors, batch 16 per card.
 _base_ = './scrfd_500m.py'
 model = dict(
     bbox_head=dict(

@@ -1,5 +1,5 @@
-# SCRFD-0.5GF with landmarks for the drawn toy set of tools/quickstart.sh: minutes on a CPU.
-# A recipe of ours for 240 pictures: AdamW learns in some thousand iterations what the published
+# SCRFD-0.5GF with keypoints for the drawn toy set of tools/quickstart.sh: minutes on a CPU.
+# A recipe of ours for 240 images: AdamW learns in some thousand iterations what the published
 # schedule takes hundreds of epochs for.
 _base_ = './scrfd_500m_bnkps.py'
 
@@ -18,7 +18,7 @@ model = dict(data_preprocessor=dict(pad_size=image_size))
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = [_base_.val_evaluator, dict(type='LandmarkNMEMetric')]
+val_evaluator = [_base_.val_evaluator, dict(type='KeypointNMEMetric')]
 test_evaluator = val_evaluator
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=base_lr, weight_decay=0.01),

@@ -159,7 +159,7 @@ def set_out_dir(cfg: Config, folder: str) -> None:
 
 
 def set_part(cfg: Config, part: str | None) -> None:
-    """Restrict the test to the pictures that the file ``part`` lists.
+    """Restrict the test to the images that the file ``part`` lists.
 
     Raises:
         FileNotFoundError: There is no such file.

@@ -144,7 +144,7 @@ def _read_settings(path: Path) -> Mapping[str, Any] | None:
     return before
 
 
-def describe(image: Image, faces: Sequence[Face], **first: Any) -> str:
+def describe(pixels: Image, faces: Sequence[Face], **first: Any) -> str:
     """Return what was found as a line of JSON; pixels to 1/100, scores to 1/10,000."""
     rows = [
         {
@@ -156,7 +156,7 @@ def describe(image: Image, faces: Sequence[Face], **first: Any) -> str:
         }
         for face in faces
     ]
-    height, width = image.shape[:2]
+    height, width = pixels.shape[:2]
     return json.dumps({**first, 'width': width, 'height': height, 'faces': rows}) + '\n'
 
 
@@ -175,7 +175,7 @@ def do_images(
         for source, faces in detect_all(images, detector, problems):
             target, *lines = results.targets(source)
             for path in lines:
-                text = describe(images[source], faces, picture=source.name.as_posix())
+                text = describe(images[source], faces, image=source.name.as_posix())
                 write_text(path, text, sync=False)
             write_image(target, results.render(images[source], faces))
             faces_found += len(faces)

@@ -47,7 +47,7 @@ Input = PathLike | NDArray
 class FaceInferencer(DetInferencer):
     """Face detector from a config and its weights: SCRFD, CenterFace, CenterNet2.
 
-    Pictures go through the test pipeline and the data preprocessor of the config, so that
+    Images go through the test pipeline and the data preprocessor of the config, so that
     results are those of ``tools/test.py``.
 
     Args:
@@ -57,7 +57,7 @@ class FaceInferencer(DetInferencer):
         device: 'cpu', 'cuda', 'cuda:1', 'npu' and so on; ``None``: the best there is.
         score_thr: Scores of faces are above it; as in ``FaceDetector``. ``None``: that of the
             config, which holds in any case, low on purpose (0.02 of SCRFD), for evaluation.
-        show_progress: Whether to show a bar when there is more than one picture.
+        show_progress: Whether to show a bar when there is more than one image.
         trust_checkpoint: Read any Python object in the checkpoint, which can run code.
 
     Attributes:
@@ -123,24 +123,24 @@ class FaceInferencer(DetInferencer):
         batch_size: int = 1,
         out_dir: PathLike | None = None,
     ) -> list[Face] | list[list[Face]]:
-        """Detect the faces in pictures.
+        """Detect the faces in images.
 
         Args:
             inputs: A file, a folder (searched with all below it), an array (H, W, 3) uint8 BGR,
                 or several files, folders and arrays in a list.
-            batch_size: Pictures the network sees at once, at most. Only such that it pads to the
+            batch_size: Images the network sees at once, at most. Only such that it pads to the
                 same size go together, so it does not change the results.
-            out_dir: Write the pictures with the faces drawn here, named as the file, or
+            out_dir: Write the images with the faces drawn here, named as the file, or
                 '000012.png' for the 12th array (from 0) of the list; a folder's in a folder of
                 its name.
 
         Returns:
-            The faces of the picture, best first, in its pixels; for a list or a folder a list of
-            them for each picture, in the order given, those of a folder sorted by path.
+            The faces of the image, best first, in its pixels; for a list or a folder a list of
+            them for each image, in the order given, those of a folder sorted by path.
 
         Raises:
             FileNotFoundError: A path that does not exist.
-            ValueError: A URL, something that is no picture, or a batch size below 1.
+            ValueError: A URL, something that is no image, or a batch size below 1.
         """
         if batch_size < 1:
             raise ValueError(f'batch_size: expected at least 1, found {batch_size}')
@@ -150,12 +150,12 @@ class FaceInferencer(DetInferencer):
         targets = [_target(item, i, out_dir) for i, item in enumerate(sources)]
         if out_dir is not None and len(set(targets)) < len(targets):
             raise ValueError(
-                'two of the inputs have the same name, so their pictures would too: call once for '
+                'two of the inputs have the same name, so their images would too: call once for '
                 'each folder, with an out_dir of its own'
             )
         found: list[list[Face]] = []
         show = several and self.show_progress
-        with progress_bar(total=len(sources), desc='detecting', unit='picture', show=show) as bar:
+        with progress_bar(total=len(sources), desc='detecting', unit='image', show=show) as bar:
             for images, data in self.preprocess(sources, batch_size):
                 for image, sample in zip(images, self.forward(data), strict=True):
                     faces = to_faces(sample, self.score_thr)
@@ -169,23 +169,23 @@ class FaceInferencer(DetInferencer):
     def preprocess(
         self, inputs: Iterable[Source | NDArray], batch_size: int = 1, **kwargs: Any
     ) -> Iterator[tuple[list[Image], dict]]:
-        """Read pictures and make batches of those that the network sees at the same size.
+        """Read images and make batches of those that the network sees at the same size.
 
         Args:
             inputs: Files and arrays.
-            batch_size: Pictures of a batch, at most.
+            batch_size: Images of a batch, at most.
             kwargs: Not used.
 
         Yields:
-            The pictures, and the batch made of them.
+            The images, and the batch made of them.
         """
         for chunk in self._get_chunk_data(map(_load, inputs), batch_size):
             for _, group in itertools.groupby(chunk, lambda item: self._canvas(item[1]['inputs'])):
                 images, packed = zip(*group, strict=True)
                 yield list(images), self.collate_fn(packed)
 
-    def _canvas(self, picture: torch.Tensor) -> tuple[int, ...]:
-        """Give the height and width a picture (3, h, w) has in the network, were it alone.
+    def _canvas(self, image: torch.Tensor) -> tuple[int, ...]:
+        """Give the height and width an image (3, h, w) has in the network, were it alone.
 
         GroupNorm sees the padding, and convolutions its edge.
         """
@@ -193,22 +193,22 @@ class FaceInferencer(DetInferencer):
         if getattr(preprocessor, 'pad_size', None) is not None:
             return tuple(preprocessor.pad_size)
         divisor = preprocessor.pad_size_divisor
-        return tuple(-(-side // divisor) for side in picture.shape[-2:])
+        return tuple(-(-side // divisor) for side in image.shape[-2:])
 
     def _inputs_to_list(self, inputs: Input | Sequence[Input]) -> list[Source | NDArray]:
-        """List the pictures: arrays as they are, and the files that paths and folders name."""
-        pictures: list[Source | NDArray] = []
+        """List the images: arrays as they are, and the files that paths and folders name."""
+        images: list[Source | NDArray] = []
         for item in inputs if isinstance(inputs, (list, tuple)) else [inputs]:
             if isinstance(item, np.ndarray):
-                pictures.append(item)
+                images.append(item)
             elif isinstance(item, (str, os.PathLike)):
-                pictures += find_sources([item])
+                images += find_sources([item])
             else:
                 raise ValueError(
                     'expected a file, a folder, an array (height, width, 3) or a list of these, '
                     f'found {type(item).__name__}'
                 )
-        return pictures
+        return images
 
     def _init_model(self, cfg: Any, weights: str, device: str = 'cpu') -> torch.nn.Module:
         """Build the model of the config with weights that fit it."""
@@ -240,7 +240,7 @@ class FaceInferencer(DetInferencer):
             except cv2.error as error:  # for example a side beyond 32767 pixels in a warp
                 shape = f'{image.shape[1]}x{image.shape[0]} pixels (width x height)'
                 raise ValueError(
-                    f'a picture of {shape} cannot be resized for this model: {error.err}'
+                    f'an image of {shape} cannot be resized for this model: {error.err}'
                 ) from error
 
         return prepare
@@ -288,7 +288,7 @@ def _load(item: Source | NDArray) -> Image:
 
 
 def _target(item: Source | NDArray, number: int, out_dir: PathLike | None) -> Path | None:
-    """Give the file that the picture with the faces of ``item`` is written to."""
+    """Give the file that the image with the faces of ``item`` is written to."""
     if out_dir is None:
         return None
     if isinstance(item, np.ndarray):

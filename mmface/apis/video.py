@@ -19,7 +19,7 @@ DEFAULT_FPS = 25.0
 
 
 class Frame(NamedTuple):
-    """A picture of a video.
+    """An image of a video.
 
     Attributes:
         number: From 0.
@@ -110,7 +110,7 @@ class VideoWriter:
     def write(self, frame: Frame) -> None:
         """Write a frame, so often that the video keeps the pace of the clock.
 
-        Pictures of a slow camera are repeated, those that come too quickly left out.
+        Images of a slow camera are repeated, those that come too quickly left out.
         """
         image = frame.image
         if image.shape[1::-1] != self._size:  # some streams change; the file cannot

@@ -27,7 +27,7 @@ from mmface.utils.progress import progress_bar
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(
-        f'{__doc__} Results are found by the names of the pictures, never by their order.',
+        f'{__doc__} Results are found by the names of the images, never by their order.',
         'python tools/deploy/ascend_postprocess.py result/dumpout_bs1 bins/manifest.json '
         '--out txt --gt data/WIDERFace/val/gt',
     )
@@ -54,16 +54,16 @@ def main() -> None:
     check_results(args.results, manifest)
     rows: dict[str, NDArray[np.float64]] = {}
     dropped = 0
-    with progress_bar(manifest.pictures, unit='picture') as bar:
-        for picture in bar:
-            outputs, placement = read_results(args.results, picture, manifest)
+    with progress_bar(manifest.images, unit='image') as bar:
+        for image in bar:
+            outputs, placement = read_results(args.results, image, manifest)
             (found,) = decode(outputs, manifest.spec, [placement])
             # The last folder is the event, as in the txt files of the benchmark.
-            name = '/'.join([*PurePosixPath(picture.file).parent.parts[-1:], picture.stem])
+            name = '/'.join([*PurePosixPath(image.file).parent.parts[-1:], image.stem])
             rows[name], lost = detection_rows(found.bboxes, found.scores)
             dropped += lost
             write_wider_txt(args.out, name, rows[name])
-    print(f'{sum(map(len, rows.values()))} faces of {len(rows)} pictures in {args.out}')
+    print(f'{sum(map(len, rows.values()))} faces of {len(rows)} images in {args.out}')
     if dropped:
         print(
             f'warning: {dropped} faces with NaN or infinite numbers left out: float16 overflow? '

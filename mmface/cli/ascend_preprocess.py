@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Turn pictures into the bins that ais_bench feeds to an OM file, with a manifest."""
+"""Turn images into the bins that ais_bench feeds to an OM file, with a manifest."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'python tools/deploy/ascend_preprocess.py data/WIDERFace bins --model centerface.onnx',
     )
     add = parser.add_argument
-    add('pictures', type=Path, help='folder of pictures, or WIDER FACE (then val/images)')
+    add('images', type=Path, help='folder of images, or WIDER FACE (then val/images)')
     add('out', type=Path, help=f'folder for the bins and {MANIFEST_NAME}')
     add('--model', required=True, type=Path, help='the ONNX file that the OM is made from')
-    add('--part', type=Path, metavar='LIST', help="only these pictures ('event/name.jpg' lines)")
+    add('--part', type=Path, metavar='LIST', help="only these images ('event/name.jpg' lines)")
     add('--dtype', choices=tuple(DTYPES), default='float32', help='kind of bins (default float32)')
     add('--size', type=int, nargs=2, metavar=('H', 'W'), help='input size, where the file has none')
     add(
         '--resize',
         choices=RESIZES,
-        help="how pictures are fitted (default: the model's; centre for one that is tested on "
-        'stretched pictures of their own size)',
+        help="how images are fitted (default: the model's; centre for one that is tested on "
+        'stretched images of their own size)',
     )
     return parser.parse_args(argv)
 
@@ -62,7 +62,7 @@ def check_space(folder: Path, needed: int) -> None:
     if needed > free:
         raise ValueError(
             f'the bins take {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB left: name '
-            'fewer pictures with --part, take --dtype uint8 or another disk'
+            'fewer images with --part, take --dtype uint8 or another disk'
         )
 
 
@@ -70,19 +70,19 @@ def main() -> None:
     """Run the command."""
     args = parse_args()
     names = None if args.part is None else read_part(args.part)
-    pictures = find_images(args.pictures, names)
-    check_names(pictures)
+    images = find_images(args.images, names)
+    check_names(images)
     detector = open_for_om(args.model, args.size)
     spec = om_spec(detector.spec, args.resize)
     outputs = network_outputs(detector)
-    check_folder(args.out, pictures)
+    check_folder(args.out, images)
     args.out.mkdir(parents=True, exist_ok=True)
-    check_space(args.out, len(pictures) * bin_bytes(spec.size, args.dtype))
+    check_space(args.out, len(images) * bin_bytes(spec.size, args.dtype))
     # Without a manifest the later steps refuse the folder of a run that was broken off.
     for name in (MANIFEST_NAME, AIPP_NAME):
         (args.out / name).unlink(missing_ok=True)
 
-    with progress_bar(pictures.items(), unit='picture') as bar:
+    with progress_bar(images.items(), unit='image') as bar:
         entries = tuple(
             write_input_bin(args.out, file, read_image(path), spec, args.dtype)
             for file, path in bar
@@ -95,7 +95,7 @@ def main() -> None:
         dtype=args.dtype,
         padding=uint8_padding(spec) if uint8 else (),
         outputs=outputs,
-        pictures=entries,
+        images=entries,
     )
     if uint8:
         write_text(args.out / AIPP_NAME, Aipp.from_spec(spec).to_text(spec.rgb))
@@ -105,7 +105,7 @@ def main() -> None:
     kind = f'{height} x {width} x 3' if uint8 else f'1 x 3 x {height} x {width}'
     order = 'RGB' if spec.rgb else 'BGR'
     print(
-        f'{len(pictures)} bins in {args.out}: {args.dtype} {kind} ({order}), '
+        f'{len(images)} bins in {args.out}: {args.dtype} {kind} ({order}), '
         f'{manifest.bytes:,} bytes each, resize {spec.resize}'
     )
     for number, output in enumerate(outputs):

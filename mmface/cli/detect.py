@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Find faces in pictures, folders, videos or a webcam, and draw or hide them."""
+"""Find faces in images, folders, videos or a webcam, and draw or hide them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'inputs',
         nargs='+',
         metavar='INPUT',
-        help='pictures, videos, folders (searched with all below them), or 0, 1 ... for a webcam, '
+        help='images, videos, folders (searched with all below them), or 0, 1 ... for a webcam, '
         'which Ctrl-C ends',
     )
     add('--model', metavar='FILE', help='ONNX file of a face detector')
@@ -61,7 +61,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--json',
         action='store_true',
-        help='also write boxes, scores and landmarks: NAME.json for a picture, NAME.jsonl with a '
+        help='also write boxes, scores and keypoints: NAME.json for an image, NAME.jsonl with a '
         'line for each frame for a video',
     )
     add(
@@ -70,7 +70,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help=f'lowest score of a face (default {SCORE_THR}, with --blur {BLUR_SCORE_THR})',
     )
     add('--device', default='auto', help='auto (default), cpu, cuda or npu (ONNX: cpu or cuda)')
-    add('--batch-size', type=int, default=1, help='pictures at once (default 1); more suit a GPU')
+    add('--batch-size', type=int, default=1, help='images at once (default 1); more suit a GPU')
     add('--overwrite', action='store_true', help='do again what is there already')
     add(
         '--trust-checkpoint',
@@ -133,17 +133,17 @@ def main() -> None:
         return
     detector = build_detector(args)
     results.begin()
-    pictures = [source for source in todo if not source.is_video]
+    images = [source for source in todo if not source.is_video]
     videos: list[tuple[Path | int, list[Path]]] = [
         *((source.path, results.targets(source)) for source in todo if source.is_video),
         *((number, results.camera_targets(number)) for number in cameras),
     ]
     problems: list[str] = []
-    if pictures:
-        with progress_bar(total=len(pictures), desc='pictures', unit='picture') as bar:
-            count, problems = do_images(pictures, results, detector, args.batch_size, bar)
-        done = len(pictures) - len(problems)
-        print(f'{args.out}: {done} pictures, {count} faces', flush=True)
+    if images:
+        with progress_bar(total=len(images), desc='images', unit='image') as bar:
+            count, problems = do_images(images, results, detector, args.batch_size, bar)
+        done = len(images) - len(problems)
+        print(f'{args.out}: {done} images, {count} faces', flush=True)
     if skipped:
         print(f'{args.out}: {skipped} results were there already', flush=True)
     for origin, targets in videos:
@@ -155,6 +155,6 @@ def main() -> None:
     for problem in problems:
         sys.stderr.write(f'error: {problem}\n')
     if problems:
-        if len(pictures) + len(videos) > 1:
-            sys.stderr.write(f'{len(problems)} of {len(pictures) + len(videos)} were not done\n')
+        if len(images) + len(videos) > 1:
+            sys.stderr.write(f'{len(problems)} of {len(images) + len(videos)} were not done\n')
         sys.exit(1)

@@ -51,7 +51,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='input size (default: that of the config)',
     )
     shape.add_argument('--dynamic', action='store_true', help='batch, height and width are free')
-    add('--batch', type=int, default=1, help='pictures of a static file (%(default)s)')
+    add('--batch', type=int, default=1, help='images of a static file (%(default)s)')
     add('--opset', type=int, choices=(11, 13, 17), default=11, help='ONNX opset (%(default)s)')
     add(
         '--fold-normalize',
@@ -63,7 +63,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--check',
         nargs='*',
         metavar='IMAGE',
-        help='compare with torch, on drawn pictures if none is named; what differs is not written',
+        help='compare with torch, on drawn images if none is named; what differs is not written',
     )
     add(
         '--trust-checkpoint',

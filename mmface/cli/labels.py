@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Convert face labels to COCO-style JSON with landmarks, or to labelv2."""
+"""Convert face labels to COCO-style JSON with keypoints, or to labelv2."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 _ABOUT = """\
 Converts labels of faces from any format mmface reads (labelv2, the official bbx_gt text,
 RetinaFace's label.txt, COCO-style JSON; told by the content) to the one that the name of DST
-asks for: .json is COCO-style JSON with five landmarks a face, as the CenterFace projects read
+asks for: .json is COCO-style JSON with five keypoints a face, as the CenterFace projects read
 it (annotations/train_wider_face.json, annotations/train.json), .txt is labelv2. Boxes
-without area in their picture are left out, as in the published files. Pictures are only
+without area in their image are left out, as in the published files. Images are only
 opened, with --images, where SRC does not give their sizes."""
 _FORMATS = ('auto', 'labelv2', 'bbx_gt', 'retinaface', 'coco')
 
@@ -28,11 +28,11 @@ _FORMATS = ('auto', 'labelv2', 'bbx_gt', 'retinaface', 'coco')
 def with_sizes(
     entries: Sequence[FaceAnnotation], source: Path, images: Path | None
 ) -> list[FaceAnnotation]:
-    """Add the sizes of pictures that the labels do not give.
+    """Add the sizes of images that the labels do not give.
 
     Raises:
-        FileNotFoundError: If a picture or their folder is missing.
-        ValueError: If a picture cannot be read, or the folder is not known.
+        FileNotFoundError: If an image or their folder is missing.
+        ValueError: If an image cannot be read, or the folder is not known.
     """
     from mmface.utils.images import image_size
 
@@ -42,25 +42,25 @@ def with_sizes(
     folder = images or source.parent / 'images'
     if not folder.is_dir():
         if images is not None:
-            raise FileNotFoundError(f'the folder of pictures {images} does not exist')
+            raise FileNotFoundError(f'the folder of images {images} does not exist')
         raise ValueError(
-            f'{source} does not give the sizes of {unknown} pictures: name the folder that holds '
+            f'{source} does not give the sizes of {unknown} images: name the folder that holds '
             f'them, such as that of {entries[0].path}, with --images'
         )
     sized = []
-    for entry in progress_bar(entries, desc='sizes', unit='picture'):
+    for entry in progress_bar(entries, desc='sizes', unit='image'):
         if entry.width <= 0 or entry.height <= 0:
             file = folder / entry.path
             if not file.is_file():
                 raise FileNotFoundError(
-                    f'the picture {file}, listed in {source}, does not exist: name another folder '
+                    f'the image {file}, listed in {source}, does not exist: name another folder '
                     'with --images, or take it out of the labels'
                 )
             try:
                 width, height = image_size(file)
             except (OSError, ValueError) as error:
                 raise ValueError(
-                    f'the picture {file}, listed in {source}, cannot be read ({error}): get it '
+                    f'the image {file}, listed in {source}, cannot be read ({error}): get it '
                     'again, or take it out of the labels'
                 ) from None
             entry = entry._replace(width=width, height=height)
@@ -76,7 +76,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add('source', type=Path, metavar='SRC', help='label file to read')
     add('target', type=Path, metavar='DST', help='file to write, .json or .txt')
-    add('--images', type=Path, metavar='DIR', help='folder of the pictures (SRC/../images)')
+    add('--images', type=Path, metavar='DIR', help='folder of the images (SRC/../images)')
     add('--format', default='auto', choices=_FORMATS, help='of SRC (%(default)s)')
     return parser.parse_args(argv)
 
@@ -94,24 +94,22 @@ def main() -> None:
     from mmface.datasets.prepare_labels import labelv2_text
     from mmface.utils.files import write_text
 
-    pictures = with_sizes(read_annotations(args.source, args.format), args.source, args.images)
-    by_path = {picture.path: picture for picture in pictures}
-    if len(by_path) < len(pictures):
-        first = next(p.path for p in pictures if by_path[p.path] is not p)
-        raise ValueError(
-            f'{args.source} lists the picture {first} more than once: join the entries'
-        )
-    faces = sum(len(picture.bboxes) for picture in pictures)
-    pictures = [picture.where(picture.has_area) for picture in pictures]
+    images = with_sizes(read_annotations(args.source, args.format), args.source, args.images)
+    by_path = {image.path: image for image in images}
+    if len(by_path) < len(images):
+        first = next(p.path for p in images if by_path[p.path] is not p)
+        raise ValueError(f'{args.source} lists the image {first} more than once: join the entries')
+    faces = sum(len(image.bboxes) for image in images)
+    images = [image.where(image.has_area) for image in images]
     if args.target.suffix == '.json':
-        text = coco_text(pictures)
+        text = coco_text(images)
     else:
-        sizes = {picture.path: (picture.width, picture.height) for picture in pictures}
-        text = labelv2_text({picture.path: picture for picture in pictures}, sizes, 'train')
+        sizes = {image.path: (image.width, image.height) for image in images}
+        text = labelv2_text({image.path: image for image in images}, sizes, 'train')
     write_text(args.target, text)
-    kept = sum(len(picture.bboxes) for picture in pictures)
-    points = sum(int((p.keypoints[..., 2] > 0).any(axis=1).sum()) for p in pictures)
+    kept = sum(len(image.bboxes) for image in images)
+    points = sum(int((p.keypoints[..., 2] > 0).any(axis=1).sum()) for p in images)
     print(
-        f'{args.target}: {len(pictures):,} pictures, {kept:,} faces, {points:,} of them with '
-        f'landmarks; {faces - kept:,} boxes without area in their picture left out'
+        f'{args.target}: {len(images):,} images, {kept:,} faces, {points:,} of them with '
+        f'keypoints; {faces - kept:,} boxes without area in their image left out'
     )

@@ -23,13 +23,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'python tools/analysis/plot_losses.py work_dirs/scrfd_10g',
     )
     parser.add_argument('work_dir', type=Path, metavar='WORK_DIR', help='--work-dir of the run')
-    parser.add_argument('--out', type=Path, help='picture to write (WORK_DIR/losses.png)')
+    parser.add_argument('--out', type=Path, help='image to write (WORK_DIR/losses.png)')
     parser.add_argument('--entries', type=int, default=20, help='entries to average (20)')
     return parser.parse_args(argv)
 
 
 def main() -> None:
-    """Print means and write the picture."""
+    """Print means and write the image."""
     args = parse_args()
 
     with optional_imports():

@@ -20,8 +20,8 @@ _SHOWN = 20  # problems printed
 _ABOUT = """\
 Makes OUT/{train,val}/images/<event>/*.jpg, OUT/{train,val}/labelv2.txt and OUT/val/gt/*.mat
 from the official archives (WIDER_train.zip, WIDER_val.zip, wider_face_split.zip,
-eval_tools.zip), the same unpacked, or any other common layout of folders. Pictures are
-linked where possible, otherwise copied. Every listed picture is checked; nothing is written
+eval_tools.zip), the same unpacked, or any other common layout of folders. Images are
+linked where possible, otherwise copied. Every listed image is checked; nothing is written
 if one is missing or does not fit its labels. Labels: labelv2.txt, RetinaFace's label.txt,
 COCO-style JSON, the official bbx_gt text, the .mat files."""
 
@@ -35,7 +35,7 @@ def table(preparation: Preparation) -> str:
         'bad',
         'unlisted',
         'faces',
-        'landmarks',
+        'keypoints',
         'ignored',
         'labels',
     )
@@ -45,11 +45,11 @@ def table(preparation: Preparation) -> str:
         ignored = sum(int(f.ignore.sum()) for f in s.faces.values())
         numbers = (
             len(s.faces),
-            len(s.pictures),
+            len(s.images),
             len(s.problems),
             s.unlisted,
             faces,
-            s.landmarks,
+            s.keypoints,
             ignored,
         )
         rows.append((s.name, *(f'{n:,}' for n in numbers), f'{s.kind} {s.labels}'))
@@ -73,7 +73,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('sources', nargs='+', type=Path, metavar='SRC', help='zip archives, folders, label files')
     add('--out', type=Path, default=Path('data/WIDERFace'), help='folder to make (%(default)s)')
     add('--part', type=Path, metavar='LIST', help='file of event/name.jpg lines: only these')
-    add('--copy', action='store_true', help='copy pictures also where a link would do')
+    add('--copy', action='store_true', help='copy images also where a link would do')
     return parser.parse_args(argv)
 
 
@@ -90,21 +90,21 @@ def main() -> None:
         print(table(found))
         for note in found.notes:
             print(f'note: {note}')
-        if any(s.name == 'train' and not s.landmarks for s in found.splits):
+        if any(s.name == 'train' and not s.keypoints for s in found.splits):
             print(
-                'note: the training labels have no landmarks: train configs without _bnkps, or '
+                'note: the training labels have no keypoints: train configs without _bnkps, or '
                 'add a labelv2.txt or label.txt with five points a face'
             )
         if problems:
             more = f' (the first {_SHOWN} are shown above)' if len(problems) > _SHOWN else ''
             raise ValueError(
-                f'{len(problems)} pictures are missing or do not fit{more}; nothing was written. '
+                f'{len(problems)} images are missing or do not fit{more}; nothing was written. '
                 'Get the archive again, or leave them out with --part LIST'
             )
         if not found.splits:
-            raise ValueError('no split has both pictures and labels: add the missing archive')
+            raise ValueError('no split has both images and labels: add the missing archive')
         found.write(args.copy)
         if args.part is not None and found.ground_truth:
             part = args.out / 'val' / 'part.txt'
-            print(f'note: val/gt still lists all pictures: evaluate with --part {part}')
+            print(f'note: val/gt still lists all images: evaluate with --part {part}')
     print(f'{args.out} is ready: use --data-path {args.out}')

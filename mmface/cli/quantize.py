@@ -14,9 +14,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(
         "Quantise an ONNX detector with onnxruntime's static quantisation: int8 weights per "
-        'channel, uint8 activations whose ranges come from pictures. Evaluate the result with '
+        'channel, uint8 activations whose ranges come from images. Evaluate the result with '
         'tools/deploy/test_onnx.py before using it.',
-        'python tools/deploy/quantize_onnx.py scrfd.onnx scrfd_int8.onnx --calibration pictures',
+        'python tools/deploy/quantize_onnx.py scrfd.onnx scrfd_int8.onnx --calibration images',
     )
     add = parser.add_argument
     add('model', type=Path, help='ONNX file in float32, e.g. of tools/deploy/export_onnx.py')
@@ -25,9 +25,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--calibration',
         required=True,
         metavar='DIR',
-        help='folder of pictures like those of the use; some dozens will do',
+        help='folder of images like those of the use; some dozens will do',
     )
-    add('--max-images', type=int, default=100, help='pictures used (default %(default)s)')
+    add('--max-images', type=int, default=100, help='images used (default %(default)s)')
     add(
         '--method',
         choices=('percentile', 'minmax', 'entropy'),

@@ -34,7 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--mode',
         metavar='vga|1650|origin|SIZE',
-        help='picture size: vga (within 640, padded to 640x640), 1650 (within 1100x1650), origin '
+        help='image size: vga (within 640, padded to 640x640), 1650 (within 1100x1650), origin '
         '(as is), or a side in place of 640; default: as the config says',
     )
     add(
@@ -47,8 +47,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add('--protocol', choices=('float', 'official'), help='WIDER FACE evaluation (default float)')
     add('--save-txt', metavar='DIR', help='write the detections as WIDER FACE txt files')
-    add('--part', metavar='LIST', help="only the pictures in LIST ('event/name.jpg' lines)")
-    add('--show-dir', metavar='DIR', help='write pictures with boxes, scores and landmarks')
+    add('--part', metavar='LIST', help="only the images in LIST ('event/name.jpg' lines)")
+    add('--show-dir', metavar='DIR', help='write images with boxes, scores and keypoints')
     add('--show-thr', type=float, default=0.3, help='lowest score drawn (default 0.3)')
     add_run_options(parser)
     args = parser.parse_args(argv)
@@ -58,7 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def set_tta(cfg: Config, path: str, options: dict | None) -> None:
-    """Test several views of each picture: of the config, or of the file ``path`` if given."""
+    """Test several views of each image: of the config, or of the file ``path`` if given."""
     from mmengine.config import ConfigDict
 
     from mmface.apis import config as edit

@@ -33,7 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add('model', type=Path, help='ONNX file of tools/deploy/export_onnx.py or of another project')
     add('--data-path', type=Path, default=Path('data/WIDERFace'), help='WIDER FACE (%(default)s)')
-    add('--part', type=Path, metavar='LIST', help="only these pictures ('event/name.jpg' lines)")
+    add('--part', type=Path, metavar='LIST', help="only these images ('event/name.jpg' lines)")
     add('--protocol', choices=PROTOCOLS, default='float', help='evaluation (default float)')
     add('--iou', type=float, default=0.5, help='least IoU of a hit, float protocol (default 0.5)')
     add(
@@ -58,7 +58,7 @@ def main() -> None:
     gt = read_ground_truth(args.data_path / 'val' / 'gt')
     if args.part is not None:
         gt = gt.restrict(read_part(args.part))
-    pictures = find_images(args.data_path, gt.names)
+    images = find_images(args.data_path, gt.names)
     detector = FaceDetector(
         args.model,
         score_thr=args.score_thr,
@@ -68,7 +68,7 @@ def main() -> None:
     )
     rows = {}
     dropped = 0
-    with progress_bar(pictures.values(), unit='picture') as bar:
+    with progress_bar(images.values(), unit='image') as bar:
         for name, path in zip(gt.names, bar, strict=True):
             (found,) = detector.detect([read_image(path)])
             rows[name], lost = detection_rows(found.bboxes, found.scores)

@@ -13,10 +13,10 @@
   :mod:`mmface.datasets.coco_json`.
 
 Points are left eye, right eye, nose, left and right corner of the mouth, left and right as
-seen in the picture. A point is labelled (weight 1) if its flag is 0 or more, whatever its
+seen in the image. A point is labelled (weight 1) if its flag is 0 or more, whatever its
 value; ``-1 -1 -1`` is a missing point (weight 0). This is the rule SCRFD was trained with.
 
-Only numpy is needed here. A file of 12,880 pictures is read in well under two seconds:
+Only numpy is needed here. A file of 12,880 images is read in well under two seconds:
 one pass over the lines, then whole-column arithmetic.
 """
 
@@ -89,7 +89,7 @@ def read_annotations(path: str | os.PathLike[str], fmt: str = 'auto') -> list[Fa
             ``labelv2`` in its name), none are ``retinaface``.
 
     Returns:
-        One entry for each picture, in the order of the file.
+        One entry for each image, in the order of the file.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -112,10 +112,10 @@ def _read_text(path: str | os.PathLike[str]) -> str:
             f'{path} does not exist or is not a file. Check the data path; '
             'tools/data/prepare_widerface.py makes the folders from the official archives'
         )
-    # File names need not be UTF-8: surrogates turn into the same bytes when the picture is opened.
+    # File names need not be UTF-8: surrogates turn into the same bytes when the image is opened.
     text = Path(path).read_text(encoding='utf-8-sig', errors='surrogateescape')
     if not text.strip():
-        raise ValueError(f'{path} is empty: expected the pictures and their faces')
+        raise ValueError(f'{path} is empty: expected the images and their faces')
     return text
 
 
@@ -146,7 +146,7 @@ def _detect(source: str, lines: Lines) -> str:
 def _parse_hashed(
     source: str, lines: Lines, sized: bool, rows: _Rows
 ) -> list[tuple[str, int, int]]:
-    """Fill ``rows`` from lines with ``#`` headers; give path and size of each picture."""
+    """Fill ``rows`` from lines with ``#`` headers; give path and size of each image."""
     heads: list[tuple[str, int, int]] = []
     header = "'# path width height'" if sized else "'# path'"
     for number, line in lines:
@@ -203,7 +203,7 @@ def _parse_bbx_gt(source: str, lines: Lines) -> list[FaceAnnotation]:
     while at < len(lines):
         number, path = lines[at]
         if _is_numeric(path):
-            raise _error(source, number, 'the path of the next picture', repr(path[:80]))
+            raise _error(source, number, 'the path of the next image', repr(path[:80]))
         if at + 1 == len(lines) or not _is_count(lines[at + 1][1]):
             found = 'the end of the file' if at + 1 == len(lines) else repr(lines[at + 1][1][:80])
             raise _error(source, number + 1, f'the number of faces of {path}', found)

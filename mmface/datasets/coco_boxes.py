@@ -130,28 +130,28 @@ _CHECKS: dict[str, dict[str, Callable[[Any], bool]]] = {
 
 @DATASETS.register_module()
 class CocoBoxDataset(SkipBadImages, CocoDataset):
-    """Pictures with boxes of several classes, from COCO's JSON.
+    """Images with boxes of several classes, from COCO's JSON.
 
     mmdet's ``CocoDataset`` drops boxes narrower or lower than one pixel, which the reference
-    (xingyizhou/CenterNet2, detectron2) trains on, and keeps pictures that have nothing but crowds.
-    Here, for training and testing alike, boxes are cut at the edge of the picture and dropped
+    (xingyizhou/CenterNet2, detectron2) trains on, and keeps images that have nothing but crowds.
+    Here, for training and testing alike, boxes are cut at the edge of the image and dropped
     if a side is then at most 1e-5 pixels. Crowds are marked to be ignored, so that they are never
-    ground truth. For training ``filter_cfg=dict(filter_empty_gt=True)`` leaves out pictures that
+    ground truth. For training ``filter_cfg=dict(filter_empty_gt=True)`` leaves out images that
     have no other box, ``min_size`` those with a shorter side. What is dropped is counted in the
     log. Masks are not kept.
 
     Args: see ``CocoDataset`` and :class:`.SkipBadImages`.
 
     Raises:
-        FileNotFoundError: If the JSON file, the folder of pictures or a picture is missing.
+        FileNotFoundError: If the JSON file, the folder of images or an image is missing.
         ValueError: If the JSON is none or refers to images or categories that it does not have, if
-            its categories are not the classes of the data set, or if no picture is left.
+            its categories are not the classes of the data set, or if no image is left.
     """
 
     COCOAPI = _CheckedCoco
 
     def load_data_list(self) -> list[dict]:
-        """Read the labels and check that every picture is there."""
+        """Read the labels and check that every image is there."""
         if not Path(self.ann_file).is_file():
             raise FileNotFoundError(f'the label file {self.ann_file} does not exist. {HELP}')
         self._without_area = 0
@@ -161,14 +161,14 @@ class CocoBoxDataset(SkipBadImages, CocoDataset):
             raise ValueError(f'{self.ann_file}: expected COCO JSON: {error}') from None
         except ValueError as error:
             raise ValueError(f'{self.ann_file}: {error}') from None
-        self._log(f'{self._without_area} boxes without area in their picture dropped')
+        self._log(f'{self._without_area} boxes without area in their image dropped')
         names = [item.pop('file_name') for item in items]
         folder = self.data_prefix['img']
         self.check_missing(missing_images(folder, names), len(names), f'{folder}. {HELP}')
         return items
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """Turn the labels of a picture into an item; see the class."""
+        """Turn the labels of an image into an item; see the class."""
         image = raw_data_info['raw_img_info']
         instances = []
         for row in raw_data_info['raw_ann_info']:
@@ -209,11 +209,11 @@ class CocoBoxDataset(SkipBadImages, CocoDataset):
         empty = len(self.data_list) - len(items)
         least = rules.get('min_size', 0)
         items = [item for item in items if min(item['width'], item['height']) >= least]
-        self._log(f'{empty} pictures without a box to learn dropped')
-        self._log(f'{len(self.data_list) - empty - len(items)} pictures below {least} px dropped')
+        self._log(f'{empty} images without a box to learn dropped')
+        self._log(f'{len(self.data_list) - empty - len(items)} images below {least} px dropped')
         if not items:
             raise ValueError(
-                f'{self.ann_file}: none of its {len(self.data_list)} pictures is left to train on; '
+                f'{self.ann_file}: none of its {len(self.data_list)} images is left to train on; '
                 'the log says why. filter_cfg=None keeps all'
             )
         return items

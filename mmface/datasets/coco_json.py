@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""COCO-style JSON with five landmarks a face, which the CenterFace projects train from.
+"""COCO-style JSON with five keypoints a face, which the CenterFace projects train from.
 
 * ``images``: ``id``, ``file_name`` (``event/name.jpg``), perhaps ``width`` and ``height``.
 * ``annotations``: ``image_id``, ``bbox`` (x, y, w, h), perhaps ``category_id``, ``keypoints``
@@ -7,9 +7,9 @@
   to ignore.
 * ``categories``: the one named ``face``; without this list its id is 1.
 
-Boxes that leave the picture or have no area are read as they are. The references cut boxes
+Boxes that leave the image or have no area are read as they are. The references cut boxes
 at the edge of the training crop and drop what has no area then; here the data set drops
-boxes of which nothing is inside the picture, and the targets do the cutting.
+boxes of which nothing is inside the image, and the targets do the cutting.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def parse_coco(source: str, text: str) -> list[FaceAnnotation]:
         text: Its content.
 
     Returns:
-        One entry for each picture, in the order of ``images``; faces in that of ``annotations``.
+        One entry for each image, in the order of ``images``; faces in that of ``annotations``.
 
     Raises:
         ValueError: If it is not such JSON, or an entry is wrong; names file and entry.
@@ -93,7 +93,7 @@ _LISTS = ('images', 'annotations')
 
 
 def _heads(source: str, images: list[Any]) -> tuple[list[tuple[str, int, int]], dict[Any, int]]:
-    """Give path and size of each picture, and its place in the file by its id."""
+    """Give path and size of each image, and its place in the file by its id."""
     heads: list[tuple[str, int, int]] = []
     places: dict[Any, int] = {}
     for number, image in enumerate(images):

@@ -17,14 +17,14 @@ class EndlessBatchSampler(BatchSampler):
     """Full batches from one epoch of the sampler after another.
 
     As in the reference (detectron2's ``TrainingSampler`` and ``AspectRatioGroupedDataset``) an
-    epoch's end is nothing special: no batch is smaller, and a picture that waits for its batch
+    epoch's end is nothing special: no batch is smaller, and an image that waits for its batch
     goes into one of the next epoch. For ``ResumableIterTrainLoop``; a loop over epochs would
     never end its first.
 
     Args:
-        sampler: Gives the pictures of one epoch.
-        batch_size: Pictures in a batch.
-        by_shape: Whether wide pictures are put together, and all others. Needs a data set whose
+        sampler: Gives the images of one epoch.
+        batch_size: Images in a batch.
+        by_shape: Whether wide images are put together, and all others. Needs a data set whose
             items have ``width`` and ``height``.
 
     Raises:
@@ -48,7 +48,7 @@ class EndlessBatchSampler(BatchSampler):
         self._wide: dict[int, bool] = {}
 
     def __len__(self) -> int:
-        """Give the number of batches in which about every picture comes once."""
+        """Give the number of batches in which about every image comes once."""
         return -(-len(self.sampler) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The faces of a picture as every reader of labels gives them."""
+"""The faces of an image as every reader of labels gives them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 
 class FaceAnnotation(NamedTuple):
-    """The faces of one picture, in pixels of the picture as stored.
+    """The faces of one image, in pixels of the image as stored.
 
     Attributes:
-        path: ``event/name.jpg``, below the folder of the pictures.
-        width: Width of the picture, 0 where the format does not say.
-        height: Height of the picture, 0 where the format does not say.
+        path: ``event/name.jpg``, below the folder of the images.
+        width: Width of the image, 0 where the format does not say.
+        height: Height of the image, 0 where the format does not say.
         bboxes: (n, 4) x1, y1, x2, y2, where x2 = x1 + w (no pixel added or taken away). May
-            leave the picture or have no area, as in the file.
+            leave the image or have no area, as in the file.
         keypoints: (n, 5, 3) x, y, weight; -1, -1, 0 where a point is missing.
         ignore: (n,) true for faces that are neither to be learned nor counted.
     """
@@ -32,7 +32,7 @@ class FaceAnnotation(NamedTuple):
 
     @property
     def has_area(self) -> NDArray[np.bool_]:
-        """(n,) whether any of a box is inside the picture, or anywhere if its size is unknown."""
+        """(n,) whether any of a box is inside the image, or anywhere if its size is unknown."""
         corners = self.bboxes
         if self.width > 0 and self.height > 0:
             edges = np.array((self.width, self.height) * 2, np.float32)
@@ -53,11 +53,11 @@ def assemble(
     points: NDArray[np.float64],
     ignore: NDArray[np.bool_],
 ) -> list[FaceAnnotation]:
-    """Deal out the faces of a file to its pictures.
+    """Deal out the faces of a file to its images.
 
     Args:
-        heads: Path, width and height of each picture.
-        owners: (n,) picture of each face, ascending.
+        heads: Path, width and height of each image.
+        owners: (n,) image of each face, ascending.
         boxes: (n, 4) x1, y1, x2, y2.
         points: (n, 15) 5 x (x, y, flag); a flag below 0 marks a missing point.
         ignore: (n,) see :class:`FaceAnnotation`.

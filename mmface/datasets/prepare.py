@@ -19,7 +19,7 @@ from mmface.datasets.annotations import FaceAnnotation
 from mmface.datasets.prepare_labels import (
     KINDS,
     MAT_NAMES,
-    keep_pictures,
+    keep_images,
     kind_of,
     labelv2_text,
     mat_name,
@@ -46,10 +46,10 @@ class Split:
         labels: Its label file.
         official: The official text, if there is one.
         faces: Labels by ``event/name.jpg``.
-        pictures: The listed pictures that were found.
+        images: The listed images that were found.
         sizes: Width and height of them, pixels.
-        unlisted: Number of pictures of this split that no label file names.
-        problems: What is wrong with listed pictures, ``event/name.jpg: reason``.
+        unlisted: Number of images of this split that no label file names.
+        problems: What is wrong with listed images, ``event/name.jpg: reason``.
     """
 
     name: str
@@ -57,14 +57,14 @@ class Split:
     labels: SourceFile
     official: SourceFile | None = None
     faces: dict[str, FaceAnnotation] = field(default_factory=dict)
-    pictures: dict[str, SourceFile] = field(default_factory=dict)
+    images: dict[str, SourceFile] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     unlisted: int = 0
     problems: list[str] = field(default_factory=list)
 
     @property
-    def landmarks(self) -> int:
-        """Number of faces with at least one landmark."""
+    def keypoints(self) -> int:
+        """Number of faces with at least one keypoint."""
         return sum(int((f.keypoints[..., 2] > 0).any(axis=1).sum()) for f in self.faces.values())
 
 
@@ -80,13 +80,13 @@ class Preparation:
         progress: Whether to show progress bars.
 
     Attributes:
-        splits: What was found, for the splits with both pictures and labels.
+        splits: What was found, for the splits with both images and labels.
         ground_truth: The ``.mat`` files by canonical name.
         notes: What the user should know.
 
     Raises:
         FileNotFoundError: If a source does not exist.
-        ValueError: If labels cannot be read or do not belong to the pictures.
+        ValueError: If labels cannot be read or do not belong to the images.
     """
 
     def __init__(
@@ -105,16 +105,16 @@ class Preparation:
         self._stack = ExitStack()
         try:
             files = scan(sources, out, self._stack)
-            self._pictures: dict[str, list[SourceFile]] = {}
+            self._images: dict[str, list[SourceFile]] = {}
             for file in files:
                 if file.name.lower().endswith(WIDER_SUFFIXES) and len(file.parts) > 1:
-                    self._pictures.setdefault('/'.join(file.parts[-2:]), []).append(file)
+                    self._images.setdefault('/'.join(file.parts[-2:]), []).append(file)
             self._by_name: dict[str, list[str]] = {}
-            for key in self._pictures:
+            for key in self._images:
                 self._by_name.setdefault(key.partition('/')[2], []).append(key)
-            if not self._pictures:
+            if not self._images:
                 names = ', '.join(map(str, sources))
-                raise ValueError(f'no pictures <event>/<name>.jpg found in {names}')
+                raise ValueError(f'no images <event>/<name>.jpg found in {names}')
             for name in SPLITS:
                 self._find_split(name, files)
             self._find_ground_truth(files)
@@ -131,19 +131,19 @@ class Preparation:
         self._stack.close()
 
     def _find_split(self, name: str, files: Sequence[SourceFile]) -> None:
-        """Take the best label file of a split and look for its pictures."""
+        """Take the best label file of a split and look for its images."""
         labels: dict[str, list[SourceFile]] = {}
         for file in files:
             kind = kind_of(file.name)
             if kind and file.split() == name:
                 labels.setdefault(kind, []).append(file)
         kind = next((kind for kind in KINDS[name] if kind in labels), None)
-        seen = [key for key, some in self._pictures.items() if _of_split(some, name)]
+        seen = [key for key, some in self._images.items() if _of_split(some, name)]
         if kind is None:
             if seen:
-                first = self._pictures[seen[0]][0]
+                first = self._images[seen[0]][0]
                 raise ValueError(
-                    f'found {len(seen)} pictures of {name} ({first}, ...) but no labels: add '
+                    f'found {len(seen)} images of {name} ({first}, ...) but no labels: add '
                     f'wider_face_split.zip, or a labelv2.txt in a folder named {name}'
                 )
             return
@@ -155,19 +155,19 @@ class Preparation:
             if self.part is None or key in self.part:
                 split.faces[key] = face
         for key in split.faces:
-            candidates = self._pictures.get(key, [])
+            candidates = self._images.get(key, [])
             own = [c for c in candidates if c.split(folders_only=2) in (name, None)]
             # What lies in a folder of this name goes before what lies anywhere else.
             own.sort(key=lambda c: c.split(folders_only=2) is None)
             if own:
-                split.pictures[key] = own[0]
+                split.images[key] = own[0]
             else:
                 split.problems.append(f'{key}: missing')
         split.unlisted = sum(key not in split.faces for key in seen)
-        if split.pictures:
+        if split.images:
             self.splits.append(split)
         elif split.faces:
-            self.notes.append(f'{name}: {split.labels} has labels, but there are no pictures')
+            self.notes.append(f'{name}: {split.labels} has labels, but there are no images')
 
     def _key(self, path: str, labels: SourceFile) -> str:
         """Canonical ``event/name.jpg`` of a path found in a label file."""
@@ -203,22 +203,22 @@ class Preparation:
         unknown = sorted(self.part - known)
         if unknown:
             raise ValueError(
-                f'{part} names {len(unknown)} pictures that no label file lists or whose split '
-                f'has no pictures, such as {unknown[0]!r}'
+                f'{part} names {len(unknown)} images that no label file lists or whose split '
+                f'has no images, such as {unknown[0]!r}'
             )
 
     def _measure(self) -> None:
-        """Read the size of every picture and compare it with the labels."""
-        total = sum(len(split.pictures) for split in self.splits)
+        """Read the size of every image and compare it with the labels."""
+        total = sum(len(split.images) for split in self.splits)
         with progress_bar(total=total, desc='checking', show=self.progress) as bar:
             for split in self.splits:
-                for key, file in split.pictures.items():
+                for key, file in split.images.items():
                     bar.update()
                     try:
                         with file.open() as handle:
                             split.sizes[key] = image_size(handle)
                     except (OSError, ValueError, EOFError):
-                        split.problems.append(f'{key}: {file} is not a readable picture')
+                        split.problems.append(f'{key}: {file} is not a readable image')
                         continue
                     stated = (split.faces[key].width, split.faces[key].height)
                     if stated != (0, 0) and stated != split.sizes[key]:
@@ -256,7 +256,7 @@ class Preparation:
         """Write the canonical layout; of a part also the list of it, ``<split>/part.txt``.
 
         Args:
-            copy: Copy pictures also where a link would do.
+            copy: Copy images also where a link would do.
 
         Raises:
             ValueError: If there are problems, or files with other content are in the way.
@@ -264,17 +264,17 @@ class Preparation:
         if self.problems:
             raise ValueError(f'{len(self.problems)} problems, first: {self.problems[0]}')
         remove_leftovers(self.out, recursive=True)
-        total = sum(len(split.pictures) for split in self.splits)
+        total = sum(len(split.images) for split in self.splits)
         with progress_bar(total=total, desc='writing', show=self.progress) as bar:
             for split in self.splits:
                 folder = self.out / split.name
-                for key, file in split.pictures.items():
+                for key, file in split.images.items():
                     file.place(inside(folder / 'images', key), copy)
                     bar.update()
                 self._write_labels(split, folder)
                 if self.part is not None:
-                    # The ground truth lists all pictures; evaluation is told which are here.
-                    _write_new(folder / 'part.txt', ''.join(f'{key}\n' for key in split.pictures))
+                    # The ground truth lists all images; evaluation is told which are here.
+                    _write_new(folder / 'part.txt', ''.join(f'{key}\n' for key in split.images))
         if any(split.name == 'val' for split in self.splits):
             for name, file in self.ground_truth.items():
                 file.place(self.out / 'val' / 'gt' / name, copy=True)
@@ -290,11 +290,11 @@ class Preparation:
             )
             _write_new(
                 folder / f'wider_face_{split.name}_bbx_gt.txt',
-                text if self.part is None else keep_pictures(text, keys),
+                text if self.part is None else keep_images(text, keys),
             )
         if split.kind == 'labelv2' and same_names:
             text = _decode(split.labels.read_bytes())
-            text = text if self.part is None else keep_pictures(text, split.faces)
+            text = text if self.part is None else keep_images(text, split.faces)
         else:
             text = labelv2_text(split.faces, split.sizes, split.name)
         _write_new(folder / 'labelv2.txt', text)

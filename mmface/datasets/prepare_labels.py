@@ -12,8 +12,8 @@ import numpy as np
 from mmface.datasets.annotations import FaceAnnotation, read_annotations
 from mmface.utils.mat_files import read_mat_files
 
-# Best first. For training what has landmarks comes first; for validation what has every
-# picture (the JSON files in circulation leave out pictures without faces).
+# Best first. For training what has keypoints comes first; for validation what has every
+# image (the JSON files in circulation leave out images without faces).
 KINDS = {
     'train': ('labelv2', 'retinaface', 'coco', 'bbx_gt'),
     'val': ('labelv2', 'bbx_gt', 'retinaface', 'mat', 'coco'),
@@ -52,7 +52,7 @@ def read_labels(path: Path, kind: str) -> list[FaceAnnotation]:
 
 
 def read_mat_faces(path: Path) -> list[FaceAnnotation]:
-    """Read boxes from an official ``.mat`` file; pictures are taken to be ``.jpg``.
+    """Read boxes from an official ``.mat`` file; images are taken to be ``.jpg``.
 
     Raises:
         ValueError: If the file is not of that structure.
@@ -70,8 +70,8 @@ def read_mat_faces(path: Path) -> list[FaceAnnotation]:
                 real = (box != 0).any(axis=1)
                 ignore = np.broadcast_to(flags, len(box))[real]
                 points = np.full((len(ignore), 5, 3), (-1, -1, 0), np.float32)
-                picture = f'{event[0]}/{name[0]}.jpg'
-                faces.append(FaceAnnotation(picture, 0, 0, box[real], points, ignore))
+                image = f'{event[0]}/{name[0]}.jpg'
+                faces.append(FaceAnnotation(image, 0, 0, box[real], points, ignore))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(
             f'{path}: expected a WIDER FACE ground truth file with event_list, file_list and '
@@ -91,12 +91,12 @@ def labelv2_text(
     """Text of a labelv2 file.
 
     Validation rows have four numbers. Training rows have 19, or, in a file without any
-    landmark and for faces to ignore, five: the last one is 1 for a face to ignore. Boxes
+    keypoint and for faces to ignore, five: the last one is 1 for a face to ignore. Boxes
     without area are left out, as in the published files.
 
     Args:
         faces: The faces by ``event/name.jpg``.
-        sizes: Width and height of each picture, pixels.
+        sizes: Width and height of each image, pixels.
         split: ``train`` or ``val``.
     """
     lines = []
@@ -116,12 +116,12 @@ def labelv2_text(
     return '\n'.join(lines) + '\n'
 
 
-def keep_pictures(text: str, keys: Collection[str]) -> str:
-    """Restrict a label text of any format to some pictures, the rest word for word."""
+def keep_images(text: str, keys: Collection[str]) -> str:
+    """Restrict a label text of any format to some images, the rest word for word."""
     kept, keep = [], False
     for line in text.splitlines(keepends=True):
         head = line.strip(' #\r\n')
-        if head and not _STARTS_WITH_NUMBER.match(head):  # the path of the next picture
+        if head and not _STARTS_WITH_NUMBER.match(head):  # the path of the next image
             keep = head in keys or re.sub(r'(\s+\d+){2}$', '', head) in keys
         if keep:
             kept.append(line)

@@ -128,7 +128,7 @@ _SPLIT_WORDS = {'train': {'train', 'training'}, 'val': {'val', 'validation'}}
 
 
 def scan(sources: Sequence[Path], out: Path, stack: ExitStack) -> list[SourceFile]:
-    """List the pictures, texts, ``.mat`` and JSON files of folders and zip archives.
+    """List the images, texts, ``.mat`` and JSON files of folders and zip archives.
 
     Args:
         sources: Folders, archives or single files. Archives inside of folders are opened too.

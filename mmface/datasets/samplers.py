@@ -44,7 +44,7 @@ class EpochIndexSampler(Sampler[int]):
         self.length = len(dataset)
         if self.length == 0:
             raise ValueError(
-                'the data set is empty: expected at least one picture; check the label file, '
+                'the data set is empty: expected at least one image; check the label file, '
                 'the filters and the part list of the config'
             )
         self.rank, self.world_size = get_dist_info()

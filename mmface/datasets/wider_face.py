@@ -19,22 +19,22 @@ from mmface.utils.images import missing_images
 
 HELP = (
     'Check the data path, or make the data with tools/data/prepare_widerface.py '
-    '(--part LIST for a part of the pictures)'
+    '(--part LIST for a part of the images)'
 )
 
 
 @DATASETS.register_module()
 class WiderFaceDataset(SkipBadImages, BaseDetDataset):
-    """Pictures with faces, from any of the label formats in :mod:`mmface.datasets.annotations`.
+    """Images with faces, from any of the label formats in :mod:`mmface.datasets.annotations`.
 
     An item has ``img_path``, ``img_id`` (``event/name.jpg``), ``width`` and ``height`` (0 if
     the labels do not say), ``bboxes`` (n, 4) float32 x1, y1, x2, y2 in pixels, ``keypoints``
-    (n, 5, 3) float32 x, y, weight, and ``ignore_flags`` (n,) bool. Labels without landmarks may
+    (n, 5, 3) float32 x, y, weight, and ``ignore_flags`` (n,) bool. Labels without keypoints may
     be trained on: all weights are 0.
 
-    For training (``test_mode=False``) boxes are dropped that have no area inside the picture (or
-    at all, where the labels do not give its size), then pictures without a face to learn and
-    pictures whose short side is below ``min_image_side``; the numbers are logged. For testing
+    For training (``test_mode=False``) boxes are dropped that have no area inside the image (or
+    at all, where the labels do not give its size), then images without a face to learn and
+    images whose short side is below ``min_image_side``; the numbers are logged. For testing
     everything is kept, in the order of the file.
 
     Args:
@@ -43,26 +43,26 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
             ``test_mode`` and more.
         ann_format: ``labelv2``, ``bbx_gt``, ``retinaface``, ``coco``, or ``auto`` to go by the
             file.
-        part: A text file with ``event/name.jpg`` on each line; only these pictures are used,
+        part: A text file with ``event/name.jpg`` on each line; only these images are used,
             and only they need to be there. Not relative to ``data_root``.
-        min_size: In training, faces narrower or lower than this, in pixels of the picture, are
+        min_size: In training, faces narrower or lower than this, in pixels of the image, are
             ignored. Default ``None``: none.
-        min_image_side: In training, pictures with a short side below this are dropped. Has no
+        min_image_side: In training, images with a short side below this are dropped. Has no
             effect for formats without sizes (``bbx_gt``, ``retinaface``): sizes are not read
-            from the pictures when the run starts. 32 as in SCRFD.
-        keep_empty: Whether to train on pictures without faces too, as pure background.
-        need_keypoints: Whether training labels without a single landmark are refused. Without
-            this a model with landmarks would train all but them and say nothing.
-        bbox_clip_border: Whether ``RandomSquareCrop`` cuts boxes and landmarks at the edge of
+            from the images when the run starts. 32 as in SCRFD.
+        keep_empty: Whether to train on images without faces too, as pure background.
+        need_keypoints: Whether training labels without a single keypoint are refused. Without
+            this a model with keypoints would train all but them and say nothing.
+        bbox_clip_border: Whether ``RandomSquareCrop`` cuts boxes and keypoints at the edge of
             its crop. Set here, a model's config changes it in one line, wherever in the pipeline
             the crop is.
         max_bad_images: See :class:`.SkipBadImages`.
         **kwargs: As ``*args``.
 
     Raises:
-        FileNotFoundError: If the label file, the folder of pictures or a picture is missing.
-        ValueError: If the labels do not fit their format, have no landmarks although they are
-            needed, or no picture is left.
+        FileNotFoundError: If the label file, the folder of images or an image is missing.
+        ValueError: If the labels do not fit their format, have no keypoints although they are
+            needed, or no image is left.
     """
 
     METAINFO = dict(classes=('face',), palette=[(0, 255, 0)])
@@ -89,42 +89,42 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Read the labels and check that every picture is there."""
-        pictures = read_annotations(self.ann_file, self.ann_format)
+        """Read the labels and check that every image is there."""
+        images = read_annotations(self.ann_file, self.ann_format)
         if self.part is not None:
-            pictures = self._restrict(pictures)
+            images = self._restrict(images)
         if self.need_keypoints and not self.test_mode:
-            self._check_keypoints(pictures)
-        self._check_pictures([picture.path for picture in pictures])
-        items = [self.parse_data_info(picture) for picture in pictures]
+            self._check_keypoints(images)
+        self._check_images([image.path for image in images])
+        items = [self.parse_data_info(image) for image in images]
         if not self.test_mode:
-            dropped = sum(len(p.bboxes) for p in pictures) - sum(len(i['bboxes']) for i in items)
-            self._log(f'{dropped} boxes without area in their picture dropped', dropped)
+            dropped = sum(len(p.bboxes) for p in images) - sum(len(i['bboxes']) for i in items)
+            self._log(f'{dropped} boxes without area in their image dropped', dropped)
         return items
 
     def parse_data_info(self, raw_data_info: FaceAnnotation) -> dict:
-        """Turn the labels of a picture into an item; see the class."""
-        picture = raw_data_info
+        """Turn the labels of an image into an item; see the class."""
+        image = raw_data_info
         if not self.test_mode:
-            picture = picture.where(picture.has_area)
-        ignore = picture.ignore
+            image = image.where(image.has_area)
+        ignore = image.ignore
         if not self.test_mode and self.min_size is not None:
-            sides = picture.bboxes[:, 2:] - picture.bboxes[:, :2]
+            sides = image.bboxes[:, 2:] - image.bboxes[:, :2]
             ignore = ignore | (sides < self.min_size).any(axis=1)
         return dict(
-            # Not a Path: with one for each picture they take a third of the start-up.
-            img_path=os.path.join(self.data_prefix['img_path'], picture.path),  # noqa: PTH118
-            img_id=picture.path,
-            width=picture.width,
-            height=picture.height,
-            bboxes=picture.bboxes,
-            keypoints=picture.keypoints,
+            # Not a Path: with one for each image they take a third of the start-up.
+            img_path=os.path.join(self.data_prefix['img_path'], image.path),  # noqa: PTH118
+            img_id=image.path,
+            width=image.width,
+            height=image.height,
+            bboxes=image.bboxes,
+            keypoints=image.keypoints,
             ignore_flags=ignore,
             bbox_clip_border=self.bbox_clip_border,
         )
 
     def filter_data(self) -> list[dict]:
-        """Drop, for training, pictures without a face to learn and pictures too small."""
+        """Drop, for training, images without a face to learn and images too small."""
         items = self.data_list
         if not self.test_mode:
             if not self.keep_empty:
@@ -137,42 +137,42 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
                 if not 0 < min(item['width'], item['height']) < self.min_image_side
             ]
             small = len(self.data_list) - empty - len(items)
-            self._log(f'{empty} pictures without a face to learn dropped', empty)
-            self._log(f'{small} pictures below {self.min_image_side} px dropped', small)
+            self._log(f'{empty} images without a face to learn dropped', empty)
+            self._log(f'{small} images below {self.min_image_side} px dropped', small)
         if not items:
             raise ValueError(
-                f'{self.ann_file}: none of its {len(self.data_list)} pictures is left to train on; '
-                'the log says why. keep_empty=True keeps pictures without faces'
+                f'{self.ann_file}: none of its {len(self.data_list)} images is left to train on; '
+                'the log says why. keep_empty=True keeps images without faces'
             )
         return items
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Give the class of each face of a picture: 0."""
+        """Give the class of each face of an image: 0."""
         return [0] * len(self.get_data_info(idx)['bboxes'])
 
-    def _restrict(self, pictures: list[FaceAnnotation]) -> list[FaceAnnotation]:
+    def _restrict(self, images: list[FaceAnnotation]) -> list[FaceAnnotation]:
         wanted = {image_key(name): name for name in read_part(str(self.part))}
-        chosen = [picture for picture in pictures if image_key(picture.path) in wanted]
-        unknown = sorted(wanted.keys() - {image_key(picture.path) for picture in chosen})
+        chosen = [image for image in images if image_key(image.path) in wanted]
+        unknown = sorted(wanted.keys() - {image_key(image.path) for image in chosen})
         if unknown:
             raise ValueError(
-                f'{self.part}: {len(unknown)} of its pictures are not in {self.ann_file}, the '
+                f'{self.part}: {len(unknown)} of its images are not in {self.ann_file}, the '
                 f'first is {wanted[unknown[0]]!r}. Expected event/name.jpg on each line'
             )
         return chosen
 
-    def _check_keypoints(self, pictures: list[FaceAnnotation]) -> None:
-        if not any((picture.keypoints[..., 2] > 0).any() for picture in pictures):
+    def _check_keypoints(self, images: list[FaceAnnotation]) -> None:
+        if not any((image.keypoints[..., 2] > 0).any() for image in images):
             raise ValueError(
-                f'{self.ann_file}: expected faces with five landmarks, found none in '
-                f'{len(pictures)} pictures. Use labels with landmarks (labelv2.txt, label.txt or '
+                f'{self.ann_file}: expected faces with five keypoints, found none in '
+                f'{len(images)} images. Use labels with keypoints (labelv2.txt, label.txt or '
                 'JSON with keypoints), a model without, or need_keypoints=False for this data set'
             )
 
-    def _check_pictures(self, paths: list[str]) -> None:
+    def _check_images(self, paths: list[str]) -> None:
         root = Path(self.data_prefix['img_path'])
         if not root.is_dir():
-            raise FileNotFoundError(f'the folder of pictures {root} does not exist. {HELP}')
+            raise FileNotFoundError(f'the folder of images {root} does not exist. {HELP}')
         self.check_missing(missing_images(root, paths), len(paths), f'{root}. {HELP}')
 
     def _log(self, message: str, count: int) -> None:

@@ -33,27 +33,27 @@ class ModelSpec:
         layout: Names and shapes of the outputs, see ``mmface.deploy.layouts``. All scores and
             heats are probabilities.
         size: Height and width the model was tested with; the default where the graph is dynamic.
-            (0, 0): the size of each picture.
+            (0, 0): the size of each image.
         mean: Subtracted from the channels, in the order of the input's channels, pixels 0 to 255.
         std: Divided by afterwards, same order.
         rgb: Whether the input's channels are red, green, blue instead of blue, green, red.
         normalized_inside: Whether the graph subtracts and divides itself: its input is 0 to 255.
-        resize: How a picture is put into the input: 'keep_ratio' (at the left-top corner, the rest
+        resize: How an image is put into the input: 'keep_ratio' (at the left-top corner, the rest
             0 after normalisation), 'centre' (in the middle of a black canvas, bilinear affine) or
             'stretch' (each side for itself).
         strides: Input pixels per cell of each level.
         num_priors: Priors per cell (SCRFD).
-        num_keypoints: Landmarks per face, 0 for none.
+        num_keypoints: Keypoints per face, 0 for none.
         convention: Of ``CenterFaceCoder``; of the maps in the file, not of the trained model.
         keypoint_anchor: Of ``CenterFaceCoder``.
-        clip: Whether boxes are kept inside the picture.
+        clip: Whether boxes are kept inside the image.
         peak: A cell counts if it is the hottest of so many in each direction (CenterFace; 1: all).
         peak_tolerance: By how much of the hottest it may be colder.
         topk: Hottest cells kept (CenterFace), -1 for all.
         score_thr: Scores of faces are above it.
         nms_iou: Overlap above which the less certain box goes; 0 for no suppression.
         nms_offset: Pixels added to sides in overlaps: 0, or 1 as older code does.
-        min_bbox_size: Boxes with a side not larger are dropped, pixels of the original picture.
+        min_bbox_size: Boxes with a side not larger are dropped, pixels of the original image.
         max_per_img: Faces kept in each image, -1 for all.
         num_classes: Classes that the second stage predicts (CenterNet2).
         num_candidates: Most boxes of each level that the first stage gives (CenterNet2).

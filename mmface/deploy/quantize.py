@@ -55,14 +55,14 @@ def quantize_onnx(
 ) -> list[str]:
     """Quantise a detector: weights to int8 per channel, activations to uint8, in QDQ form.
 
-    The ranges of activations are those that pictures produce, put in as the runtime does. Inputs
+    The ranges of activations are those that images produce, put in as the runtime does. Inputs
     and outputs stay float32, and so do the metadata.
 
     Args:
         source: ONNX file that ``FaceDetector`` reads.
         target: File to write, whole or not at all.
-        calibration: Folder of pictures, or of WIDER FACE (then ``val/images``).
-        max_images: Pictures used, spread evenly over the sorted names.
+        calibration: Folder of images, or of WIDER FACE (then ``val/images``).
+        max_images: Images used, spread evenly over the sorted names.
         method: How ranges are chosen from values: a key of ``METHODS``.
         keep_float: Nodes that stay float32: all whose name contains one of these.
         progress: Whether to show a bar.
@@ -71,23 +71,23 @@ def quantize_onnx(
         Names of the nodes that stay float32 by ``keep_float``.
 
     Raises:
-        FileNotFoundError: If the file, the folder or the pictures are missing.
+        FileNotFoundError: If the file, the folder or the images are missing.
         ValueError: If the file is quantised already, unknown, or of an opset that cannot be
             raised, or an option is wrong.
     """
     if method not in METHODS:
         raise ValueError(f'method {method!r}: expected one of {", ".join(METHODS)}')
     if max_images < 1:
-        raise ValueError(f'{max_images} calibration pictures: expected at least 1')
-    pictures = list(find_images(calibration).values())
-    chosen = np.linspace(0, len(pictures) - 1, min(max_images, len(pictures))).round().astype(int)
+        raise ValueError(f'{max_images} calibration images: expected at least 1')
+    images = list(find_images(calibration).values())
+    chosen = np.linspace(0, len(images) - 1, min(max_images, len(images))).round().astype(int)
     detector = FaceDetector(source)
     model = _prepare(load_onnx(source), source)
     kept = [node.name for node in model.graph.node if any(part in node.name for part in keep_float)]
     unused = [part for part in keep_float if not any(part in name for name in kept)]
     if unused:
         raise ValueError(f'no node of {source} has a name with {", ".join(unused)} in it')
-    reader = _Pictures(detector, [pictures[index] for index in chosen], progress)
+    reader = _Images(detector, [images[index] for index in chosen], progress)
     with whole_file(target) as tmp, tempfile.TemporaryDirectory() as folder, _quiet():
         prepared = Path(folder, 'prepared.onnx')
         onnx.save(model, str(prepared))
@@ -101,7 +101,7 @@ def quantize_onnx(
             weight_type=QuantType.QInt8,
             nodes_to_exclude=kept,
             calibrate_method=METHODS[method],
-            # One picture at a time; all at once need gigabytes. The name notwithstanding, it
+            # One image at a time; all at once need gigabytes. The name notwithstanding, it
             # holds for every method.
             extra_options={'CalibStridedMinMax': 1},
         )
@@ -148,20 +148,20 @@ def _drop_empty_regions(model: ModelProto) -> None:
             model.graph.node.remove(node)
 
 
-class _Pictures(CalibrationDataReader):
-    """Feed pictures as the runtime does."""
+class _Images(CalibrationDataReader):
+    """Feed images as the runtime does."""
 
     def __init__(self, detector: FaceDetector, paths: Sequence[Path], progress: bool) -> None:
         self.detector = detector
         self.paths = paths
-        self.bar = progress_bar(total=len(paths), unit='picture', show=progress)
+        self.bar = progress_bar(total=len(paths), unit='image', show=progress)
         self.range = iter(paths)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Go on with these pictures."""
+        """Go on with these images."""
         self.range = iter(self.paths[start_index:end_index])
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
@@ -171,7 +171,7 @@ class _Pictures(CalibrationDataReader):
             return None
         self.bar.update()
         pixels, placement = self.detector.place(read_image(path))
-        # A file of a fixed batch is fed the same picture in every place: padding would count.
+        # A file of a fixed batch is fed the same image in every place: padding would count.
         count = self.detector.batch_size or 1
         blob = self.detector.blob([pixels] * count, [placement] * count)
         return {self.detector.input_name: blob.copy()}

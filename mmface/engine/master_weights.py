@@ -84,7 +84,7 @@ def cast_to_half(model: nn.Module, dtype: str = 'float16', half_norms: bool = Fa
                 buffer.data = buffer.data.to(half)
         if isinstance(module, (BaseDenseHead, BBoxHead)):
             module.register_forward_hook(_outputs_to(torch.float32))
-    model.register_forward_pre_hook(_pictures_to(half), with_kwargs=True)
+    model.register_forward_pre_hook(_images_to(half), with_kwargs=True)
     model.register_state_dict_post_hook(_give_masters)
     model.register_load_state_dict_pre_hook(_take_masters)
 
@@ -166,7 +166,7 @@ def _outputs_to(dtype: torch.dtype) -> Callable:
     return hook
 
 
-def _pictures_to(dtype: torch.dtype) -> Callable:
+def _images_to(dtype: torch.dtype) -> Callable:
     # The ground truth in the samples stays float32.
     def hook(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         if args:

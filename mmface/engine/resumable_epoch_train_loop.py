@@ -91,13 +91,13 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
             if first < len(self.dataloader):
                 yield from self.dataloader
             return
-        # Another sampler, or one that groups pictures: load the batches and drop them.
+        # Another sampler, or one that groups images: load the batches and drop them.
         for idx, data_batch in enumerate(self.dataloader):
             if idx >= first:
                 yield data_batch
 
     def _check_position(self) -> None:
-        """Begin the epoch anew if a resumed position means other pictures now."""
+        """Begin the epoch anew if a resumed position means other images now."""
         length = len(self.dataloader)
         batch_size = getattr(self.dataloader.batch_sampler, 'batch_size', None)
         cut = [length, batch_size, self.runner.world_size]

@@ -81,7 +81,7 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
                     yield data_batch
 
     def _check_position(self) -> None:
-        """Warn if the number of an iteration means other pictures now."""
+        """Warn if the number of an iteration means other images now."""
         batch_size = getattr(self.dataloader.batch_sampler, 'batch_size', None)
         cut = [batch_size, self.runner.world_size]
         hub = self.runner.message_hub
@@ -91,7 +91,7 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         if before != cut:
             print_log(
                 f'The checkpoint was written with other (batch size, ranks), {before} and not '
-                f'{cut}: going on with iteration {self._iter + 1}, whose pictures are not those '
+                f'{cut}: going on with iteration {self._iter + 1}, whose images are not those '
                 'of the unbroken run',
                 logger='current',
                 level=logging.WARNING,

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Normalised mean error of landmarks on detected faces, in pure numpy."""
+"""Normalised mean error of keypoints on detected faces, in pure numpy."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mmface.evaluation.wider_match import match_image
 
 NORMALIZERS = ('interocular', 'box')
 
-# The first two of the five landmarks are the eyes.
+# The first two of the five keypoints are the eyes.
 _EYES = (0, 1)
 
 
-def landmark_errors(
+def keypoint_errors(
     rows: NDArray[np.floating],
     keypoints: NDArray[np.floating],
     gt_boxes: NDArray[np.floating],
@@ -22,7 +22,7 @@ def landmark_errors(
     iou_thr: float = 0.5,
     normalizer: str = 'interocular',
 ) -> NDArray[np.float64]:
-    """Give the normalised landmark error of each labelled face of one image.
+    """Give the normalised keypoint error of each labelled face of one image.
 
     A face is compared with the highest-scoring detection that hits it, by the matching
     of the WIDER FACE metric. The error is the mean distance over the labelled points,
@@ -44,7 +44,7 @@ def landmark_errors(
         hits the face. Faces that cannot be measured have no entry.
 
     Raises:
-        ValueError: Unknown normaliser, or another number of landmarks than labelled.
+        ValueError: Unknown normaliser, or another number of keypoints than labelled.
     """
     if normalizer not in NORMALIZERS:
         raise ValueError(f'expected normalizer interocular or box, found {normalizer!r}')
@@ -62,7 +62,7 @@ def landmark_errors(
     if len(rows) and len(gt_keypoints):
         if keypoints.shape[1] != gt_keypoints.shape[1]:
             raise ValueError(
-                f'expected {gt_keypoints.shape[1]} landmarks as labelled, found '
+                f'expected {gt_keypoints.shape[1]} keypoints as labelled, found '
                 f'{keypoints.shape[1]} predicted'
             )
         order = np.argsort(-rows[:, 4], kind='stable')

@@ -28,7 +28,7 @@ def plot_pr_curves(results: Mapping[str, WiderResult], path: str | os.PathLike[s
 
     Args:
         results: Results by the name that legend or title shows, best first.
-        path: The picture to write.
+        path: The image to write.
 
     Raises:
         ValueError: No result.

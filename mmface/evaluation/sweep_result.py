@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The outcome of testing several checkpoints of one run, for tables and pictures."""
+"""The outcome of testing several checkpoints of one run, for tables and images."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def evaluate_rows(
     Args:
         gt: The ground truth, restricted if only a part is to be evaluated.
         rows: By ``event/stem`` arrays of shape (n, 5), finite: x, y, w, h in pixels of the
-            original picture and score, in any order.
+            original image and score, in any order.
         protocol: ``float`` or ``official``.
         iou_thr: Least IoU of a hit.
 

@@ -66,7 +66,7 @@ def match_image(
     """Match the detections of one image with its faces.
 
     Args:
-        rows: Shape (n, 5), finite: x, y, w, h in pixels of the original picture and score.
+        rows: Shape (n, 5), finite: x, y, w, h in pixels of the original image and score.
         gt_boxes: Shape (g, 4): x, y, w, h of all faces, also those in no subset.
         iou_thr: Least IoU of a hit.
         protocol: ``float`` or ``official``.

@@ -2,7 +2,7 @@
 """Read and write detections in the text form of WIDER FACE.
 
 A file ``<event>/<image>.txt`` for each image: the image name, the number of detections,
-then a line ``x y w h score`` for each, in pixels of the original picture. The name of
+then a line ``x y w h score`` for each, in pixels of the original image. The name of
 the *file* says which image it is, because the first line comes in many spellings.
 """
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from mmface.evaluation.wider_gt import WiderGroundTruth
 from mmface.utils.files import inside, write_text
 
-_COLUMNS = 5  # x y w h score; landmarks behind them are not read
+_COLUMNS = 5  # x y w h score; keypoints behind them are not read
 #: Limits of an archive in bytes. The benchmark has 3,226 images, a file has a line for each face.
 _MAX_MEMBER = 64 << 20
 _MAX_TOTAL = 1 << 30

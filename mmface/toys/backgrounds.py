@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Backgrounds and objects for drawn pictures: what a detector must not take for a face."""
+"""Backgrounds and objects for drawn images: what a detector must not take for a face."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.float32]
+Image = NDArray[np.float32]
 Rng = np.random.Generator
 
 SKINS = (
@@ -41,14 +41,14 @@ def random_colour(rng: Rng, low: int = 20, high: int = 235) -> tuple[int, int, i
     return b, g, r
 
 
-def _noise(rng: Rng, size: tuple[int, int], cells: int, channels: int = 1) -> Picture:
-    """Smooth noise (h, w, channels) with blobs of about 1/cells of the picture height."""
+def _noise(rng: Rng, size: tuple[int, int], cells: int, channels: int = 1) -> Image:
+    """Smooth noise (h, w, channels) with blobs of about 1/cells of the image height."""
     w, h = size
     grid = rng.normal(size=(cells + 1, max(2, cells * w // h) + 1, channels)).astype(np.float32)
     return cv2.resize(grid, size, interpolation=cv2.INTER_CUBIC).reshape(h, w, channels)
 
 
-def _gradient(rng: Rng, size: tuple[int, int]) -> Picture:
+def _gradient(rng: Rng, size: tuple[int, int]) -> Image:
     w, h = size
     ends = [np.array(random_colour(rng), np.float32) for _ in range(2)]
     ends = [0.4 * end + 0.6 * end.mean() for end in ends]  # real walls and skies are not gaudy
@@ -58,21 +58,21 @@ def _gradient(rng: Rng, size: tuple[int, int]) -> Picture:
     return np.ascontiguousarray(np.broadcast_to(ends[0] * (1 - share) + ends[1] * share, (h, w, 3)))
 
 
-def _street(rng: Rng, picture: Picture) -> None:
+def _street(rng: Rng, image: Image) -> None:
     """Houses with rows of windows above a road."""
-    h, w = picture.shape[:2]
+    h, w = image.shape[:2]
     floor = int(h * rng.uniform(0.45, 0.75))
     x = 0
     while x < w:
         width = int(rng.uniform(0.1, 0.3) * w)
         top = int(rng.uniform(0, 0.35) * h)
         wall, glass = random_colour(rng, 60, 210), random_colour(rng, 30, 200)
-        cv2.rectangle(picture, (x, top), (x + width, floor), wall, -1)
+        cv2.rectangle(image, (x, top), (x + width, floor), wall, -1)
         step = max(10, int(width / rng.integers(3, 7)))
         for wy in range(top + step // 2, floor - step // 2, step):
             for wx in range(x + step // 3, x + width - step // 2, step):
                 cv2.rectangle(
-                    picture,
+                    image,
                     (wx, wy),
                     (wx + step // 2, wy + int(step * 0.6)),
                     glass,
@@ -80,57 +80,57 @@ def _street(rng: Rng, picture: Picture) -> None:
                     cv2.LINE_AA,
                 )
         x += width
-    cv2.rectangle(picture, (0, floor), (w, h), random_colour(rng, 60, 150), -1)
+    cv2.rectangle(image, (0, floor), (w, h), random_colour(rng, 60, 150), -1)
 
 
-def _wall(rng: Rng, picture: Picture) -> None:
+def _wall(rng: Rng, image: Image) -> None:
     """Bricks or panels."""
-    h, w = picture.shape[:2]
+    h, w = image.shape[:2]
     colour = np.array(random_colour(rng, 50, 200))
     bw, bh = int(rng.integers(24, 90)), int(rng.integers(12, 60))
     for row, y in enumerate(range(0, h, bh)):
         for x in range(-(row % 2) * bw // 2, w, bw):
             shade = np.clip(colour + rng.normal(0, 10), 0, 255).tolist()
-            cv2.rectangle(picture, (x + 1, y + 1), (x + bw - 2, y + bh - 2), shade, -1)
+            cv2.rectangle(image, (x + 1, y + 1), (x + bw - 2, y + bh - 2), shade, -1)
 
 
-def _leaves(rng: Rng, picture: Picture) -> None:
-    h, w = picture.shape[:2]
+def _leaves(rng: Rng, image: Image) -> None:
+    h, w = image.shape[:2]
     hue = np.array([rng.uniform(20, 80), rng.uniform(80, 170), rng.uniform(30, 140)])
     for _ in range(260):
         center = (int(rng.integers(0, w)), int(rng.integers(0, h)))
         axes = (int(rng.integers(4, 22)), int(rng.integers(3, 12)))
         colour = np.clip(hue * rng.uniform(0.4, 1.4), 0, 255).tolist()
         cv2.ellipse(
-            picture, center, axes, float(rng.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA
+            image, center, axes, float(rng.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA
         )
 
 
-def _lights(rng: Rng, picture: Picture) -> None:
+def _lights(rng: Rng, image: Image) -> None:
     """Out-of-focus lamps on a dark scene."""
-    picture *= 0.35
-    h, w = picture.shape[:2]
+    image *= 0.35
+    h, w = image.shape[:2]
     for _ in range(int(rng.integers(15, 45))):
         center = (int(rng.integers(0, w)), int(rng.integers(0, h)))
-        glow = np.zeros_like(picture)
+        glow = np.zeros_like(image)
         cv2.circle(
             glow, center, int(rng.integers(5, 26)), random_colour(rng, 60, 255), -1, cv2.LINE_AA
         )
-        picture += glow * np.float32(rng.uniform(0.25, 0.7))
+        image += glow * np.float32(rng.uniform(0.25, 0.7))
 
 
-def _shapes(rng: Rng, picture: Picture) -> None:
+def _shapes(rng: Rng, image: Image) -> None:
     """Overlapping rectangles, ellipses and stripes, like posters and furniture."""
-    h, w = picture.shape[:2]
+    h, w = image.shape[:2]
     for _ in range(int(rng.integers(8, 26))):
         x, y = int(rng.integers(0, w)), int(rng.integers(0, h))
         a, b = int(rng.integers(8, w // 4)), int(rng.integers(8, h // 4))
         kind = rng.integers(3)
         if kind == 0:
-            cv2.rectangle(picture, (x, y), (x + a, y + b), random_colour(rng), -1)
+            cv2.rectangle(image, (x, y), (x + a, y + b), random_colour(rng), -1)
         elif kind == 1:
             cv2.ellipse(
-                picture,
+                image,
                 (x, y),
                 (a // 2, b // 2),
                 float(rng.uniform(0, 180)),
@@ -141,12 +141,10 @@ def _shapes(rng: Rng, picture: Picture) -> None:
             )
         else:
             end = (x + int(rng.integers(-w // 2, w // 2)), y + int(rng.integers(-h // 2, h // 2)))
-            cv2.line(
-                picture, (x, y), end, random_colour(rng), int(rng.integers(2, 16)), cv2.LINE_AA
-            )
+            cv2.line(image, (x, y), end, random_colour(rng), int(rng.integers(2, 16)), cv2.LINE_AA)
 
 
-def draw_background(rng: Rng, size: tuple[int, int]) -> Picture:
+def draw_background(rng: Rng, size: tuple[int, int]) -> Image:
     """Draw a background.
 
     Args:
@@ -154,17 +152,17 @@ def draw_background(rng: Rng, size: tuple[int, int]) -> Picture:
         size: Width and height, pixels.
 
     Returns:
-        BGR picture (h, w, 3), 0 to 255, with texture and an uneven light.
+        BGR image (h, w, 3), 0 to 255, with texture and an uneven light.
     """
-    picture = _gradient(rng, size)
+    image = _gradient(rng, size)
     kind = rng.integers(6)
     if kind < 5:
-        (_street, _wall, _leaves, _lights, _shapes)[kind](rng, picture)
+        (_street, _wall, _leaves, _lights, _shapes)[kind](rng, image)
     if rng.random() < 0.5:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.7, 3.5))
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.7, 3.5))
     for cells, weight in ((4, 14), (16, 7), (60, 5)):
-        picture += _noise(rng, size, cells, 3 if cells < 10 else 1) * rng.uniform(0.2, 1) * weight
-    return np.clip(picture, 0, 255).astype(np.float32)
+        image += _noise(rng, size, cells, 3 if cells < 10 else 1) * rng.uniform(0.2, 1) * weight
+    return np.clip(image, 0, 255).astype(np.float32)
 
 
 def _ball(rng: Rng, art: NDArray[np.uint8], r: int) -> None:
@@ -289,16 +287,16 @@ _OBJECTS = (_ball, _hand, _clock, _sign, _balloon)
 
 def draw_object(
     rng: Rng, center: tuple[float, float], radius: float
-) -> tuple[Picture, tuple[int, int]]:
+) -> tuple[Image, tuple[int, int]]:
     """Draw a ball, hand, clock, sign or balloon.
 
     Args:
         rng: Source of every choice.
-        center: Where in the picture (x, y), pixels.
+        center: Where in the image (x, y), pixels.
         radius: About half its size, pixels.
 
     Returns:
-        The patch (s, s, 4) of premultiplied BGRA, 0 to 255, and the picture coordinates
+        The patch (s, s, 4) of premultiplied BGRA, 0 to 255, and the image coordinates
         (x, y) of its upper left pixel.
     """
     side = int(np.ceil(4 * radius))

@@ -25,7 +25,7 @@ _SPLITS = ('train', 'val')
 _FINE = 4  # objects are drawn this many times larger
 _LINE = (25, 25, 30)
 _TRIES = 20  # places tried for an object
-# Which pictures of a split are the edge cases (the same ones whatever the number of pictures).
+# Which images of a split are the edge cases (the same ones whatever the number of images).
 _NO_OBJECT, _ONLY_CROWD, _TINY, _FILLS, _ZERO_SIZE = range(1, 6)
 
 
@@ -113,7 +113,7 @@ class _Label:
 
 def _place(
     rng: Rng,
-    picture: NDArray[np.float32],
+    image: NDArray[np.float32],
     labels: list[_Label],
     category: int,
     radius: float,
@@ -124,7 +124,7 @@ def _place(
 
     Its label is the extent of the pixels that show it.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     side = 2 * math.ceil(radius + 1)
     for _ in range(_TRIES):
         x, y = center or (rng.uniform(0, width), rng.uniform(0, height))
@@ -147,7 +147,7 @@ def _place(
     left, top = round(x - side / 2), round(y - side / 2)
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
     part = patch[y0 - top : y1 - top, x0 - left : x1 - left]
-    view = picture[y0:y1, x0:x1]
+    view = image[y0:y1, x0:x1]
     view *= 1 - part[..., 3:] / 255
     view += np.minimum(part[..., :3], part[..., 3:])
     rows, columns = np.nonzero(part[..., 3] > 127)
@@ -166,16 +166,16 @@ def _intersection(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     return max(wide, 0.0) * max(high, 0.0)
 
 
-def _crowd(rng: Rng, picture: NDArray[np.float32], category: int) -> _Label:
+def _crowd(rng: Rng, image: NDArray[np.float32], category: int) -> _Label:
     """Draw many objects of one kind over each other, labelled by one box."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     extent = np.array((width, height)) * rng.uniform(0.25, 0.4, 2)
     corner = rng.uniform((0, 0), np.array((width, height)) - extent)
     members: list[_Label] = []
     for _ in range(14):
         radius = rng.uniform(0.02, 0.04) * min(width, height) + 2
         x, y = corner + extent * rng.uniform(0.1, 0.9, 2)
-        _place(rng, picture, members, category, radius, (x, y), overlap=1.0)
+        _place(rng, image, members, category, radius, (x, y), overlap=1.0)
     boxes = np.array([member.box for member in members])
     low, high = boxes[:, :2].min(0), (boxes[:, :2] + boxes[:, 2:]).max(0)
     x, y, wide, tall = np.concatenate([low, high - low]).tolist()
@@ -185,8 +185,8 @@ def _crowd(rng: Rng, picture: NDArray[np.float32], category: int) -> _Label:
 def _draw(
     rng: Rng, size: tuple[int, int], edge_case: int
 ) -> tuple[NDArray[np.float32], list[_Label]]:
-    """Draw a picture of (width, height) ``size``."""
-    picture = draw_background(rng, size)
+    """Draw an image of (width, height) ``size``."""
+    image = draw_background(rng, size)
     short = min(size)
     labels: list[_Label] = []
 
@@ -194,30 +194,30 @@ def _draw(
         return int(rng.choice(list(CATEGORIES)))
 
     if edge_case == _NO_OBJECT:
-        return picture, labels
+        return image, labels
     if edge_case == _ONLY_CROWD:
-        return picture, [_crowd(rng, picture, kind())]
+        return image, [_crowd(rng, image, kind())]
     if edge_case == _FILLS:
         middle = (size[0] / 2, size[1] / 2)
-        _place(rng, picture, labels, kind(), 0.49 * short, middle)
-        return picture, labels
+        _place(rng, image, labels, kind(), 0.49 * short, middle)
+        return image, labels
     if edge_case == _TINY:
         for _ in range(12):
-            _place(rng, picture, labels, kind(), rng.uniform(1.0, 4.0))
+            _place(rng, image, labels, kind(), rng.uniform(1.0, 4.0))
         labels.append(_Label(kind(), (size[0] - 3.25, 1.5, 0.5, 0.75), 0.375))
-        return picture, labels
+        return image, labels
     if rng.random() < 0.12:
-        labels.append(_crowd(rng, picture, kind()))
+        labels.append(_crowd(rng, image, kind()))
     for _ in range(int(rng.integers(2, 8))):
         radius = math.exp(rng.uniform(math.log(0.045), math.log(0.3))) * short
-        _place(rng, picture, labels, kind(), radius)
+        _place(rng, image, labels, kind(), radius)
     if rng.random() < 0.3:
-        _place(rng, picture, labels, kind(), rng.uniform(2.0, 5.0))
+        _place(rng, image, labels, kind(), rng.uniform(2.0, 5.0))
     if edge_case == _ZERO_SIZE:
         x, y = size[0] / 2, size[1] / 2
         labels += [_Label(kind(), (x, y, 0, 12), 0), _Label(kind(), (x, y, 9, 0), 0)]
         labels.append(_Label(kind(), (size[0] + 5.0, y, 20, 20), 400))  # outside
-    return picture, labels
+    return image, labels
 
 
 def _recipe(**arguments: object) -> str:
@@ -240,19 +240,19 @@ def make_toy_coco(
     """Draw a COCO with five classes: ball, ring, star, cross and house.
 
     Writes ``{train,val}2017/<id, 12 digits>.jpg`` and ``annotations/instances_{train,val}2017
-    .json`` (boxes, no masks). Every third picture is upright, some have a crowd. Every picture
-    has a seed of its own: more pictures leave the first ones as they are. A set that is already
+    .json`` (boxes, no masks). Every third image is upright, some have a crowd. Every image
+    has a seed of its own: more images leave the first ones as they are. A set that is already
     there with the same arguments is kept.
 
-    Edge cases, pictures 1 to 5 of each split: no object (1), nothing but a crowd (2), objects
-    of 1 to 8 px and one box below a pixel (3), an object that fills the picture (4), boxes
-    without area and outside the picture (5, training only).
+    Edge cases, images 1 to 5 of each split: no object (1), nothing but a crowd (2), objects
+    of 1 to 8 px and one box below a pixel (3), an object that fills the image (4), boxes
+    without area and outside the image (5, training only).
 
     Args:
         root: Folder to make.
-        num_train: Number of training pictures.
-        num_val: Number of validation pictures.
-        image_size: Width and height of the wide pictures, at least 64 pixels each; the upright
+        num_train: Number of training images.
+        num_val: Number of validation images.
+        image_size: Width and height of the wide images, at least 64 pixels each; the upright
             ones are turned.
         seed: Another seed draws another set.
         edge_cases: False leaves the edge cases out.
@@ -269,9 +269,7 @@ def make_toy_coco(
     if min(image_size) < 64:
         raise ValueError(f'image_size must be at least 64 x 64 pixels, got {image_size}')
     if min(num_train, num_val) < 0:
-        raise ValueError(
-            f'the numbers of pictures must not be negative, got {num_train}, {num_val}'
-        )
+        raise ValueError(f'the numbers of images must not be negative, got {num_train}, {num_val}')
     recipe = _recipe(
         num_train=num_train,
         num_val=num_val,
@@ -301,8 +299,8 @@ def make_toy_coco(
                 if split == 'val' and case == _ZERO_SIZE:
                     case = 0
                 size = image_size[::-1] if index % 3 == 2 else image_size
-                picture, labels = _draw(rng, (size[0], size[1]), case)
-                _write_picture(root / f'{split}2017' / f'{index + 1:012d}.jpg', picture, rng)
+                image, labels = _draw(rng, (size[0], size[1]), case)
+                _write_image(root / f'{split}2017' / f'{index + 1:012d}.jpg', image, rng)
                 images.append(
                     dict(
                         id=index + 1,
@@ -338,8 +336,8 @@ def make_toy_coco(
     return root
 
 
-def _write_picture(path: Path, picture: NDArray[np.float32], rng: Rng) -> None:
-    pixels = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+def _write_image(path: Path, image: NDArray[np.float32], rng: Rng) -> None:
+    pixels = np.clip(np.rint(image), 0, 255).astype(np.uint8)
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(70, 96))]
     done, jpeg = cv2.imencode('.jpg', pixels, quality)
     if not done:

@@ -1,10 +1,10 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Geometry and look of one drawn face: its box and landmarks are known exactly.
+"""Geometry and look of one drawn face: its box and keypoints are known exactly.
 
 The head is an ellipsoid in "head units": the face is about 2 high (forehead -0.95 to
-chin +1), x points to the right of the picture, y down and z to the camera. Eyes, nose,
+chin +1), x points to the right of the image, y down and z to the camera. Eyes, nose,
 mouth, brows and so on are curves on its surface; yaw and pitch turn them in 3D, the
-projection is orthographic, roll turns the result in the picture. Picture coordinates
+projection is orthographic, roll turns the result in the image. Image coordinates
 are continuous: pixel i covers [i, i + 1), as boxes do.
 """
 
@@ -20,8 +20,8 @@ Array = NDArray[np.float64]
 Colour = tuple[int, int, int]  # BGR
 
 _DEPTH = 0.86  # half axis of the head towards the camera, head units
-# Eyes, nose tip and mouth corners on the face, head units. Left is left in the picture.
-LANDMARKS = np.array([[-0.34, -0.16], [0.34, -0.16], [0.0, 0.24], [-0.27, 0.53], [0.27, 0.53]])
+# Eyes, nose tip and mouth corners on the face, head units. Left is left in the image.
+KEYPOINTS = np.array([[-0.34, -0.16], [0.34, -0.16], [0.0, 0.24], [-0.27, 0.53], [0.27, 0.53]])
 NOSE_RISE = 0.22  # how far the tip of the nose stands out of the ellipsoid
 _TURN = np.linspace(0, 2 * np.pi, 65)[:-1]
 
@@ -31,11 +31,11 @@ class ToyFace:
     """Geometry and look of one drawn person.
 
     Attributes:
-        center: Centre of the head in the picture (x, y), pixels.
+        center: Centre of the head in the image (x, y), pixels.
         height: Height of the upright face from forehead to chin, pixels.
-        yaw: Degrees, positive looks to the right of the picture.
+        yaw: Degrees, positive looks to the right of the image.
         pitch: Degrees, positive looks down.
-        roll: Degrees in the picture, positive turns clockwise.
+        roll: Degrees in the image, positive turns clockwise.
         width: Half width of the face, head units.
         colours: BGR of ``skin``, ``hair``, ``iris``, ``lips``, ``shirt`` and ``extra`` (hat,
             scarf, mask, trousers).
@@ -97,11 +97,11 @@ class ToyFace:
         return turn * self.unit
 
     def _place(self, flat: Array) -> Array:
-        """Head units after 3D turning (n, 2) -> picture pixels (n, 2)."""
+        """Head units after 3D turning (n, 2) -> image pixels (n, 2)."""
         return flat @ self._rolling + self.center
 
     def on_face(self, points: Array, rise: float = 0.0) -> Array:
-        """Picture coordinates (n, 2) of points given on the face (n, 2), head units.
+        """Image coordinates (n, 2) of points given on the face (n, 2), head units.
 
         Points that turned away from the camera are moved to the outline of the head.
         """
@@ -112,7 +112,7 @@ class ToyFace:
         return self._place(turned[:, :2])
 
     def around(self, points: Array) -> Array:
-        """Picture coordinates (n, 2) of points that roll with the head but lie behind the face."""
+        """Image coordinates (n, 2) of points that roll with the head but lie behind the face."""
         return self._place(np.atleast_2d(points))
 
     @cached_property
@@ -122,7 +122,7 @@ class ToyFace:
         return float(np.hypot(self.width * np.cos(yaw), _DEPTH * np.sin(yaw)))
 
     def outline(self) -> Array:
-        """Outline of the face, forehead to chin, in the picture (64, 2)."""
+        """Outline of the face, forehead to chin, in the image (64, 2)."""
         lower = np.clip(-np.cos(_TURN), 0, None)
         x = self.half_width * np.sin(_TURN) * (1 - 0.16 * lower**2)
         y = np.where(np.cos(_TURN) > 0, -0.95, -1.0) * np.cos(_TURN)
@@ -136,17 +136,17 @@ class ToyFace:
         return outline[np.sin(_TURN - np.pi / 2) > -0.12]
 
     def box(self) -> Array:
-        """Face box xyxy (4,), picture pixels, not clipped to the picture."""
+        """Face box xyxy (4,), image pixels, not clipped to the image."""
         outline = self.outline()
         return np.concatenate([outline.min(axis=0), outline.max(axis=0)])
 
-    def landmarks(self) -> tuple[Array, NDArray[np.bool_]]:
+    def keypoints(self) -> tuple[Array, NDArray[np.bool_]]:
         """Left eye, right eye, nose tip and mouth corners.
 
         Returns:
-            Points (5, 2) in the picture and whether each faces the camera (5,).
+            Points (5, 2) in the image and whether each faces the camera (5,).
         """
-        points = LANDMARKS.copy()
+        points = KEYPOINTS.copy()
         points[3:, 1] -= 0.07 * self.smile
         points[3:, 0] *= 1 + 0.15 * self.smile
         rise = np.array([0, 0, NOSE_RISE, 0, 0])

@@ -1,9 +1,9 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Write labels of drawn pictures in the formats of WIDER FACE.
+"""Write labels of drawn images in the formats of WIDER FACE.
 
 The ``.mat`` files have the structure of the official ones: cell columns over events
-holding cell columns over pictures; int32 boxes x, y, w, h; uint8 attributes;
-``gt_list`` with 1-based indices into the boxes of a picture.
+holding cell columns over images; int32 boxes x, y, w, h; uint8 attributes;
+``gt_list`` with 1-based indices into the boxes of an image.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _SUBSETS = ('easy', 'medium', 'hard')
 
 
 @dataclass
-class ToyPicture:
-    """A picture and its labels.
+class ToyImage:
+    """An image and its labels.
 
     Attributes:
         event: Folder, such as ``0--Parade``.
@@ -47,42 +47,42 @@ def _whole(label: ToyLabel) -> NDArray[np.int32]:
     return np.array(label.box).astype(np.int32)  # towards zero: half a pixel has width 0
 
 
-def write_bbx_gt(path: Path, pictures: Iterable[ToyPicture]) -> None:
+def write_bbx_gt(path: Path, images: Iterable[ToyImage]) -> None:
     """Write the official text: path, count, then ``x y w h`` and six attributes a row."""
     lines = []
-    for picture in pictures:
+    for image in images:
         rows = [
-            [*_whole(label), *(getattr(label, a) for a in ATTRIBUTES)] for label in picture.labels
+            [*_whole(label), *(getattr(label, a) for a in ATTRIBUTES)] for label in image.labels
         ]
-        count = len(rows) or int(not picture.zero_count)
-        lines += [f'{picture.event}/{picture.name}', str(count)]
+        count = len(rows) or int(not image.zero_count)
+        lines += [f'{image.event}/{image.name}', str(count)]
         # The blank at the end of a row belongs to the format.
         lines += [''.join(f'{v} ' for v in row) for row in rows or [[0] * 10]]
     write_text(path, '\n'.join(lines) + '\n')
 
 
-def write_labelv2(path: Path, pictures: Iterable[ToyPicture], training: bool) -> None:
-    """Write the text of SCRFD, with landmarks.
+def write_labelv2(path: Path, images: Iterable[ToyImage], training: bool) -> None:
+    """Write the text of SCRFD, with keypoints.
 
     Args:
         path: File to write.
-        pictures: What to write, in order.
-        training: True writes boxes as fractions and for an invalid face, which has no landmarks,
+        images: What to write, in order.
+        training: True writes boxes as fractions and for an invalid face, which has no keypoints,
             a fifth number 1 (ignore). False writes boxes as the whole numbers of the ground truth,
-            as the published validation file; that one has no landmarks, here there are any so that
+            as the published validation file; that one has no keypoints, here there are any so that
             their error can be measured.
     """
     lines = []
-    for picture in pictures:
-        lines.append(f'# {picture.event}/{picture.name} {picture.size[0]} {picture.size[1]}')
-        for label in picture.labels:
+    for image in images:
+        lines.append(f'# {image.event}/{image.name} {image.size[0]} {image.size[1]}')
+        for label in image.labels:
             x, y, w, h = label.box if training else _whole(label)
             if w <= 0 or h <= 0:
                 continue  # as in the published files
             number = '.5f' if training else 'd'
             row = ' '.join(f'{v:{number}}' for v in (x, y, x + w, y + h))
             if not label.invalid:
-                row += ''.join(f' {v:.5f}' for v in label.landmarks.ravel())
+                row += ''.join(f' {v:.5f}' for v in label.keypoints.ravel())
             elif training:
                 row += ' 1'
             lines.append(row)
@@ -97,27 +97,27 @@ def _column(items: Sequence[object]) -> NDArray[np.object_]:
     return column
 
 
-def write_mat(folder: Path, pictures: Iterable[ToyPicture]) -> None:
+def write_mat(folder: Path, images: Iterable[ToyImage]) -> None:
     """Write ``wider_{face,easy,medium,hard}_val.mat`` to ``folder``.
 
-    A picture without a face has one box of zeros that is in no subset, as the official
+    An image without a face has one box of zeros that is in no subset, as the official
     files have. Events are sorted by name.
     """
-    events: dict[str, list[ToyPicture]] = {}
-    for picture in sorted(pictures, key=lambda p: p.event):
-        events.setdefault(picture.event, []).append(picture)
+    events: dict[str, list[ToyImage]] = {}
+    for image in sorted(images, key=lambda p: p.event):
+        events.setdefault(image.event, []).append(image)
 
-    def cells(value: Callable[[ToyPicture], object]) -> NDArray[np.object_]:
+    def cells(value: Callable[[ToyImage], object]) -> NDArray[np.object_]:
         return _column([_column([value(p) for p in some]) for some in events.values()])
 
-    def labels(picture: ToyPicture) -> list[ToyLabel]:
-        return picture.labels or [ToyLabel((0, 0, 0, 0))]
+    def labels(image: ToyImage) -> list[ToyLabel]:
+        return image.labels or [ToyLabel((0, 0, 0, 0))]
 
     def attribute(name: str) -> NDArray[np.object_]:
         return cells(lambda p: np.array([[getattr(x, name)] for x in labels(p)], np.uint8))
 
     def indices(level: int) -> NDArray[np.object_]:
-        def within(p: ToyPicture) -> NDArray[np.unsignedinteger]:
+        def within(p: ToyImage) -> NDArray[np.unsignedinteger]:
             found = [k for k, x in enumerate(p.labels, 1) if x.level <= level]
             # MATLAB stores its doubles in as few bytes as hold them; readers index with them.
             return np.array(found, np.min_scalar_type(len(p.labels))).reshape(-1, 1)

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mmface.toys.faces import LANDMARKS, NOSE_RISE, Array, Colour, ToyFace
+from mmface.toys.faces import KEYPOINTS, NOSE_RISE, Array, Colour, ToyFace
 
 _SHIFT = 4  # fractional bits of the coordinates handed to OpenCV
 
 
 class _Brush:
-    """Fills curves on a patch of premultiplied BGRA ``scale`` times finer than the picture."""
+    """Fills curves on a patch of premultiplied BGRA ``scale`` times finer than the image."""
 
     def __init__(self, corner: Array, size: tuple[int, int], scale: int) -> None:
         self.corner, self.scale = corner, scale
@@ -135,7 +135,7 @@ def _features(brush: _Brush, face: ToyFace) -> None:
             [_curve((-0.3, 0.5), (0, 0.33), (0.3, 0.5)), _curve((0.3, 0.5), (0, 0.46), (-0.3, 0.5))]
         )
         brush.fill(face.on_face(upper), c['hair'])
-    for x, y in LANDMARKS[:2]:
+    for x, y in KEYPOINTS[:2]:
         side = np.sign(x)
         shade = _mix(skin, (30, 30, 80), 0.25)
         brush.fill(face.on_face(ellipse((x, y - 0.02), (0.21, 0.14))), shade)
@@ -165,7 +165,7 @@ def _features(brush: _Brush, face: ToyFace) -> None:
 
 def _nose(brush: _Brush, face: ToyFace, line: Colour) -> None:
     skin, u = face.colours['skin'], face.unit
-    tip = face.on_face(LANDMARKS[2], NOSE_RISE)
+    tip = face.on_face(KEYPOINTS[2], NOSE_RISE)
     bridge = face.on_face(np.array([(0.0, -0.18)]), 0.06)
     wings = face.on_face(np.array([(-0.15, 0.27), (0.15, 0.27)]), 0.05)
     dark_side = 0 if face.light[0] > 0 else 1
@@ -280,7 +280,7 @@ def _hair(brush: _Brush, face: ToyFace) -> None:
         brush.fill(face.on_face(brim, 0.25), _mix(c['extra'], (0, 0, 0), 0.35))
     if face.glasses == 'none':
         return
-    for x, y in LANDMARKS[:2]:
+    for x, y in KEYPOINTS[:2]:
         lens = face.on_face(ellipse((x, y + 0.02), (0.25, 0.19)), 0.1)
         if face.glasses == 'dark':
             brush.fill(lens, (30, 25, 25))
@@ -313,13 +313,13 @@ def draw_person(
 
     Args:
         face: What to draw and where.
-        bottom: Height of the picture: what is below is not drawn.
+        bottom: Height of the image: what is below is not drawn.
 
     Returns:
-        The patch (h, w, 4) of premultiplied BGRA, 0 to 255, at picture resolution; the
+        The patch (h, w, 4) of premultiplied BGRA, 0 to 255, at image resolution; the
         pixels that belong to the face (h2, w), where h2 >= h reaches to the chin also below
-        ``bottom``; and the picture coordinates (x, y) of
-        its upper left pixel, which may lie outside of the picture.
+        ``bottom``; and the image coordinates (x, y) of
+        its upper left pixel, which may lie outside of the image.
     """
     u = face.unit
     corner = np.floor(np.array(face.center) - (1.95 * u, 1.7 * u) - 2)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Compose whole pictures of drawn people and label every face truthfully."""
+"""Compose whole images of drawn people and label every face truthfully."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _HAIRS = ((25, 25, 30), (30, 40, 60), (40, 70, 110), (70, 140, 190), (150, 150, 
 _IRISES = ((40, 60, 90), (60, 90, 60), (140, 100, 60), (30, 40, 50))
 _STYLES = ('short', 'short', 'long', 'long', 'fringe', 'cap', 'bald', 'scarf')
 _ILL_LIT = (0.55, 1.45)  # exposure outside of this counts as extreme illumination
-_MIN_LANDMARK_HEIGHT = 12  # px; smaller faces carry no landmarks
+_MIN_KEYPOINT_HEIGHT = 12  # px; smaller faces carry no keypoints
 _OCCLUDER = -1
 
-# number of people, face height range in a picture 360 px high, chance of a clear face
+# number of people, face height range in an image 360 px high, chance of a clear face
 SCENES: tuple[tuple[tuple[int, int], tuple[float, float], float], ...] = (
     ((4, 10), (18, 90), 0.75),  # a parade
     ((6, 14), (32, 80), 0.85),  # a group
@@ -36,8 +36,8 @@ class ToyLabel:
 
     Attributes:
         box: x, y, width, height in pixels.
-        landmarks: (5, 3) x, y, flag; flag 1 marks a point hidden behind something, rows of
-            -1 stand for points that are not in the picture or turned away.
+        keypoints: (5, 3) x, y, flag; flag 1 marks a point hidden behind something, rows of
+            -1 stand for points that are not in the image or turned away.
         blur: 0 clear, 1 normal, 2 heavy.
         expression: 1 exaggerated.
         illumination: 1 extreme.
@@ -48,7 +48,7 @@ class ToyLabel:
     """
 
     box: tuple[float, float, float, float]
-    landmarks: NDArray[np.float64] = field(default_factory=lambda: np.full((5, 3), -1.0))
+    keypoints: NDArray[np.float64] = field(default_factory=lambda: np.full((5, 3), -1.0))
     blur: int = 0
     expression: int = 0
     illumination: int = 0
@@ -59,11 +59,11 @@ class ToyLabel:
 
 
 class _Canvas:
-    """A picture and, for every pixel, whose face it shows (0 background, -1 anything else)."""
+    """An image and, for every pixel, whose face it shows (0 background, -1 anything else)."""
 
-    def __init__(self, picture: NDArray[np.float32]) -> None:
-        self.picture = picture
-        self.owner: NDArray[np.int32] = np.zeros(picture.shape[:2], np.int32)
+    def __init__(self, image: NDArray[np.float32]) -> None:
+        self.image = image
+        self.owner: NDArray[np.int32] = np.zeros(image.shape[:2], np.int32)
 
     def paste(
         self,
@@ -79,7 +79,7 @@ class _Canvas:
             return
         cut = (slice(y0 - corner[1], y1 - corner[1]), slice(x0 - corner[0], x1 - corner[0]))
         part = patch[cut]
-        view = self.picture[y0:y1, x0:x1]
+        view = self.image[y0:y1, x0:x1]
         view *= 1 - part[..., 3:] / 255
         view += part[..., :3]
         owner = self.owner[y0:y1, x0:x1]
@@ -180,19 +180,19 @@ def _arrange(rng: Rng, style: int, size: tuple[int, int]) -> list[ToyFace]:
 
 
 def _label(face: ToyFace, number: int, area: int, canvas: _Canvas) -> ToyLabel | None:
-    """Label of a face from what is left of it in the finished picture; None where it is gone."""
+    """Label of a face from what is left of it in the finished image; None where it is gone."""
     h, w = canvas.owner.shape
     visible = np.count_nonzero(canvas.owner == number) / max(area, 1)
     x0, y0, x1, y1 = np.round(np.clip(face.box(), 0, (w, h, w, h)))
     if visible < 0.05 or x1 <= x0 or y1 <= y0:
         return None
     label = ToyLabel((x0, y0, x1 - x0, y1 - y0))
-    points, facing = face.landmarks()
+    points, facing = face.keypoints()
     inside = ((points >= 0) & (points < (w, h))).all(axis=1)
-    if face.height >= _MIN_LANDMARK_HEIGHT:
+    if face.height >= _MIN_KEYPOINT_HEIGHT:
         for k in np.flatnonzero(inside & facing):
             x, y = points[k]
-            label.landmarks[k] = x, y, canvas.owner[int(y), int(x)] != number
+            label.keypoints[k] = x, y, canvas.owner[int(y), int(x)] != number
     fuzzy = np.hypot(face.blur, 0.6 / face.height)  # 0.6 px: what the pixels themselves lose
     label.blur = 2 if fuzzy >= 0.05 else int(fuzzy >= 0.022)
     label.expression = int(face.mouth_open > 0.7)
@@ -212,23 +212,21 @@ def _label(face: ToyFace, number: int, area: int, canvas: _Canvas) -> ToyLabel |
     return label
 
 
-def _finish(rng: Rng, picture: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _finish(rng: Rng, image: NDArray[np.float32]) -> NDArray[np.uint8]:
     """What a camera adds: colour cast, exposure, noise, a soft lens."""
-    picture = (
-        picture * rng.uniform(0.9, 1.1, 3).astype(np.float32) * np.float32(rng.uniform(0.8, 1.15))
-    )
+    image = image * rng.uniform(0.9, 1.1, 3).astype(np.float32) * np.float32(rng.uniform(0.8, 1.15))
     if rng.random() < 0.06:
-        picture = np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2)
+        image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
     if rng.random() < 0.25:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 0.8))
-    noise = rng.standard_normal(picture.shape[:2], dtype=np.float32)[..., None]
-    return np.clip(picture + noise * np.float32(rng.uniform(0.5, 6)), 0, 255).astype(np.uint8)
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 0.8))
+    noise = rng.standard_normal(image.shape[:2], dtype=np.float32)[..., None]
+    return np.clip(image + noise * np.float32(rng.uniform(0.5, 6)), 0, 255).astype(np.uint8)
 
 
 def compose(
     rng: Rng, style: int, size: tuple[int, int], people: list[ToyFace] | None = None
 ) -> tuple[NDArray[np.uint8], list[ToyLabel]]:
-    """Draw one picture.
+    """Draw one image.
 
     Args:
         rng: Source of every choice.
@@ -237,7 +235,7 @@ def compose(
         people: Who to draw, far ones first; None arranges people as ``style`` says.
 
     Returns:
-        BGR picture (h, w, 3) and the labels of the faces in it, in random order.
+        BGR image (h, w, 3) and the labels of the faces in it, in random order.
     """
     w, h = size
     canvas = _Canvas(draw_background(rng, size))
@@ -270,4 +268,4 @@ def compose(
             canvas.paste(*draw_object(rng, spot, face.height * rng.uniform(0.2, 0.4)))
     labels = [_label(face, k, areas[k - 1], canvas) for k, face in enumerate(people, 1)]
     kept = [label for label in labels if label is not None]
-    return _finish(rng, canvas.picture), [kept[k] for k in rng.permutation(len(kept))]
+    return _finish(rng, canvas.image), [kept[k] for k in rng.permutation(len(kept))]

@@ -12,23 +12,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmface.toys.ground_truth import ToyPicture, write_bbx_gt, write_labelv2, write_mat
+from mmface.toys.ground_truth import ToyImage, write_bbx_gt, write_labelv2, write_mat
 from mmface.toys.scenes import ToyLabel, compose, random_face
 from mmface.utils.files import whole_file, write_text
 from mmface.utils.progress import progress_bar
 
 EVENTS = ('0--Parade', '12--Group', '13--Interview', '19--Couple', '2--Demonstration')
-_HUGE = (1024, 860)  # picture that holds the face of 700 px
+_HUGE = (1024, 860)  # image that holds the face of 700 px
 _MARK = 'toy.json'
 _SPLITS = ('train', 'val')
-# Which pictures of a split are the edge cases (the same ones whatever the number of pictures).
+# Which images of a split are the edge cases (the same ones whatever the number of images).
 _NO_FACE, _NO_FACE_ZERO_COUNT, _TINY, _FILLS, _HUGE_FACE = range(1, 6)
 
 
 def _draw(
     split: str, index: int, events: Sequence[str], size: tuple[int, int], seed: int, edge_case: int
-) -> tuple[bytes, ToyPicture]:
-    """Draw picture ``index`` of a split; depends on nothing but the arguments."""
+) -> tuple[bytes, ToyImage]:
+    """Draw image ``index`` of a split; depends on nothing but the arguments."""
     rng = np.random.default_rng([seed, _SPLITS.index(split), index])
     style = index % len(events)
     people = None
@@ -45,7 +45,7 @@ def _draw(
         size = _HUGE
         face = random_face(rng, (size[0] / 2, 440), 700, clear=True)
         people = [replace(face, roll=0.0, pitch=0.0)]
-    picture, labels = compose(rng, style, size, people)
+    image, labels = compose(rng, style, size, people)
     if edge_case == _TINY:
         w, h = size
         labels += [
@@ -55,16 +55,14 @@ def _draw(
             # Like the one of width -2 in the official hard subset: it can never be found.
             ToyLabel((round(0.80 * w), round(0.8 * h), -2, 23), level=2),
         ]
-    done, jpeg = cv2.imencode(
-        '.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(55, 96))]
-    )
+    done, jpeg = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(55, 96))])
     if not done:
         raise RuntimeError('OpenCV cannot write JPEG: install a build of OpenCV that can')
     event = events[style]
     number, _, topic = event.partition('--')
     stem = f'{number}_{topic}_{topic}_{number}_{index}' if topic else f'{event}_{index}'
     name = f'{stem}.jpg' if split == 'val' else f'{stem}_train.jpg'
-    known = ToyPicture(event, name, size, labels, zero_count=edge_case == _NO_FACE_ZERO_COUNT)
+    known = ToyImage(event, name, size, labels, zero_count=edge_case == _NO_FACE_ZERO_COUNT)
     return jpeg.tobytes(), known
 
 
@@ -89,19 +87,19 @@ def make_toy_widerface(
     """Draw a WIDER FACE in the canonical layout.
 
     Writes ``{train,val}/images/<event>/*.jpg``, ``{train,val}/labelv2.txt`` (with
-    landmarks), ``{train,val}/wider_face_{train,val}_bbx_gt.txt`` and
-    ``val/gt/wider_{face,easy,medium,hard}_val.mat``. Every picture has a seed of its own:
-    more pictures leave the first ones as they are. A set that is already there with the
+    keypoints), ``{train,val}/wider_face_{train,val}_bbx_gt.txt`` and
+    ``val/gt/wider_{face,easy,medium,hard}_val.mat``. Every image has a seed of its own:
+    more images leave the first ones as they are. A set that is already there with the
     same arguments is kept.
 
-    Edge cases, pictures 1 to 5 of each split: no face (1, count 1 in the official text;
+    Edge cases, images 1 to 5 of each split: no face (1, count 1 in the official text;
     2, count 0, training only), boxes below one pixel and of negative width (3), a
-    face that fills the picture (4), a face of 700 px in a larger picture (5).
+    face that fills the image (4), a face of 700 px in a larger image (5).
 
     Args:
         root: Folder to make.
-        num_train: Number of training pictures.
-        num_val: Number of validation pictures.
+        num_train: Number of training images.
+        num_val: Number of validation images.
         image_size: Width and height, at least 64 pixels each.
         seed: Another seed draws another set.
         events: Folder names; the k-th one shows scene k of
@@ -122,9 +120,7 @@ def make_toy_widerface(
     if not events or len(set(events)) < len(events) or any(not e or '/' in e for e in events):
         raise ValueError(f'events must be different folder names, got {list(events)}')
     if min(num_train, num_val) < 0:
-        raise ValueError(
-            f'the numbers of pictures must not be negative, got {num_train}, {num_val}'
-        )
+        raise ValueError(f'the numbers of images must not be negative, got {num_train}, {num_val}')
     recipe = _recipe(
         num_train=num_train,
         num_val=num_val,
@@ -137,7 +133,7 @@ def make_toy_widerface(
     if mark.is_file():
         if (
             mark.read_text(encoding='utf-8') == recipe
-            and _pictures_on_disk(root) >= num_train + num_val
+            and _images_on_disk(root) >= num_train + num_val
         ):
             return root
     elif any((root / split).exists() for split in _SPLITS):
@@ -151,23 +147,23 @@ def make_toy_widerface(
         for split, count in counts.items():
             if not count:
                 continue
-            pictures = []
+            images = []
             for index in range(count):
                 case = index if edge_cases and index <= _HUGE_FACE else 0
                 if split == 'val' and case == _NO_FACE_ZERO_COUNT:
                     case = 0  # no release of the validation labels has that form
-                jpeg, picture = _draw(split, index, events, image_size, seed, case)
-                pictures.append(picture)
-                with whole_file(root / split / 'images' / picture.event / picture.name) as tmp:
+                jpeg, image = _draw(split, index, events, image_size, seed, case)
+                images.append(image)
+                with whole_file(root / split / 'images' / image.event / image.name) as tmp:
                     tmp.write_bytes(jpeg)
                 bar.update()
-            write_labelv2(root / split / 'labelv2.txt', pictures, training=split == 'train')
-            write_bbx_gt(root / split / f'wider_face_{split}_bbx_gt.txt', pictures)
+            write_labelv2(root / split / 'labelv2.txt', images, training=split == 'train')
+            write_bbx_gt(root / split / f'wider_face_{split}_bbx_gt.txt', images)
             if split == 'val':
-                write_mat(root / split / 'gt', pictures)
+                write_mat(root / split / 'gt', images)
     write_text(mark, recipe)
     return root
 
 
-def _pictures_on_disk(root: Path) -> int:
+def _images_on_disk(root: Path) -> int:
     return sum(1 for _ in root.glob('*/images/*/*.jpg'))

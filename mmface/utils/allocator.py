@@ -15,8 +15,8 @@ _VARIABLES = ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_MAX_', 'MALLOC_MMAP_THRESHO
 def keep_freed_memory() -> bool:
     """Let this process, and workers it forks, use large blocks again that were freed.
 
-    By default every picture or map of megabytes is asked from the system and given back, and each
-    of its pages is a fault when it is touched first. Training scrfd_500m_bnkps with 16 pictures at
+    By default every image or map of megabytes is asked from the system and given back, and each
+    of its pages is a fault when it is touched first. Training scrfd_500m_bnkps with 16 images at
     once on a CPU takes half the time without. The process keeps its largest size until it ends.
 
     Returns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-#: Largest logarithm of a size that is decoded: 22,026 units, far more than any picture, and
+#: Largest logarithm of a size that is decoded: 22,026 units, far more than any image, and
 #: its exponential is finite.
 MAX_LOG_SIZE = 10.0
 #: Where keypoints of the frames 'map' and 'sized' are counted from.
@@ -21,7 +21,7 @@ class Convention(NamedTuple):
         rows_first: Whether pairs are (h, w) and (y, x) instead of (w, h) and (x, y).
         keypoint_frame: 'map', from the anchor in cells; 'sized', from the anchor in sides of
             the box; or 'box', from the box's left-top corner in sides of the box.
-        clip: Whether decoding keeps boxes inside the picture.
+        clip: Whether decoding keeps boxes inside the image.
     """
 
     size_unit: float

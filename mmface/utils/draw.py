@@ -13,9 +13,9 @@ from mmface.utils.images import Image
 
 Colour = tuple[int, int, int]
 
-# RGB. One per landmark: left eye, right eye, nose, left and right corner of the mouth, left
-# as seen in the picture. More landmarks begin again with the first.
-LANDMARK_COLOURS: tuple[Colour, ...] = (
+# RGB. One per keypoint: left eye, right eye, nose, left and right corner of the mouth, left
+# as seen in the image. More keypoints begin again with the first.
+KEYPOINT_COLOURS: tuple[Colour, ...] = (
     (255, 80, 80),
     (80, 160, 255),
     (255, 220, 60),
@@ -42,9 +42,9 @@ def draw_faces(
     keypoints: np.ndarray | None = None,
     colour: Colour = FACE_COLOUR,
 ) -> np.ndarray:
-    """Draw boxes, scores and landmarks into a copy of ``image``.
+    """Draw boxes, scores and keypoints into a copy of ``image``.
 
-    Lines and text grow with the picture, landmarks with their face.
+    Lines and text grow with the image, keypoints with their face.
 
     Args:
         image: (H, W, 3) uint8 RGB. For BGR give ``colour`` accordingly.
@@ -65,14 +65,14 @@ def draw_faces(
         cv2.rectangle(canvas, (x1, y1), (x2, y2), (0, 0, 0), line + 2)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, line)
         if keypoints is not None:
-            _draw_landmarks(canvas, keypoints[i], radius=max(1, round((x2 - x1) / 30)))
+            _draw_keypoints(canvas, keypoints[i], radius=max(1, round((x2 - x1) / 30)))
         if scores is not None and x2 - x1 >= MIN_LABEL_WIDTH * line:
             _draw_label(canvas, f'{scores[i]:.2f}', (x1, y1), colour, line)
     return canvas
 
 
 def mark_faces(image: Image, faces: Sequence[Face]) -> Image:
-    """Draw boxes, scores and landmarks of ``faces`` into a copy of ``image``.
+    """Draw boxes, scores and keypoints of ``faces`` into a copy of ``image``.
 
     Args:
         image: (H, W, 3) BGR.
@@ -97,7 +97,7 @@ def blur_faces(image: Image, faces: Sequence[Face]) -> Image:
     """Hide ``faces`` in a copy of ``image`` behind a few coarse, smoothed cells each.
 
     All a hidden face keeps are the means of ``CELLS`` x ``CELLS`` cells at most: what the cells
-    averaged away is not in the picture any more. Smoothing them only makes it look calmer.
+    averaged away is not in the image any more. Smoothing them only makes it look calmer.
 
     Args:
         image: (H, W, 3) BGR.
@@ -125,11 +125,11 @@ def blur_faces(image: Image, faces: Sequence[Face]) -> Image:
     return hidden
 
 
-def _draw_landmarks(canvas: np.ndarray, points: np.ndarray, radius: int) -> None:
+def _draw_keypoints(canvas: np.ndarray, points: np.ndarray, radius: int) -> None:
     for k, (x, y, weight) in enumerate(points.tolist()):
         if weight > 0:
             centre = (round(x), round(y))
-            rgb = LANDMARK_COLOURS[k % len(LANDMARK_COLOURS)]
+            rgb = KEYPOINT_COLOURS[k % len(KEYPOINT_COLOURS)]
             cv2.circle(canvas, centre, radius + 1, (0, 0, 0), -1, cv2.LINE_AA)
             cv2.circle(canvas, centre, radius, rgb, -1, cv2.LINE_AA)
 

@@ -17,7 +17,7 @@ class EpochIndex(int):
         epoch: Epoch, from 0, the index was drawn in.
         seed: Seed of the run.
         origin: Index as the sampler gave it, before wrappers changed it. Two copies of a
-            picture in a repeated data set differ in it.
+            image in a repeated data set differ in it.
     """
 
     epoch: int

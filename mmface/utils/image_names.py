@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Names of WIDER FACE pictures, and lists of them."""
+"""Names of WIDER FACE images, and lists of them."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from mmface.utils.images import write_image
 
 @VISUALIZERS.register_module()
 class FaceVisualizer(DetLocalVisualizer):
-    """``DetLocalVisualizer`` that draws faces: boxes, scores and landmarks.
+    """``DetLocalVisualizer`` that draws faces: boxes, scores and keypoints.
 
-    mmdet's own draws no landmarks. Used by ``DetVisualizationHook``
+    mmdet's own draws no keypoints. Used by ``DetVisualizationHook``
     (``tools/test.py --show-dir``).
 
     Args: see ``DetLocalVisualizer``.
@@ -36,7 +36,7 @@ class FaceVisualizer(DetLocalVisualizer):
         pred_score_thr: float = 0.3,
         step: int = 0,
     ) -> None:
-        """Draw one sample and write, show or store the picture.
+        """Draw one sample and write, show or store the image.
 
         Args:
             name: Title of the window and name in the storage backends.
@@ -46,7 +46,7 @@ class FaceVisualizer(DetLocalVisualizer):
             draw_pred: Draw its predictions.
             show: Open a window.
             wait_time: Seconds the window stays; 0 is until a key is pressed.
-            out_file: Write the picture there, whole or not at all.
+            out_file: Write the image there, whole or not at all.
             pred_score_thr: Predictions below are left out.
             step: Step for the storage backends.
 
@@ -74,7 +74,7 @@ class FaceVisualizer(DetLocalVisualizer):
         self._drawn = drawn
 
     def get_image(self) -> np.ndarray:
-        """Give the last picture drawn, (H, W, 3) uint8 RGB."""
+        """Give the last image drawn, (H, W, 3) uint8 RGB."""
         return self._drawn
 
 

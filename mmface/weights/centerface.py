@@ -53,7 +53,7 @@ class CenterFaceVariant(NamedTuple):
         width: Factor of the backbone's channels.
         neck: Channels of the neck, or ``None`` if there is only a backbone.
         depthwise: Whether the neck's transposed convolutions have a kernel per channel.
-        num_keypoints: Landmarks per face.
+        num_keypoints: Keypoints per face.
     """
 
     layout: Layout
@@ -81,7 +81,7 @@ class CenterFaceVariant(NamedTuple):
         return (
             f'CenterFace with a backbone of width {self.width:g}, a '
             f'{"depthwise" if self.depthwise else "dense"} neck {self.neck} wide and '
-            f'{self.num_keypoints or "no"} landmarks'
+            f'{self.num_keypoints or "no"} keypoints'
         )
 
 
@@ -188,7 +188,7 @@ def variant_of(layout: Layout, state_dict: Mapping[str, Tensor]) -> CenterFaceVa
 
 
 def is_centerface_onnx(network: OnnxNetwork) -> bool:
-    """Whether an exported network has CenterFace's number of layers, with or without landmarks."""
+    """Whether an exported network has CenterFace's number of layers, with or without keypoints."""
     return len(network.deconvs) == 3 and len(network.convs) in (_BODY_CONVS + 3, _BODY_CONVS + 4)
 
 
@@ -211,7 +211,7 @@ def from_onnx(network: OnnxNetwork) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for conv, norm in layers_of(Layout.MMFACE):
         layer = next(deconvs if conv.endswith('.deconv') else convs, None)
-        if layer is None:  # no landmarks
+        if layer is None:  # no keypoints
             break
         weight = torch.from_numpy(layer.weight.copy())
         # The transposed convolutions have as many outputs as inputs, which weight counts first.

@@ -246,7 +246,7 @@ def _recognise_onnx(source: Path, network: OnnxNetwork) -> _Source:
     # Only the released network has these; the numbers themselves tell no convention.
     star_clouds = not network.clipped and variant.config == 'centerface_starclouds'
     note = (
-        'these weights need raw RGB 0-255 pictures and coder convention star_clouds, as in config '
+        'these weights need raw RGB 0-255 images and coder convention star_clouds, as in config '
         'centerface_starclouds'
         if star_clouds
         else 'the file does not tell the coder convention and the normalisation: compare the '

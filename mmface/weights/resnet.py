@@ -49,8 +49,8 @@ _CAFFE2_PARTS = {
     'bn_running_mean': 'norm.running_mean',
     'bn_running_var': 'norm.running_var',
 }
-_BGR = 'BGR pictures, mean (103.53, 116.28, 123.675)'
-_RGB = 'RGB pictures, mean (123.675, 116.28, 103.53), std (58.395, 57.12, 57.375)'
+_BGR = 'BGR images, mean (103.53, 116.28, 123.675)'
+_RGB = 'RGB images, mean (123.675, 116.28, 103.53), std (58.395, 57.12, 57.375)'
 
 
 class Layout(Enum):

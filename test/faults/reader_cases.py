@@ -186,21 +186,21 @@ def dying_reader(folder: Path) -> Outcome:
 
 def manifests(folder: Path) -> list[Path]:
     """Manifests with a value of the wrong type in each entry, and one that leads elsewhere."""
-    from mmface.deploy.ascend.manifest import BinManifest, BinPicture, Output
+    from mmface.deploy.ascend.manifest import BinImage, BinManifest, Output
     from mmface.deploy.model_spec import ModelSpec
 
     mean = (127.5,) * 3
     spec = ModelSpec('scrfd', 'raw', (64, 64), mean, mean, rgb=True)
-    image = BinPicture('a', '0--A/a.jpg', 64, 64, (1.0, 1.0), (0.0, 0.0), (64, 64), '0')
+    image = BinImage('a', '0--A/a.jpg', 64, 64, (1.0, 1.0), (0.0, 0.0), (64, 64), '0')
     good = folder / 'manifest.json'
     outputs = (Output('score', (1, 8)),)
     BinManifest('m.onnx', '0', spec, 'uint8', (0, 0, 0), outputs, (image,)).write(good)
     table = json.loads(good.read_text())
     changes = [
         {'dtype': 'float64'}, {'outputs': 3}, {'outputs': [{'name': 'x', 'shape': [1e9]}]},
-        {'padding': ['x', 0, 0]}, {'mmface': []}, {'pictures': [{}]},
+        {'padding': ['x', 0, 0]}, {'mmface': []}, {'images': [{}]},
         *(
-            {'pictures': [{**table['pictures'][0], **change}]}
+            {'images': [{**table['images'][0], **change}]}
             for change in (
                 {'stem': '../a'}, {'file': 7}, {'width': -1}, {'height': 1.5}, {'scale': [0, 0]},
                 {'scale': [float('nan'), 1]}, {'offset': None}, {'content': [64]},

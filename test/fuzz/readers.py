@@ -282,12 +282,12 @@ def _spec() -> Any:
 
 
 def _manifest_seeds(folder: Path) -> list[bytes]:
-    from mmface.deploy.ascend.manifest import BinManifest, BinPicture, Output
+    from mmface.deploy.ascend.manifest import BinImage, BinManifest, Output
 
     outputs = (Output('score', (1, 8)), Output('bbox', (1, 2, 4)))
     places = ((1.0, 1.0), (0.0, 0.0), (64, 64))
-    pictures = tuple(BinPicture(s, f'0--A/{s}.jpg', 64, 64, *places, '0' * 64) for s in 'ab')
-    BinManifest('m.onnx', '0' * 64, _spec(), 'uint8', (0, 0, 0), outputs, pictures).write(
+    images = tuple(BinImage(s, f'0--A/{s}.jpg', 64, 64, *places, '0' * 64) for s in 'ab')
+    BinManifest('m.onnx', '0' * 64, _spec(), 'uint8', (0, 0, 0), outputs, images).write(
         folder / 'manifest.json'
     )
     results = folder / 'results'
@@ -307,7 +307,7 @@ def _read_manifest(folder: Path) -> object:
         check_results(folder / 'results', manifest)
     except ValueError as error:
         raise ValueError(f'manifest.json and its results: {error}') from error
-    return [read_results(folder / 'results', image, manifest) for image in manifest.pictures]
+    return [read_results(folder / 'results', image, manifest) for image in manifest.images]
 
 
 def _read_spec(folder: Path) -> object:

@@ -95,7 +95,7 @@ def test_set_mode__refuses_others(cfg, mode):
         edit.set_mode(cfg, mode)
 
 
-def test_set_part__restricts_pictures_and_ground_truth(cfg, tmp_path):
+def test_set_part__restricts_images_and_ground_truth(cfg, tmp_path):
     part = tmp_path / 'part.txt'
     part.write_text('a/b.jpg\n')
     edit.set_part(cfg, str(part))

@@ -21,7 +21,7 @@ from mmface.weights.convert import build_model, convert
 SCRFD = 'scrfd_500m_bnkps'
 
 
-# Small pictures: random weights find faces in every cell.
+# Small images: random weights find faces in every cell.
 SMALL = """
 _base_ = {base!r}
 test_pipeline = [
@@ -63,7 +63,7 @@ def detector(model):
 
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory):
-    """Two pictures of different sizes in a folder, and their arrays."""
+    """Two images of different sizes in a folder, and their arrays."""
     folder = tmp_path_factory.mktemp('in') / 'photos'
     (folder / 'sub').mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -107,7 +107,7 @@ def test_call__path_array_list_and_folder_agree(detector, photos):
     assert len(detector([images[0]])) == 1  # a list of one stays a list
 
 
-def test_call__boxes_are_in_pixels_of_the_picture(detector, photos):
+def test_call__boxes_are_in_pixels_of_the_image(detector, photos):
     boxes = np.stack([face.bbox for face in detector(photos[1][1])])
     assert boxes.min() >= 0
     assert boxes[:, 2].max() <= 40
@@ -145,7 +145,7 @@ def test_call__kinds_of_arrays(detector, photos):
         assert isinstance(detector(np.zeros(shape, np.uint8)), list)
 
 
-def test_call__pictures_out(detector, photos, tmp_path):
+def test_call__images_out(detector, photos, tmp_path):
     folder, images = photos
     detector([folder, images[0]], out_dir=tmp_path / 'out')
     names = sorted(p.relative_to(tmp_path / 'out').as_posix() for p in tmp_path.rglob('*.png'))
@@ -186,7 +186,7 @@ def test_call__bad_input(detector, photos, tmp_path):
     ('name', 'resize'), [('centerface', LETTERBOX), ('centernet2_narrow_wider_face', RESIZE)]
 )
 def test_call__batches_of_other_models(name, resize, photos, tmp_path):
-    """CenterNet2 pads to the largest of a batch: the pictures must not go together."""
+    """CenterNet2 pads to the largest of a batch: the images must not go together."""
     detector = FaceInferencer(
         *_model(tmp_path, name, resize), device='cpu', score_thr=None, show_progress=False
     )
@@ -254,6 +254,6 @@ def test_call__same_faces_as_without_torch(reference_dir, tmp_path):
     torch.save(converted.state_dict, tmp_path / 'w.pth')
     inferencer = FaceInferencer(SCRFD, tmp_path / 'w.pth', device='cpu')
     runtime = FaceDetector(folder / f'{SCRFD}.onnx')
-    pictures = sorted((reference_dir / 'data/wider/WIDER_val/images').glob('9--*/*.jpg'))[:3]
-    for path, found in zip(pictures, inferencer(pictures, batch_size=3), strict=True):
+    images = sorted((reference_dir / 'data/wider/WIDER_val/images').glob('9--*/*.jpg'))[:3]
+    for path, found in zip(images, inferencer(images, batch_size=3), strict=True):
         _assert_same(found, runtime(cv2.imread(str(path))))

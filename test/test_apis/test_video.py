@@ -30,7 +30,7 @@ def test_video__round_trip(tmp_path):
 
 
 def test_video__keeps_the_pace_of_the_clock(tmp_path):
-    """A camera that gives a picture every 0.3 s, then two at once."""
+    """A camera that gives an image every 0.3 s, then two at once."""
     reader = VideoReader(_write(tmp_path / 'a.mp4', [0, 0.3, 0.6, 0.61, 0.9]))
     means = [round(frame.image.mean() / 20) for frame in reader]
     assert means == [0, 1, 1, 1, 2, 2, 2, 4, 4, 4]

@@ -18,6 +18,6 @@ def test_ways__have_nearly_the_same_loss(faces):
     assert ways[OURS]() == pytest.approx(ways[STOCK](), rel=0.05)
 
 
-def test_make_ways__landmarks_are_refused():
-    with pytest.raises(ValueError, match='without landmarks'):
+def test_make_ways__keypoints_are_refused():
+    with pytest.raises(ValueError, match='without keypoints'):
         make_ways(str(CONFIGS / 'scrfd_500m_bnkps.py'), 1, 1, 'cpu')

@@ -46,7 +46,7 @@ def test_references__make_the_same_samples(toy, repo, config):
         ways = {'ours': data._build_pipeline(pipeline, on_device=False)}
         references = data._references(pipeline, cfg.model.data_preprocessor)
         ways.update({name: transforms for name, (transforms, _) in references.items()})
-    # Enlarged pictures are not cut at the same pixels.
+    # Enlarged images are not cut at the same pixels.
     reference = data.SHRINKING if data.SHRINKING in ways else data.STOCK
     feeds = {
         name: data._Feed(dataset, 1, ways[name], lambda samples: samples)
@@ -56,15 +56,15 @@ def test_references__make_the_same_samples(toy, repo, config):
     for _ in range(len(dataset)):
         (ours,), (theirs,) = (feed() for feed in feeds.values())
         faces = [sample['data_samples'].gt_instances.bboxes for sample in (ours, theirs)]
-        # Whole pixels: both axes of a shrunk picture may differ a little.
+        # Whole pixels: both axes of a shrunk image may differ a little.
         np.testing.assert_allclose(faces[0], faces[1], rtol=0.02, atol=1)
-        picture = prepare(data._collate([ours]))['inputs'][0]
+        image = prepare(data._collate([ours]))['inputs'][0]
         assert theirs['inputs'].dtype == torch.float32
-        assert theirs['inputs'].shape == picture.shape
+        assert theirs['inputs'].shape == image.shape
         # Ours is clipped to the range of grey levels, and the interpolations differ.
-        low, high = picture.amin((1, 2), keepdim=True), picture.amax((1, 2), keepdim=True)
-        difference = (picture - theirs['inputs'].clamp(low, high)).abs()
-        assert difference.mean() < 0.15 * picture.std()
+        low, high = image.amin((1, 2), keepdim=True), image.amax((1, 2), keepdim=True)
+        difference = (image - theirs['inputs'].clamp(low, high)).abs()
+        assert difference.mean() < 0.15 * image.std()
 
 
 def test_run__a_table_of_each_place_of_the_colours(toy, repo):

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A handful of pictures in the canonical layout."""
+"""A handful of images in the canonical layout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POINTS = '20 25 1 40 25 1 30 35 0 22 50 0 38 50 1'
 
 @pytest.fixture
 def tiny_root(tmp_path: Path) -> Path:
-    """Six training pictures: two with faces, none, only ignored, too small, without area."""
+    """Six training images: two with faces, none, only ignored, too small, without area."""
     root = tmp_path / 'WIDERFace'
     labels = {
         'a/1.jpg': (64, 48, [f'10 10 50 60 {POINTS}', '1 1 9 9', '5 5 5 9']),
@@ -28,9 +28,9 @@ def tiny_root(tmp_path: Path) -> Path:
     lines = []
     rng = np.random.default_rng(0)
     for path, (width, height, rows) in labels.items():
-        picture = root / 'train/images' / path
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(picture), rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        image = root / 'train/images' / path
+        image.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(image), rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
         lines += [f'# {path} {width} {height}', *rows]
     (root / 'train/labelv2.txt').write_text('\n'.join(lines))
     return root

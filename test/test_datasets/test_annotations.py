@@ -63,31 +63,31 @@ def test_labelv2__rows_of_every_length(write):
 
 def test_labelv2__some_points_missing_keep_their_own_weight(write):
     row = '0 0 9 9 1 2 0 -1 -1 -1 5 6 1 7 8 -1 9 9 0'
-    (picture,) = read_labelv2(write(f'# a/1.jpg 64 64\n{row}\n'))
-    assert picture.keypoints[0, :, 2].tolist() == [1, 0, 1, 0, 1]
-    assert picture.keypoints[0, 3].tolist() == [-1, -1, 0]
+    (image,) = read_labelv2(write(f'# a/1.jpg 64 64\n{row}\n'))
+    assert image.keypoints[0, :, 2].tolist() == [1, 0, 1, 0, 1]
+    assert image.keypoints[0, 3].tolist() == [-1, -1, 0]
 
 
 def test_labelv2__crlf_bom_and_blanks_in_names(write):
     text = b'\xef\xbb\xbf# a b/my face.jpg 64 48\r\n1 2 3 4\r\n\r\n'
-    (picture,) = read_labelv2(write(text))
-    assert (picture.path, picture.width, picture.height) == ('a b/my face.jpg', 64, 48)
-    assert picture.bboxes.tolist() == [[1, 2, 3, 4]]
+    (image,) = read_labelv2(write(text))
+    assert (image.path, image.width, image.height) == ('a b/my face.jpg', 64, 48)
+    assert image.bboxes.tolist() == [[1, 2, 3, 4]]
 
 
 def test_labelv2__names_that_are_not_utf8_open_the_same_file(write, tmp_path):
-    (picture,) = read_labelv2(write(b'# f\xfcr.jpg 64 48\n1 2 3 4\n'))
-    (tmp_path / picture.path).write_bytes(b'x')
+    (image,) = read_labelv2(write(b'# f\xfcr.jpg 64 48\n1 2 3 4\n'))
+    (tmp_path / image.path).write_bytes(b'x')
     assert b'f\xfcr.jpg' in [bytes(p.name, 'utf-8', 'surrogateescape') for p in tmp_path.iterdir()]
 
 
 def test_labelv2__stray_boxes_without_area_are_read(write):
     rows = '1 2 3 4\n' * 20 + '9 9 5 9\n'
-    (picture,) = read_labelv2(write(f'# a/1.jpg 64 64\n{rows}'))
-    assert len(picture.bboxes) == 21
+    (image,) = read_labelv2(write(f'# a/1.jpg 64 64\n{rows}'))
+    assert len(image.bboxes) == 21
 
 
-def test_bbx_gt__both_releases_of_pictures_without_faces(write):
+def test_bbx_gt__both_releases_of_images_without_faces(write):
     zeros = '0 0 0 0 0 0 0 0 0 0 \n'
     face = '10 20 5 6 2 0 1 {} 2 1 \n'
     older = f'a/1.jpg\n2\n{face.format(0)}{face.format(1)}a/2.jpg\n1\n{zeros}'
@@ -112,11 +112,11 @@ def test_bbx_gt__zero_faces_at_the_end_and_boxes_without_area(write):
 
 def test_retinaface__sizes_become_corners_and_extra_columns_are_left_out(write):
     text = f'# a/1.jpg\n1 2 30 40\n1 2 30 40 {FIVE} 0.3\n1 2 30 40 {NONE} -1 0.1\n'
-    (picture,) = read_retinaface_txt(write(text))
-    assert picture.bboxes.tolist() == [[1, 2, 31, 42]] * 3
-    assert picture.keypoints[1, 2].tolist() == [15, 16, 1]
-    assert picture.keypoints[:, :, 2].sum(axis=1).tolist() == [0, 5, 0]
-    assert (picture.path, picture.width, picture.height) == ('a/1.jpg', 0, 0)
+    (image,) = read_retinaface_txt(write(text))
+    assert image.bboxes.tolist() == [[1, 2, 31, 42]] * 3
+    assert image.keypoints[1, 2].tolist() == [15, 16, 1]
+    assert image.keypoints[:, :, 2].sum(axis=1).tolist() == [0, 5, 0]
+    assert (image.path, image.width, image.height) == ('a/1.jpg', 0, 0)
 
 
 def test_auto__goes_by_the_headers(write):
@@ -194,23 +194,23 @@ def test_real_files__have_the_known_counts(reference_dir):
     official = read_annotations(folder / 'wider_face_val_bbx_gt.txt')
     labelv2 = read_annotations(folder / 'labelv2_val.txt')
     assert len(official) == len(labelv2) == 3226
-    # 39,708 rows: 4 are the rows of zeros of pictures without faces, 7 more have no area.
-    assert sum(len(picture.bboxes) for picture in official) == 39704
-    assert sum(int(picture.ignore.sum()) for picture in official) == 585
-    assert sum(len(picture.bboxes) for picture in labelv2) == 39697
-    assert sum(len(picture.bboxes) == 0 for picture in labelv2) == 4
+    # 39,708 rows: 4 are the rows of zeros of images without faces, 7 more have no area.
+    assert sum(len(image.bboxes) for image in official) == 39704
+    assert sum(int(image.ignore.sum()) for image in official) == 585
+    assert sum(len(image.bboxes) for image in labelv2) == 39697
+    assert sum(len(image.bboxes) == 0 for image in labelv2) == 4
     # labelv2 holds the official boxes that have area, in the same order.
-    boxes = {picture.path: picture.bboxes for picture in labelv2}
-    for picture in official:
-        has_area = (picture.bboxes[:, 2:] > picture.bboxes[:, :2]).all(axis=1)
-        np.testing.assert_array_equal(picture.bboxes[has_area], boxes[picture.path])
+    boxes = {image.path: image.bboxes for image in labelv2}
+    for image in official:
+        has_area = (image.bboxes[:, 2:] > image.bboxes[:, :2]).all(axis=1)
+        np.testing.assert_array_equal(image.bboxes[has_area], boxes[image.path])
 
 
 @pytest.mark.reference
-def test_real_landmarks__lie_around_their_boxes(reference_dir):
-    pictures = read_annotations(reference_dir / 'data/wider/annotations/labelv2_train_part.txt')
-    bboxes = np.concatenate([picture.bboxes for picture in pictures])
-    keypoints = np.concatenate([picture.keypoints for picture in pictures])
+def test_real_keypoints__lie_around_their_boxes(reference_dir):
+    images = read_annotations(reference_dir / 'data/wider/annotations/labelv2_train_part.txt')
+    bboxes = np.concatenate([image.bboxes for image in images])
+    keypoints = np.concatenate([image.keypoints for image in images])
     labelled = keypoints[..., 2].all(axis=1)
     assert (len(bboxes), int(labelled.sum())) == (6323, 4144)
     nose = keypoints[labelled, 2, :2]

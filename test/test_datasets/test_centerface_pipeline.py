@@ -41,7 +41,7 @@ def assert_same(left, right):
 def test_samples__bytes_of_a_square_and_labels_inside(repo, toy, mmdet_scope, kind, size):
     dataset = make(repo, toy, kind)
     assert len(dataset) == 12
-    faces = landmarks = 0
+    faces = keypoints = 0
     for index in range(8):
         for epoch in range(3):
             sample = dataset[EpochIndex(index, epoch, 0)]
@@ -52,9 +52,9 @@ def test_samples__bytes_of_a_square_and_labels_inside(repo, toy, mmdet_scope, ki
             assert (found.bboxes[:, :2] < size).all()
             assert found.keypoints.shape == (len(found), 5, 3)
             faces += len(found)
-            landmarks += int(found.keypoints[..., 2].sum())
+            keypoints += int(found.keypoints[..., 2].sum())
     assert faces > 12
-    assert landmarks > 20
+    assert keypoints > 20
 
 
 def test_samples__depend_on_seed_epoch_and_index_alone(repo, toy, mmdet_scope):
@@ -65,8 +65,8 @@ def test_samples__depend_on_seed_epoch_and_index_alone(repo, toy, mmdet_scope):
     np.random.seed(99)
     for (seed, epoch, index), sample in reversed(first.items()):
         assert_same(sample, dataset[EpochIndex(index, epoch, seed)])
-    pictures = [sample['inputs'] for sample in first.values()]
-    assert not any(torch.equal(pictures[0], other) for other in pictures[1:])
+    images = [sample['inputs'] for sample in first.values()]
+    assert not any(torch.equal(images[0], other) for other in images[1:])
 
 
 def test_samples__do_not_depend_on_the_number_of_workers(repo, toy, mmdet_scope):
@@ -95,7 +95,7 @@ def test_labels__are_the_same_after_any_number_of_epochs(repo, toy, mmdet_scope,
             np.testing.assert_array_equal(dataset.get_data_info(index)[key], value)
 
 
-def test_pictures_without_faces__pass(repo, toy, tmp_path, mmdet_scope):
+def test_images_without_faces__pass(repo, toy, tmp_path, mmdet_scope):
     path = toy / 'train/labelv2.txt'
     heads = [line for line in path.read_text().splitlines() if line.startswith('#')]
     (tmp_path / 'empty.txt').write_text('\n'.join(heads))
@@ -112,7 +112,7 @@ def test_pictures_without_faces__pass(repo, toy, tmp_path, mmdet_scope):
 @pytest.mark.reference
 @pytest.mark.parametrize('kind', ['chenjun2hao', 'mindspore'])
 def test_real_faces__are_where_their_labels_are(repo, reference_dir, mmdet_scope, kind):
-    """Colours stay related to those of the same face cut from the picture as stored."""
+    """Colours stay related to those of the same face cut from the image as stored."""
     import cv2
 
     dataset = make(

@@ -31,7 +31,7 @@ TABLE = {
     'annotations': [
         _row(1, ONLY_CROWD, [10, 10, 50, 50], iscrowd=1),
         _row(2, MIXED, [1.5, 2.5, 20, 30], category=7),
-        _row(3, MIXED, [90, 70, 30, 30], iscrowd=0),  # leaves the picture
+        _row(3, MIXED, [90, 70, 30, 30], iscrowd=0),  # leaves the image
         _row(4, MIXED, [5, 5, 0.5, 0.25]),  # mmdet drops what is below a pixel
         _row(5, MIXED, [5, 5, 60, 60], iscrowd=1),
         _row(6, MIXED, [5, 5, 0, 9]),
@@ -51,11 +51,11 @@ def table():
 
 @pytest.fixture
 def build(tmp_path):
-    """Write a table and its pictures and give the data set."""
-    (tmp_path / 'pictures').mkdir()
+    """Write a table and its images and give the data set."""
+    (tmp_path / 'images').mkdir()
     for image in TABLE['images']:
         pixels = np.zeros((image['height'], image['width'], 3), np.uint8)
-        cv2.imwrite(str(tmp_path / 'pictures' / image['file_name']), pixels)
+        cv2.imwrite(str(tmp_path / 'images' / image['file_name']), pixels)
 
     def make(content, classes=CLASSES, filter_empty=True, **kwargs):
         text = content if isinstance(content, str) else json.dumps(content)
@@ -63,7 +63,7 @@ def build(tmp_path):
         return CocoBoxDataset(
             data_root=str(tmp_path),
             ann_file='labels.json',
-            data_prefix=dict(img='pictures/'),
+            data_prefix=dict(img='images/'),
             metainfo=dict(classes=classes),
             filter_cfg=dict(filter_empty_gt=filter_empty),
             pipeline=[],
@@ -94,11 +94,11 @@ def test_training__drops_what_the_reference_drops(build, table, log):
         ([5, 5, 65, 65], 0, 1),
     ]
     assert data.get_cat_ids(0) == [1, 0, 0, 0]
-    assert '4 boxes without area in their picture dropped' in log.text
-    assert '3 pictures without a box to learn dropped' in log.text
+    assert '4 boxes without area in their image dropped' in log.text
+    assert '3 images without a box to learn dropped' in log.text
 
 
-def test_pictures_without_boxes__can_be_kept(build, table):
+def test_images_without_boxes__can_be_kept(build, table):
     assert len(build(table, filter_empty=False)) == 5
 
 
@@ -110,7 +110,7 @@ def test_short_sides__can_be_dropped(build, table, tmp_path):
     assert [data.get_data_info(i)['img_id'] for i in range(len(data))] == [MIXED]
 
 
-def test_testing__keeps_all_pictures(build, table, log):
+def test_testing__keeps_all_images(build, table, log):
     data = build(table, test_mode=True)
     assert [data.get_data_info(i)['img_id'] for i in range(len(data))] == [1, 2, 3, 4, 5]
     assert not log.text
@@ -180,7 +180,7 @@ def test_no_coco_json(build, text, message):
 
 
 def test_missing_files(build, table, tmp_path):
-    (tmp_path / 'pictures/3.jpg').unlink()
+    (tmp_path / 'images/3.jpg').unlink()
     with pytest.raises(FileNotFoundError, match=r"1 of the 5 .* first is '3\.jpg'"):
         build(table)
     with pytest.raises(FileNotFoundError, match=r'the label file .*none\.json does not exist'):
@@ -189,5 +189,5 @@ def test_missing_files(build, table, tmp_path):
 
 def test_nothing_left(build, table):
     table['annotations'] = table['annotations'][:1]
-    with pytest.raises(ValueError, match='none of its 5 pictures is left to train on'):
+    with pytest.raises(ValueError, match='none of its 5 images is left to train on'):
         build(table)

@@ -32,56 +32,56 @@ def read(content):
     return parse_coco('some.json', json.dumps(content))
 
 
-def test_read__order_sizes_boxes_and_landmarks():
+def test_read__order_sizes_boxes_and_keypoints():
     second = face(1, bbox=[0, 0, 9, 9], keypoints=[0] * 15, iscrowd=0)
-    pictures = read(table(face(1), face('x'), second))
-    assert [picture[:3] for picture in pictures] == [
+    images = read(table(face(1), face('x'), second))
+    assert [image[:3] for image in images] == [
         ('a/2.jpg', 64, 48),
         ('b/1.jpg', 0, 0),
         ('b/3.jpg', 8, 9),
     ]
-    assert [len(picture.bboxes) for picture in pictures] == [0, 2, 1]
-    assert pictures[1].bboxes.tolist() == [[1.5, 2, 31.5, 42], [0, 0, 9, 9]]
-    assert pictures[1].keypoints[0].tolist() == [
+    assert [len(image.bboxes) for image in images] == [0, 2, 1]
+    assert images[1].bboxes.tolist() == [[1.5, 2, 31.5, 42], [0, 0, 9, 9]]
+    assert images[1].keypoints[0].tolist() == [
         [11, 12, 1],
         [13, 14, 1],
         [-1, -1, 0],
         [17, 18, 1],
         [19, 20, 1],
     ]
-    assert pictures[1].keypoints[1].tolist() == [[-1, -1, 0]] * 5
-    assert pictures[0].keypoints.shape == (0, 5, 3)
-    assert pictures[1].bboxes.dtype == pictures[1].keypoints.dtype == np.float32
+    assert images[1].keypoints[1].tolist() == [[-1, -1, 0]] * 5
+    assert images[0].keypoints.shape == (0, 5, 3)
+    assert images[1].bboxes.dtype == images[1].keypoints.dtype == np.float32
 
 
 def test_read__faces_to_ignore():
-    (_, picture, _) = read(table(face(), face(iscrowd=1), face(ignore=1), face(ignore=0)))
-    assert picture.ignore.tolist() == [False, True, True, False]
+    (_, image, _) = read(table(face(), face(iscrowd=1), face(ignore=1), face(ignore=0)))
+    assert image.ignore.tolist() == [False, True, True, False]
 
 
 @pytest.mark.parametrize('missing', [{}, {'keypoints': None}, {'keypoints': []}])
-def test_read__faces_without_landmarks(missing):
+def test_read__faces_without_keypoints(missing):
     row = {key: value for key, value in face().items() if key != 'keypoints'}
-    (_, picture, _) = read(table({**row, **missing}))
-    assert picture.keypoints.tolist() == [[[-1, -1, 0]] * 5]
+    (_, image, _) = read(table({**row, **missing}))
+    assert image.keypoints.tolist() == [[[-1, -1, 0]] * 5]
 
 
 def test_read__boxes_are_taken_as_they_are():
     bboxes = [[-5, -6, 20, 20], [60, 40, 99, 99], [3, 3, 0, 5], [9, 9, -2, 4]]
-    (picture, _, _) = read(table(*(face(5, bbox=bbox) for bbox in bboxes)))
-    assert picture.bboxes.tolist() == [
+    (image, _, _) = read(table(*(face(5, bbox=bbox) for bbox in bboxes)))
+    assert image.bboxes.tolist() == [
         [-5, -6, 15, 14],
         [60, 40, 159, 139],
         [3, 3, 3, 8],
         [9, 9, 7, 13],
     ]
-    assert picture.has_area.tolist() == [True, True, False, False]
+    assert image.has_area.tolist() == [True, True, False, False]
 
 
 def test_read__categories_by_name():
     categories = [dict(id=3, name='Face'), dict(id=1, name='person')]
-    pictures = read(table(face(category_id=3), categories=categories))
-    assert len(pictures[1].bboxes) == 1
+    images = read(table(face(category_id=3), categories=categories))
+    assert len(images[1].bboxes) == 1
     with pytest.raises(ValueError, match=r'annotations\[0\] \(id 7\).*of faces, 3, found 1'):
         read(table(face(), categories=categories))
 

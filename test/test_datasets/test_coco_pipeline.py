@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""COCO pictures on their way to CenterNet2, against the reference's own steps."""
+"""COCO images on their way to CenterNet2, against the reference's own steps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def toy(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def data(cfg, toy):
-    """Training and test data with all pictures."""
+    """Training and test data with all images."""
     options = dict(data_root=str(toy), metainfo=dict(classes=CLASSES), filter_cfg=None)
     return [
         DATASETS.build({**loader.dataset, **options})
@@ -64,7 +64,7 @@ def test_training_sample__equals_that_of_the_reference(data, toy, index):
     shorts, flips = set(), set()
     for epoch in range(12):
         sample = train[EpochIndex(index, epoch, 3)]
-        picture, truth = sample['inputs'].numpy(), sample['data_samples']
+        image, truth = sample['inputs'].numpy(), sample['data_samples']
         height, width = truth.img_shape
         shorts.add(min(truth.img_shape))
         flips.add(truth.flip)
@@ -73,7 +73,7 @@ def test_training_sample__equals_that_of_the_reference(data, toy, index):
         small = Image.fromarray(np.ascontiguousarray(stored[..., ::-1]))
         expected = np.asarray(small.resize((width, height), Image.BILINEAR))
         expected = expected[:, ::-1] if truth.flip else expected
-        assert (picture.transpose(1, 2, 0) == expected).all()
+        assert (image.transpose(1, 2, 0) == expected).all()
         factor = np.array([width / stored.shape[1], height / stored.shape[0]] * 2)
         boxes = np.array([row['bbox'] for row in rows if not row['iscrowd']])
         boxes[:, 2:] += boxes[:, :2]

@@ -15,7 +15,7 @@ COUNT = 23
 
 
 class _Shapes:
-    """Every third picture is wide; one is square."""
+    """Every third image is wide; one is square."""
 
     def __len__(self):
         return COUNT
@@ -38,7 +38,7 @@ def test_batches__are_full_and_of_one_shape():
         assert len({index % 3 == 0 for index in batch}) == 1
 
 
-def test_each_epoch_has_every_picture_once():
+def test_each_epoch_has_every_image_once():
     """Nothing is lost at an epoch's end: what waits goes into a batch of the next one."""
     drawn = [(index.epoch, int(index)) for batch in _batches(60) for index in batch]
     assert len(set(drawn)) == len(drawn)

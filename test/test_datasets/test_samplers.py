@@ -68,7 +68,7 @@ def test_iter__without_round_up_nothing_is_repeated(monkeypatch):
     assert [len(sampler) for sampler in samplers] == [len(part) for part in parts] == [3, 3, 2, 2]
 
 
-def test_round_up__more_ranks_than_pictures(monkeypatch):
+def test_round_up__more_ranks_than_images(monkeypatch):
     monkeypatch.setattr('mmface.datasets.samplers.get_dist_info', lambda: (6, 8))
     assert _epoch(EpochIndexSampler(range(3), shuffle=False, seed=0), 0) == [0]
 

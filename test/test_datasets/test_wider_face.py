@@ -25,7 +25,7 @@ def ids(dataset) -> list[str]:
     return [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))]
 
 
-def test_training__keeps_pictures_with_a_face_to_learn(tiny_root):
+def test_training__keeps_images_with_a_face_to_learn(tiny_root):
     dataset = make(tiny_root)
     assert ids(dataset) == ['a/1.jpg', 'a/2.jpg']
     item = dataset[0]
@@ -40,7 +40,7 @@ def test_training__keeps_pictures_with_a_face_to_learn(tiny_root):
     assert dataset.get_cat_ids(0) == [0, 0]
 
 
-def test_training__pictures_without_faces_are_kept_on_request(tiny_root):
+def test_training__images_without_faces_are_kept_on_request(tiny_root):
     assert ids(make(tiny_root, keep_empty=True)) == [
         'a/1.jpg',
         'a/2.jpg',
@@ -62,13 +62,13 @@ def test_min_size__small_faces_are_ignored_not_dropped(tiny_root):
     assert dataset[0]['ignore_flags'].tolist() == [False, True]
 
 
-def test_part__restricts_the_pictures_that_have_to_be_there(tiny_root, tmp_path):
+def test_part__restricts_the_images_that_have_to_be_there(tiny_root, tmp_path):
     part = tmp_path / 'part.txt'
     part.write_text('a/2.jpg\n')
     (tiny_root / 'train/images/a/1.jpg').unlink()
     assert ids(make(tiny_root, part=str(part))) == ['a/2.jpg']
     part.write_text('a/2.jpg\na/77.jpg\n')
-    with pytest.raises(ValueError, match=r"part.txt: 1 of its pictures.*'a/77.jpg'"):
+    with pytest.raises(ValueError, match=r"part.txt: 1 of its images.*'a/77.jpg'"):
         make(tiny_root, part=str(part))
 
 
@@ -100,7 +100,7 @@ def test_missing_data__says_what_and_how_to_get_it(tiny_root, tmp_path):
     ):
         make(tmp_path / 'nowhere')
     with pytest.raises(
-        FileNotFoundError, match=r'folder of pictures .*val/images.*prepare_widerface'
+        FileNotFoundError, match=r'folder of images .*val/images.*prepare_widerface'
     ):
         make(tiny_root, data_prefix=dict(img_path='val/images'))
     (tiny_root / 'train/images/b/4.jpg').unlink()
@@ -108,8 +108,8 @@ def test_missing_data__says_what_and_how_to_get_it(tiny_root, tmp_path):
         make(tiny_root)
 
 
-def test_no_picture_left__is_refused(tiny_root):
-    with pytest.raises(ValueError, match=r'none of its 6 pictures is left'):
+def test_no_image_left__is_refused(tiny_root):
+    with pytest.raises(ValueError, match=r'none of its 6 images is left'):
         make(tiny_root, min_size=1000)
 
 
@@ -127,7 +127,7 @@ def test_config__runs_both_pipelines(tiny_root, repo, mmdet_scope):
     sample = DATASETS.build(val)[0]
     assert tuple(sample['inputs'].shape) == (3, 480, 640)
     packed = sample['data_samples']
-    # In pixels of the picture as stored, unlike img_shape.
+    # In pixels of the image as stored, unlike img_shape.
     assert packed.gt_instances.bboxes[0].tolist() == [10, 10, 50, 60]
     assert packed.metainfo == dict(
         img_id='a/1.jpg',
@@ -167,6 +167,6 @@ def test_real_part__loads(reference_dir):
         data_prefix=dict(img_path='WIDER_train/images'),
     )
     assert len(dataset) == 600
-    # Some pictures hold nothing but faces marked invalid.
+    # Some images hold nothing but faces marked invalid.
     assert 590 < len(official) <= 600
     assert 'WiderFaceDataset' in mmface.datasets.__all__

@@ -46,10 +46,10 @@ def test_layout__gives_the_same_samples_as_labelv2(layout, tiny_root):
             np.testing.assert_array_equal(mine[key], other[key])
 
 
-def test_missing_picture__is_named(layout):
+def test_missing_image__is_named(layout):
     root, args = layout
     (root / args['data_prefix']['img_path'] / 'a/2.jpg').unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of the 6 pictures.*json.*missing.*'a/2.jpg'"):
+    with pytest.raises(FileNotFoundError, match=r"1 of the 6 images.*json.*missing.*'a/2.jpg'"):
         WiderFaceDataset(**args)
 
 
@@ -61,13 +61,13 @@ def edit(root, args, change) -> None:
     path.write_text(json.dumps(table))
 
 
-def test_no_landmarks__are_refused_where_they_are_needed(layout):
+def test_no_keypoints__are_refused_where_they_are_needed(layout):
     root, args = layout
     edit(root, args, lambda row: row.pop('keypoints'))
     assert len(WiderFaceDataset(**args)) == 2
     assert len(WiderFaceDataset(**args, need_keypoints=True, test_mode=True)) == 6
     with pytest.raises(
-        ValueError, match=r'json: expected faces with five landmarks, found none in 6.*Use labels'
+        ValueError, match=r'json: expected faces with five keypoints, found none in 6.*Use labels'
     ):
         WiderFaceDataset(**args, need_keypoints=True)
 

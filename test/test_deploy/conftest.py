@@ -40,12 +40,12 @@ def randomise(model: nn.Module) -> nn.Module:
     head = model.bbox_head.module
     if hasattr(head, 'size'):  # logarithms: boxes beyond all bounds are cut
         head.size.weight *= 0.1
-    pictures = torch.randint(0, 256, (2, 3, 64, 64), generator=generator, dtype=torch.uint8)
-    inputs = model.data_preprocessor(dict(inputs=list(pictures)))['inputs'][..., :64, :64]
+    images = torch.randint(0, 256, (2, 3, 64, 64), generator=generator, dtype=torch.uint8)
+    inputs = model.data_preprocessor(dict(inputs=list(images)))['inputs'][..., :64, :64]
     model.train()
     head(model.extract_feat(inputs))
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):  # dead channels must not shout at other pictures
+        if isinstance(module, nn.BatchNorm2d):  # dead channels must not shout at other images
             module.running_var.clamp_(min=0.1)
     return model.eval()
 
@@ -169,7 +169,7 @@ def centerface_file(tmp_path_factory) -> Callable[..., Path]:
 
 @pytest.fixture
 def make_image() -> Callable[..., np.ndarray]:
-    """Draw noise in coarse squares, which a resize does not wipe out: ``make_image(h, w, seed)``."""
+    """Draw noise in coarse squares, which survive a resize: ``make_image(h, w, seed)``."""
 
     def draw(height: int, width: int, seed: int = 0) -> np.ndarray:
         generator = np.random.default_rng(seed)

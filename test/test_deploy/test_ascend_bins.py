@@ -40,9 +40,9 @@ def image():
     return np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8)
 
 
-def manifest_of(pictures, spec=SCRFD, dtype='float32'):
+def manifest_of(images, spec=SCRFD, dtype='float32'):
     outputs = (Output('score', (1, 6, 1)), Output('bbox', (1, 6, 4)))
-    return BinManifest('m.onnx', 'ab', spec, dtype, (), outputs, tuple(pictures))
+    return BinManifest('m.onnx', 'ab', spec, dtype, (), outputs, tuple(images))
 
 
 # ---- AIPP --------------------------------------------------------------------------------
@@ -148,13 +148,13 @@ def test_check_names__one_name_for_two_results():
         check_names(['0--A/a.1.jpg'])
 
 
-def test_check_folder__inputs_of_other_pictures(tmp_path):
+def test_check_folder__inputs_of_other_images(tmp_path):
     check_folder(tmp_path / 'new', ['ev/a.jpg'])
     for name in ('a.bin', 'manifest.json'):
         (tmp_path / name).touch()
     check_folder(tmp_path, ['ev/a.jpg'])
     (tmp_path / 'old.npy').touch()
-    with pytest.raises(ValueError, match=r'1 inputs of other pictures .*old\.npy'):
+    with pytest.raises(ValueError, match=r'1 inputs of other images .*old\.npy'):
         check_folder(tmp_path, ['ev/a.jpg'])
 
 
@@ -204,23 +204,23 @@ def test_read_manifest__names_the_field_of_the_specification(tmp_path):
 
 @pytest.fixture
 def results(image, tmp_path):
-    """A manifest of two pictures and the results for them."""
-    pictures = [
+    """A manifest of two images and the results for them."""
+    images = [
         write_input_bin(tmp_path, f'ev/{stem}.jpg', image, SCRFD, 'uint8') for stem in ('a', 'a_1')
     ]
     folder = tmp_path / 'results'
     folder.mkdir()
-    for index, entry in enumerate(pictures):
+    for index, entry in enumerate(images):
         for number, count in enumerate((6, 24)):
             values = np.arange(count, dtype=np.float32) + 100 * index
             values.tofile(folder / f'{entry.stem}_{number}.bin')
-    return manifest_of(pictures, dtype='uint8'), folder
+    return manifest_of(images, dtype='uint8'), folder
 
 
 def test_read_results__by_name(results):
     manifest, folder = results
     check_results(folder, manifest)
-    (score, bbox), placement = read_results(folder, manifest.pictures[1], manifest)
+    (score, bbox), placement = read_results(folder, manifest.images[1], manifest)
     assert score.shape == (1, 6, 1) and bbox.shape == (1, 6, 4)
     assert score[0, 0, 0] == 100 and bbox[0, 5, 3] == 123
     assert placement.size == SCRFD.size and placement.content == (64, 51)
@@ -241,13 +241,13 @@ def test_check_results__missing(results, tmp_path):
 def test_check_results__extra(results):
     manifest, folder = results
     (folder / 'a_2.bin').touch()
-    with pytest.raises(ValueError, match=r'1 results .* of no picture .*a_2\.bin'):
+    with pytest.raises(ValueError, match=r'1 results .* of no image .*a_2\.bin'):
         check_results(folder, manifest)
 
 
 @pytest.mark.parametrize(
     ('count', 'message'),
-    [(24, 'found 24: the OM is of another'), (48, 'float16'), (192, 'several pictures')],
+    [(24, 'found 24: the OM is of another'), (48, 'float16'), (192, 'several images')],
 )
 def test_check_results__wrong_size(count, message, results):
     manifest, folder = results
@@ -268,7 +268,7 @@ def test_atc_input_shape__from_the_file(tmp_path):
     with pytest.raises(ValueError, match=r'batch 4: .*one\.onnx takes 1 only'):
         atc_input_shape(fixed, 4)
     (tmp_path / 'aipp.config').write_text(Aipp.from_spec(SCRFD).to_text(True))
-    with pytest.raises(ValueError, match='pictures of 64x96, the model takes 800x800'):
+    with pytest.raises(ValueError, match='images of 64x96, the model takes 800x800'):
         atc_input_shape(free, 1, tmp_path / 'aipp.config')
 
 

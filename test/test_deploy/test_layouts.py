@@ -96,7 +96,9 @@ def test_layout_names__are_those_that_users_choose():
 
 
 @pytest.mark.parametrize('dynamic', [False, True])
-def test_toy_layout__is_one_entry_of_the_table(detector, tmp_path, make_image, monkeypatch, dynamic):
+def test_toy_layout__is_one_entry_of_the_table(
+    detector, tmp_path, make_image, monkeypatch, dynamic
+):
     """Rows stride by stride, boxes before scores, with names of its own."""
 
     def outputs(spec):

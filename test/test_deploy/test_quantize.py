@@ -33,12 +33,12 @@ SPEC = ModelSpec(
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """Drawn pictures, and a network of two convolutions."""
+    """Drawn images, and a network of two convolutions."""
     root = tmp_path_factory.mktemp('quantize')
-    (root / 'pictures').mkdir()
+    (root / 'images').mkdir()
     for number in range(3):
-        picture, _ = compose(np.random.default_rng(number), number, (80, 60))
-        cv2.imwrite(str(root / f'pictures/{number}.png'), picture)
+        image, _ = compose(np.random.default_rng(number), number, (80, 60))
+        cv2.imwrite(str(root / f'images/{number}.png'), image)
     rng = np.random.default_rng(0)
     weights = {
         'stem': rng.normal(size=(8, 3, 4, 4)) / 7,
@@ -77,14 +77,14 @@ def folder(tmp_path_factory):
 def outputs(path, folder):
     detector = FaceDetector(path, score_thr=None)
     assert detector.spec == SPEC
-    pixels, placement = detector.place(cv2.imread(str(folder / 'pictures/0.png')))
+    pixels, placement = detector.place(cv2.imread(str(folder / 'images/0.png')))
     return detector.run(detector.blob([pixels], [placement]))
 
 
 @pytest.mark.parametrize('method', METHODS)
 def test_quantised_file__is_near_the_float_one(folder, tmp_path, capsys, method):
     target = tmp_path / 'int8.onnx'
-    kept = quantize_onnx(folder / 'float.onnx', target, folder / 'pictures', method=method)
+    kept = quantize_onnx(folder / 'float.onnx', target, folder / 'images', method=method)
     assert kept == []
     assert capsys.readouterr() == ('', '')
     model = onnx.load(target)
@@ -103,7 +103,7 @@ def test_quantised_file__is_near_the_float_one(folder, tmp_path, capsys, method)
 def test_keep_float__leaves_those_nodes_alone(folder, tmp_path):
     target = tmp_path / 'int8.onnx'
     names = ['size_conv', 'offset_conv']
-    kept = quantize_onnx(folder / 'float.onnx', target, folder / 'pictures', 2, keep_float=names)
+    kept = quantize_onnx(folder / 'float.onnx', target, folder / 'images', 2, keep_float=names)
     assert kept == names
     model = onnx.load(target)
     floats = {item.name for item in model.graph.initializer if item.data_type == TensorProto.FLOAT}
@@ -116,28 +116,28 @@ def test_keep_float__leaves_those_nodes_alone(folder, tmp_path):
     ('options', 'message'),
     [
         (dict(method='median'), "method 'median'"),
-        (dict(max_images=0), '0 calibration pictures'),
+        (dict(max_images=0), '0 calibration images'),
         (dict(keep_float=['nose']), 'no node of .* has a name with nose'),
     ],
 )
 def test_wrong_options__are_refused(folder, tmp_path, options, message):
     target = tmp_path / 'int8.onnx'
     with pytest.raises(ValueError, match=message):
-        quantize_onnx(folder / 'float.onnx', target, folder / 'pictures', **options)
+        quantize_onnx(folder / 'float.onnx', target, folder / 'images', **options)
     assert not target.exists()
 
 
 def test_quantised_file__is_not_quantised_again(folder, run_tool, tmp_path):
     target = tmp_path / 'int8.onnx'
     tool = 'tools/deploy/quantize_onnx.py'
-    pictures = folder / 'pictures'
-    done = run_tool(tool, folder / 'float.onnx', target, '--calibration', pictures)
+    images = folder / 'images'
+    done = run_tool(tool, folder / 'float.onnx', target, '--calibration', images)
     assert f'wrote {target}' in done.stdout
-    done = run_tool(tool, target, tmp_path / 'b.onnx', '--calibration', pictures, ok=False)
+    done = run_tool(tool, target, tmp_path / 'b.onnx', '--calibration', images, ok=False)
     assert done.returncode == 2
     assert 'is quantised already' in done.stderr
 
 
-def test_folder_without_pictures__is_named(folder, tmp_path):
+def test_folder_without_images__is_named(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match='no image'):
         quantize_onnx(folder / 'float.onnx', tmp_path / 'a.onnx', tmp_path)

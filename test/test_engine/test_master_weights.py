@@ -67,11 +67,11 @@ def test_cast__half_norms_as_apex():
 
 
 @pytest.mark.parametrize('by_keyword', [False, True])
-def test_cast__pictures_are_cast_and_samples_are_not(by_keyword):
+def test_cast__images_are_cast_and_samples_are_not(by_keyword):
     net = _Net()
     cast_to_half(net, 'bfloat16')
-    pictures, boxes = torch.rand(2, 3, 8, 8), torch.tensor([1.001])
-    out, samples = net(inputs=pictures, data_samples=boxes) if by_keyword else net(pictures, boxes)
+    images, boxes = torch.rand(2, 3, 8, 8), torch.tensor([1.001])
+    out, samples = net(inputs=images, data_samples=boxes) if by_keyword else net(images, boxes)
     assert net.seen == [torch.bfloat16] * 3
     assert out.dtype == torch.bfloat16
     assert samples.dtype == torch.float32
@@ -160,10 +160,10 @@ def test_cast__every_parameter_of_scrfd(repo, name):
 def test_cast__raw_maps_are_float32_for_losses_and_decoding(repo, name):
     init_default_scope('mmdet')
     model = MODELS.build(Config.fromfile(repo / f'configs/scrfd/{name}.py').model).eval()
-    pictures = torch.randn(1, 3, 64, 64)
-    expected = [level for maps in model.bbox_head(model.extract_feat(pictures)) for level in maps]
+    images = torch.randn(1, 3, 64, 64)
+    expected = [level for maps in model.bbox_head(model.extract_feat(images)) for level in maps]
     cast_to_half(model, 'bfloat16')
-    feats = model.extract_feat(pictures.bfloat16())
+    feats = model.extract_feat(images.bfloat16())
     maps = [level for maps in model.bbox_head(feats) for level in maps]
     assert {level.dtype for level in maps} == {torch.float32}
     for level, exact in zip(maps, expected, strict=True):

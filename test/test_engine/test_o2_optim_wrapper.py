@@ -42,7 +42,7 @@ def _state(net):
     return {key: value.clone() for key, value in net.state_dict().items()}
 
 
-def _pictures(seed=1):
+def _images(seed=1):
     return torch.randn(8, 6, generator=torch.Generator().manual_seed(seed))
 
 
@@ -51,8 +51,8 @@ def test_step__masters_get_the_unscaled_gradient_and_weights_are_rounded(dtype):
     net, wrapper = _build(dtype)
     before = _state(net)
     reference = copy.deepcopy(net)
-    loss = net(_pictures()).square().sum(1).sigmoid().mean()
-    reference_loss = reference(_pictures()).square().sum(1).sigmoid().mean()
+    loss = net(_images()).square().sum(1).sigmoid().mean()
+    reference_loss = reference(_images()).square().sum(1).sigmoid().mean()
     (128 * reference_loss).backward()
     wrapper.update_params(loss)
     for key, param in net.named_parameters():
@@ -80,7 +80,7 @@ def test_step__updates_below_the_resolution_of_half_add_up():
 @pytest.mark.parametrize('optimizer', [torch.optim.SGD, torch.optim.Adam])
 def test_step__overflow_is_skipped_and_counted(bad, loss_scale, after, optimizer):
     net, wrapper = _build(loss_scale=loss_scale, optimizer=optimizer, clip_grad={'max_norm': 1.0})
-    wrapper.update_params(net(_pictures()).mean())
+    wrapper.update_params(net(_images()).mean())
     before = _state(net)
     state = copy.deepcopy(wrapper.optimizer.state_dict())
     wrapper.update_params(net.fc.weight.float().sum() * bad)
@@ -90,7 +90,7 @@ def test_step__overflow_is_skipped_and_counted(bad, loss_scale, after, optimizer
     assert str(wrapper.optimizer.state_dict()) == str(state)
     assert wrapper.loss_scaler.get_scale() == after
     assert wrapper.skipped_steps == 1
-    wrapper.update_params(net(_pictures()).square().mean())
+    wrapper.update_params(net(_images()).square().mean())
     assert wrapper.skipped_steps == 1
     assert not torch.equal(net.state_dict()['fc.weight'], before['fc.weight'])
 

@@ -221,12 +221,12 @@ def test_wider_face_metric__two_ranks_give_what_one_gives(
     assert len(list((tmp_path / 'txt').glob('*/*.txt'))) == 5
 
 
-# ---- landmarks ----------------------------------------------------------------------------
+# ---- keypoints ----------------------------------------------------------------------------
 
 POINTS = torch.tensor([[10, 10], [30, 10], [20, 20], [12, 30], [28, 30]], dtype=torch.float32)
 
 
-def landmark_sample(name: str, shift: float, weight: float = 1.0) -> DetDataSample:
+def keypoint_sample(name: str, shift: float, weight: float = 1.0) -> DetDataSample:
     item = sample(name, [[0, 0, 40, 40, 0.9], [100, 100, 9, 9, 0.8], [0, 0, 9, 9, np.nan]])
     found = torch.cat([POINTS + torch.tensor([0, shift]), torch.ones(5, 1)], dim=1)
     item.pred_instances.keypoints = torch.stack([found, found, found])
@@ -237,35 +237,35 @@ def landmark_sample(name: str, shift: float, weight: float = 1.0) -> DetDataSamp
     return item
 
 
-def test_landmark_nme_metric__averages_found_faces_and_counts_images_once():
-    metric = METRICS.build({'type': 'LandmarkNMEMetric'})
+def test_keypoint_nme_metric__averages_found_faces_and_counts_images_once():
+    metric = METRICS.build({'type': 'KeypointNMEMetric'})
     evaluator = Evaluator(metric)
     items = [
-        landmark_sample('e/1.jpg', 2.0),
-        landmark_sample('e/2.jpg', 4.0),
-        landmark_sample('e/3.jpg', 50.0, weight=0.0),
-        landmark_sample('e/2.jpg', 4.0),
+        keypoint_sample('e/1.jpg', 2.0),
+        keypoint_sample('e/2.jpg', 4.0),
+        keypoint_sample('e/3.jpg', 50.0, weight=0.0),
+        keypoint_sample('e/2.jpg', 4.0),
     ]
     for item in items:
         evaluator.process([item])
     got = evaluator.evaluate(3)
     # Eyes 20 apart: 0.1 and 0.2; the second face of each image is not found.
-    assert got == pytest.approx({'landmark/nme': 0.15, 'landmark/found': 0.5})
+    assert got == pytest.approx({'keypoint/nme': 0.15, 'keypoint/found': 0.5})
 
 
-def test_landmark_nme_metric__without_labels_gives_nan():
-    metric = METRICS.build({'type': 'LandmarkNMEMetric', 'normalizer': 'box'})
-    metric.process(None, [landmark_sample('e/1.jpg', 2.0, weight=0.0)])
+def test_keypoint_nme_metric__without_labels_gives_nan():
+    metric = METRICS.build({'type': 'KeypointNMEMetric', 'normalizer': 'box'})
+    metric.process(None, [keypoint_sample('e/1.jpg', 2.0, weight=0.0)])
     assert all(np.isnan(value) for value in metric.evaluate(1).values())
 
 
-def test_landmark_nme_metric__says_what_is_missing(small_rows):
-    metric = METRICS.build({'type': 'LandmarkNMEMetric'})
-    with pytest.raises(ValueError, match='use it with a model that predicts landmarks'):
+def test_keypoint_nme_metric__says_what_is_missing(small_rows):
+    metric = METRICS.build({'type': 'KeypointNMEMetric'})
+    with pytest.raises(ValueError, match='use it with a model that predicts keypoints'):
         metric.process(None, [sample('e/1.jpg', small_rows['0--A/0_A_1'])])
-    item = landmark_sample('e/1.jpg', 2.0)
+    item = keypoint_sample('e/1.jpg', 2.0)
     del item.gt_instances
     with pytest.raises(ValueError, match='add LoadFaceAnnotations'):
         metric.process(None, [item])
     with pytest.raises(ValueError, match='interocular or box'):
-        METRICS.build({'type': 'LandmarkNMEMetric', 'normalizer': 'nose'})
+        METRICS.build({'type': 'KeypointNMEMetric', 'normalizer': 'nose'})

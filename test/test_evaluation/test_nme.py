@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmface.evaluation.nme import landmark_errors
+from mmface.evaluation.nme import keypoint_errors
 
 POINTS = np.array([[10, 10], [30, 10], [20, 20], [12, 30], [28, 30]], float)
 BOX = np.array([[0.0, 0.0, 40.0, 40.0]])
@@ -19,41 +19,41 @@ def detection(score=0.9, shift=(0, 0)) -> tuple[np.ndarray, np.ndarray]:
     return np.array([[0, 0, 40, 40, score]]), (POINTS + shift)[None]
 
 
-def test_landmark_errors__divides_mean_distance_by_eye_distance_or_box_side():
+def test_keypoint_errors__divides_mean_distance_by_eye_distance_or_box_side():
     rows, points = detection(shift=(3, 4))  # 5 pixels off; eyes 20 apart, box 40 x 40
-    assert landmark_errors(rows, points, BOX, labelled()) == pytest.approx([5 / 20])
-    assert landmark_errors(rows, points, BOX, labelled(), normalizer='box') == pytest.approx(
+    assert keypoint_errors(rows, points, BOX, labelled()) == pytest.approx([5 / 20])
+    assert keypoint_errors(rows, points, BOX, labelled(), normalizer='box') == pytest.approx(
         [5 / 40]
     )
 
 
-def test_landmark_errors__averages_over_labelled_points_only():
+def test_keypoint_errors__averages_over_labelled_points_only():
     rows, points = detection()
     points[0, 4] += 100  # not labelled
     points[0, 3] += [0, 8]
     weights = np.array([1, 1, 1, 1, 0])
-    assert landmark_errors(rows, points, BOX, labelled(weights=weights)) == pytest.approx(
+    assert keypoint_errors(rows, points, BOX, labelled(weights=weights)) == pytest.approx(
         [8 / 4 / 20]
     )
 
 
-def test_landmark_errors__skips_faces_that_cannot_be_measured():
+def test_keypoint_errors__skips_faces_that_cannot_be_measured():
     rows, points = detection()
     no_eye = np.array([0, 1, 1, 1, 1])
-    assert landmark_errors(rows, points, BOX, labelled(weights=0)).shape == (0,)
-    assert landmark_errors(rows, points, BOX, labelled(weights=no_eye)).shape == (0,)
-    assert landmark_errors(rows, points, BOX, labelled(weights=no_eye), normalizer='box').shape == (
+    assert keypoint_errors(rows, points, BOX, labelled(weights=0)).shape == (0,)
+    assert keypoint_errors(rows, points, BOX, labelled(weights=no_eye)).shape == (0,)
+    assert keypoint_errors(rows, points, BOX, labelled(weights=no_eye), normalizer='box').shape == (
         1,
     )
     one_point = labelled(np.tile([[10.0, 10.0]], (5, 1)))
-    assert landmark_errors(rows, points, BOX, one_point).shape == (0,)
+    assert keypoint_errors(rows, points, BOX, one_point).shape == (0,)
 
 
-def test_landmark_errors__takes_highest_scoring_detection_that_hits():
+def test_keypoint_errors__takes_highest_scoring_detection_that_hits():
     rows, points = detection(0.5, (0, 0))
     better, better_points = detection(0.9, (0, 6))
     far = np.array([[200, 200, 40, 40, 1.0]])
-    errors = landmark_errors(
+    errors = keypoint_errors(
         np.concatenate([rows, far, better]),
         np.concatenate([points, points + 200, better_points]),
         BOX,
@@ -62,19 +62,19 @@ def test_landmark_errors__takes_highest_scoring_detection_that_hits():
     assert errors == pytest.approx([6 / 20])
 
 
-def test_landmark_errors__missed_face_is_nan():
+def test_keypoint_errors__missed_face_is_nan():
     gt = np.concatenate([BOX, BOX + np.array([100, 100, 0, 0])])
     keypoints = np.concatenate([labelled(), labelled(POINTS + 100.0)])
-    errors = landmark_errors(*detection(), gt, keypoints)
+    errors = keypoint_errors(*detection(), gt, keypoints)
     np.testing.assert_array_equal(errors, [0, np.nan])
     none = np.empty((0, 5)), np.empty((0, 5, 2))
-    assert np.isnan(landmark_errors(*none, gt, keypoints)).all()
-    assert landmark_errors(*detection(), np.empty((0, 4)), np.empty((0, 5, 3))).shape == (0,)
+    assert np.isnan(keypoint_errors(*none, gt, keypoints)).all()
+    assert keypoint_errors(*detection(), np.empty((0, 4)), np.empty((0, 5, 3))).shape == (0,)
 
 
-def test_landmark_errors__refuses_unknown_normalizer_and_other_landmark_sets():
+def test_keypoint_errors__refuses_unknown_normalizer_and_other_keypoint_sets():
     with pytest.raises(ValueError, match='interocular or box'):
-        landmark_errors(*detection(), BOX, labelled(), normalizer='pupil')
+        keypoint_errors(*detection(), BOX, labelled(), normalizer='pupil')
     rows, points = detection()
-    with pytest.raises(ValueError, match='expected 5 landmarks as labelled, found 3'):
-        landmark_errors(rows, points[:, :3], BOX, labelled())
+    with pytest.raises(ValueError, match='expected 5 keypoints as labelled, found 3'):
+        keypoint_errors(rows, points[:, :3], BOX, labelled())

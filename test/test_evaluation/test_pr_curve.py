@@ -12,9 +12,9 @@ from mmface.evaluation.wider_result import format_table
 
 
 def coloured(path) -> int:
-    """Number of pixels of a picture that are not grey."""
-    picture = cv2.imread(str(path)).astype(int)
-    return int((picture.max(axis=2) - picture.min(axis=2) > 60).sum())
+    """Number of pixels of an image that are not grey."""
+    image = cv2.imread(str(path)).astype(int)
+    return int((image.max(axis=2) - image.min(axis=2) > 60).sum())
 
 
 def test_plot_pr_curves__draws_one_result_and_many(small_gt, small_rows, tmp_path):
@@ -23,7 +23,7 @@ def test_plot_pr_curves__draws_one_result_and_many(small_gt, small_rows, tmp_pat
     plot_pr_curves({'nothing': nothing}, tmp_path / 'nothing.png')
     plot_pr_curves({'some': result}, tmp_path / 'one.png')
     plot_pr_curves({'a': result, 'b': nothing, 'c': result}, tmp_path / 'sub' / 'many.png')
-    # The legend is coloured too, so compare with the picture without a curve.
+    # The legend is coloured too, so compare with the image without a curve.
     assert coloured(tmp_path / 'one.png') > coloured(tmp_path / 'nothing.png') + 300
     assert coloured(tmp_path / 'sub' / 'many.png') > 1000
     assert [path.name for path in (tmp_path / 'sub').iterdir()] == ['many.png']

@@ -64,7 +64,7 @@ def test_read_ap__all_subsets():
 def test_curves__are_drawn_in_their_colours(tmp_path, numbers):
     items = swept(numbers)
     draw_curves(tmp_path / 'a.png', items, best_of(items, 'hard'), 'epoch', 'run')
-    picture = cv2.imread(str(tmp_path / 'a.png'))
+    image = cv2.imread(str(tmp_path / 'a.png'))
     for colour in ('#0072B2', '#009E73'):  # medium is NaN here
         wanted = [int(part, 16) for part in re.findall('..', colour[1:])][::-1]
-        assert (picture == wanted).all(-1).sum() > 20
+        assert (image == wanted).all(-1).sum() > 20

@@ -36,7 +36,7 @@ def write(root, **files: str | bytes):
         'a\n2\n1 2 30 40 0.5' + ' 9' * 10 + '\n5.25 6 7 8 0.25' + ' 9' * 10 + '\n',
         'a\n2\n1 2 30 40 0.5\n5.25 6 7 8 0.25 1 2 3\n',
         'a\n 2 \n1e0 2 3e1 40 5e-1\n5.25 6 7 8 .25\n',
-        'C:\\pictures\\some_other_name.jpeg\n2\n1 2 30 40 0.5\n5.25 6 7 8 0.25\n',
+        'C:\\images\\some_other_name.jpeg\n2\n1 2 30 40 0.5\n5.25 6 7 8 0.25\n',
         '\u4eba\u8138.png\n2\n1 2 30 40 0.5\n5.25 6 7 8 0.25\n',
     ],
     ids=[

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Star-Clouds' published network gives its maps, boxes and landmarks on a real picture."""
+"""Star-Clouds' published network gives its maps, boxes and keypoints on a real image."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def model(folder) -> nn.Module:
 
 
 @torch.no_grad()
-def detect(model: nn.Module, picture: np.ndarray) -> DetDataSample:
-    """Find faces in a BGR picture of a size the network takes."""
-    sample = DetDataSample(metainfo=dict(img_shape=picture.shape[:2], scale_factor=(1.0, 1.0)))
-    pixels = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
+def detect(model: nn.Module, image: np.ndarray) -> DetDataSample:
+    """Find faces in a BGR image of a size the network takes."""
+    sample = DetDataSample(metainfo=dict(img_shape=image.shape[:2], scale_factor=(1.0, 1.0)))
+    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     batch = model.data_preprocessor(dict(inputs=[pixels], data_samples=[sample]))
     return model(**batch, mode='predict')[0].pred_instances
 
@@ -81,15 +81,15 @@ def test_predict__has_the_106_cells_of_a_crop_before_suppression(model, folder):
     np.testing.assert_allclose(found.bboxes, golden['raw_boxes'][order, :4], atol=1e-3)
 
 
-def test_predict__finds_the_145_faces_of_the_picture(model, folder):
+def test_predict__finds_the_145_faces_of_the_image(model, folder):
     golden = np.load(folder / 'golden' / 'golden_000388_1024x704_boxes.npz')
-    picture = cv2.imread(str(folder / 'golden' / '000388.jpg'))
-    found = detect(model, cv2.resize(picture, (1024, 704)))
+    image = cv2.imread(str(folder / 'golden' / '000388.jpg'))
+    found = detect(model, cv2.resize(image, (1024, 704)))
     assert len(found) == 145
     assert_equal_faces(found, golden)
 
 
-def test_pipeline__stretches_the_picture_and_gives_original_pixels(model, folder):
+def test_pipeline__stretches_the_image_and_gives_original_pixels(model, folder):
     golden = np.load(folder / 'golden' / 'golden_000388_1024x704_boxes.npz')
     cfg = load_config('centerface_starclouds')
     pipeline = Compose([TRANSFORMS.build(step) for step in cfg.test_pipeline])

@@ -14,7 +14,7 @@ from helpers import batch_of, faces, load_config
 
 GT = faces([10, 12, 40, 50], [[[20, 20]] * 5])
 # Convention; channels of the neck and whether its up-sampling is depthwise; activation of the
-# backbone; side of the training pictures (chenjun2hao, Star-Clouds, MindSpore, Ascend).
+# backbone; side of the training images (chenjun2hao, Star-Clouds, MindSpore, Ascend).
 VARIANTS = {
     'centerface': ('centernet', 64, True, 'ReLU6', 800),
     'centerface_starclouds': ('star_clouds', 24, False, 'ReLU', 800),
@@ -22,7 +22,7 @@ VARIANTS = {
     'centerface_small': ('centernet', 24, False, 'ReLU6', 800),
     'centerface_1p_o1': ('centernet', 64, True, 'ReLU6', 800),
 }
-# Pictures per card, cards, rate, epochs with a drop, epochs, loss scale.
+# Images per card, cards, rate, epochs with a drop, epochs, loss scale.
 SCHEDULES = {
     'centerface': (8, 1, 1.25e-4, [30, 80], 140, None),
     'centerface_1p_o1': (32, 1, 5e-4, [75, 95], 160, 19.0),
@@ -80,7 +80,7 @@ def test_config__mindspore_samples_with_its_own_anchors():
     assert (len(sample.anchors), sample.max_choices, sample.min_keypoint_area) == (8, 5, 16)
 
 
-def test_pictures__are_normalised_as_published():
+def test_images__are_normalised_as_published():
     pixel = torch.tensor([10, 120, 250], dtype=torch.uint8).view(3, 1, 1).expand(3, 32, 32)
     found = MODELS.build(load_config('centerface').model.data_preprocessor)(dict(inputs=[pixel]))
     mean = torch.tensor([0.40789654, 0.44719302, 0.47026115])

@@ -2,7 +2,7 @@
 """CenterNet2 and CenterNet2-F compute what the reference computes, in fixed shapes too.
 
 The golden values are those of xingyizhou/CenterNet2 run on a CPU, with a narrow network and two
-drawn pictures.
+drawn images.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ model = dict(
 )
 """
 BASES = dict(cascade='centernet2_r50_1x.py', faster='centernet2_f_r50_1x.py')
-ALL = 1 << 14  # RoIs per picture: more than there are, so that nothing is drawn
+ALL = 1 << 14  # RoIs per image: more than there are, so that nothing is drawn
 
 BOXES = dict(atol=1e-2, rtol=0)  # pixels
 SCORES = dict(atol=1e-4, rtol=0)
@@ -137,10 +137,10 @@ def stages(model, golden) -> Iterator[list[dict[str, Tensor]]]:
 
 
 def batch(golden: Golden, empty: bool = False) -> dict:
-    """The two pictures, with the second one's ground truth or without."""
+    """The two images, with the second one's ground truth or without."""
     samples = []
-    for picture, original in enumerate(golden.numbers['orig']):
-        height, width = golden[f'in/image{picture}'].shape[1:]
+    for image, original in enumerate(golden.numbers['orig']):
+        height, width = golden[f'in/image{image}'].shape[1:]
         sample = DetDataSample(
             metainfo=dict(
                 img_shape=(height, width),
@@ -149,15 +149,15 @@ def batch(golden: Golden, empty: bool = False) -> dict:
             )
         )
         truth = InstanceData(
-            bboxes=golden[f'in/gt_boxes{picture}'], labels=golden[f'in/gt_classes{picture}']
+            bboxes=golden[f'in/gt_boxes{image}'], labels=golden[f'in/gt_classes{image}']
         )
-        sample.gt_instances = truth[:0] if empty and picture else truth
+        sample.gt_instances = truth[:0] if empty and image else truth
         samples.append(sample)
     return dict(inputs=[golden['in/image0'], golden['in/image1']], data_samples=samples)
 
 
 def loss(model: nn.Module, golden: Golden, **options: bool) -> dict[str, Tensor]:
-    """Train on the pictures; losses under the reference's names."""
+    """Train on the images; losses under the reference's names."""
     model.train()
     data = model.data_preprocessor(batch(golden, **options), training=True)
     losses = {}
@@ -195,11 +195,11 @@ def check_stages(stages: list[dict[str, Tensor]], golden: Golden, mode: str) -> 
     """Compare RoIs, labels, logits and deltas of each stage, as far as there are golden ones."""
     for number, stage in enumerate(stages):
         order: list[Tensor] = []
-        for picture in (0, 1):
-            prefix = f's{number}_in{picture}' if golden.num_stages > 1 else f'samp{picture}'
+        for image in (0, 1):
+            prefix = f's{number}_in{image}' if golden.num_stages > 1 else f'samp{image}'
             if f'{mode}/{prefix}_boxes' not in golden.arrays:
                 continue
-            (rows,) = (stage['rois'][:, 0] == picture).nonzero(as_tuple=True)
+            (rows,) = (stage['rois'][:, 0] == image).nonzero(as_tuple=True)
             rows = rows[partners(stage['rois'][rows, 1:], golden[f'{mode}/{prefix}_boxes'])]
             if 'labels' in stage:
                 assert torch.equal(stage['labels'][rows], golden[f'{mode}/{prefix}_classes'])
@@ -223,20 +223,20 @@ def test_predict__every_stage_and_the_detections(model, golden, stages):
         check_stages(stages, golden, 'eval')
         _, bboxes = model.roi_head(feats, proposals, samples)
         found = model.predict(data['inputs'], samples)
-    for picture, (proposal, sample) in enumerate(zip(proposals, samples, strict=True)):
-        prefix = f'eval/prop{picture}'
+    for image, (proposal, sample) in enumerate(zip(proposals, samples, strict=True)):
+        prefix = f'eval/prop{image}'
         order = partners(proposal.bboxes, golden[f'{prefix}_boxes'])
         torch.testing.assert_close(proposal.scores[order], golden[f'{prefix}_scores'], **SCORES)
-        if picture == 0:
+        if image == 0:
             pooled = stages[0]['pooled'][order[:32], ::8]
             torch.testing.assert_close(pooled, golden['eval/pool_first32'], **SCORES)
         # The reference's last boxes are not clipped yet.
         height, width = sample.img_shape
-        final = golden[f'eval/roi{picture}_final_boxes'].clamp(min=0)
+        final = golden[f'eval/roi{image}_final_boxes'].clamp(min=0)
         final = torch.minimum(final, torch.tensor([width, height, width, height]))
-        torch.testing.assert_close(bboxes[-1][picture][order], final, **BOXES)
-        for kind, result in (('raw', raw[picture]), ('post', found[picture].pred_instances)):
-            prefix = f'eval/det{picture}_{kind}'
+        torch.testing.assert_close(bboxes[-1][image][order], final, **BOXES)
+        for kind, result in (('raw', raw[image]), ('post', found[image].pred_instances)):
+            prefix = f'eval/det{image}_{kind}'
             torch.testing.assert_close(result.bboxes, golden[f'{prefix}_boxes'], **BOXES)
             torch.testing.assert_close(result.scores, golden[f'{prefix}_scores'], **SCORES)
             assert torch.equal(result.labels, golden[f'{prefix}_classes'])
@@ -251,9 +251,9 @@ def test_predict__scores_before_suppression(model, golden):
         feats = model.extract_feat(data['inputs'])
         proposals = model.rpn_head.predict(feats, data['data_samples'])
         results = model.roi_head.predict(feats, proposals, data['data_samples'])
-    for picture, result in enumerate(results):
+    for image, result in enumerate(results):
         for label in range(CLASSES):
-            scores = golden[f'eval/roi{picture}_final_scores'][:, label]
+            scores = golden[f'eval/roi{image}_final_scores'][:, label]
             torch.testing.assert_close(
                 result.scores[result.labels == label], scores.sort(descending=True).values, **SCORES
             )
@@ -295,7 +295,7 @@ def check_norms(found: Tensor, expected: Tensor, limit: float) -> None:
 
 
 @pytest.mark.reference
-def test_train__picture_without_objects(model, golden, stages):
+def test_train__image_without_objects(model, golden, stages):
     with torch.no_grad():
         losses = loss(model, golden, empty=True)
     check_losses(losses, expected_losses(golden, 'train_empty2'))
@@ -304,7 +304,7 @@ def test_train__picture_without_objects(model, golden, stages):
 
 @pytest.mark.reference
 def test_train__the_reference_s_samples(model, golden, stages, monkeypatch):
-    boxes = torch.stack([golden[f'train_512/samp{picture}_boxes'] for picture in (0, 1)])
+    boxes = torch.stack([golden[f'train_512/samp{image}_boxes'] for image in (0, 1)])
     rois = RoIs(boxes, torch.ones(boxes.shape[:2], dtype=torch.bool))
     monkeypatch.setattr(model.roi_head, 'sample', lambda *_: rois)
     with torch.no_grad():

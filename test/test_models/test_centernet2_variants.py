@@ -147,7 +147,7 @@ def test_config__pads_to_what_the_neck_halves(name):
     strides = MODELS.build(cfg.model.rpn_head).strides
     divisor = cfg.model.data_preprocessor.pad_size_divisor
     assert divisor == (128 if cfg.model.neck.type == 'BiFPN' and len(strides) == 5 else 32)
-    # Pictures have the same size however they are tested.
+    # Images have the same size however they are tested.
     assert cfg.val_dataloader.dataset.pipeline == cfg.test_dataloader.dataset.pipeline
     assert cfg.test_pipeline == cfg.test_dataloader.dataset.pipeline
     assert cfg.train_pipeline == cfg.train_dataloader.dataset.pipeline

@@ -49,7 +49,7 @@ def build(name: str, initialise: bool = True) -> tuple[Config, torch.nn.Module]:
     torch.manual_seed(0)  # the same weights and draws whatever ran before
     cfg = Config.fromfile(CONFIGS / name)
     init_default_scope(cfg.default_scope)
-    # The test uses small pictures; the published padding would only cost time.
+    # The test uses small images; the published padding would only cost time.
     cfg.model.data_preprocessor.pad_size = None
     if 'roi_head' in cfg.model:  # so would a thousand RoIs
         cfg.model.train_cfg.rpn_proposal.max_per_img = 64
@@ -74,8 +74,8 @@ def batch(size: int = 64, count: int = 2) -> dict:
             bboxes=box, labels=torch.zeros(1, dtype=torch.long), keypoints=keypoints
         )
         samples.append(sample)
-    pictures = torch.randint(0, 256, (count, 3, size, size), generator=generator)
-    return dict(inputs=list(pictures.to(torch.uint8)), data_samples=samples)
+    images = torch.randint(0, 256, (count, 3, size, size), generator=generator)
+    return dict(inputs=list(images.to(torch.uint8)), data_samples=samples)
 
 
 def test_configs__are_found():

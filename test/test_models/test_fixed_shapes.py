@@ -31,7 +31,7 @@ DETECTORS = [
 HOST_FUNCTIONS = ('pack_ground_truth', 'suppress_fixed')
 SIZE = 128  # input pixels
 BATCH = 2
-FACES = (1, 30, 0)  # faces per picture, of one bucket of padding
+FACES = (1, 30, 0)  # faces per image, of one bucket of padding
 PRECISIONS = {
     'fp32': dict(type='OptimWrapper'),
     'o1': dict(type='AutocastOptimWrapper', loss_scale='dynamic'),

@@ -13,7 +13,7 @@ from torch import nn
 
 from helpers import config_file, load_config
 
-# Pictures per card, learning rate, whether boxes are cut at the picture's edge
+# Images per card, learning rate, whether boxes are cut at the image's edge
 # (insightface detection/scrfd/configs/scrfd).
 RECIPES = {
     'scrfd_500m': (8, 0.01, True),
@@ -73,15 +73,15 @@ def test_detector__head_gets_the_test_settings():
 
 
 def test_group_norm_models_are_tested_in_the_published_square():
-    # GroupNorm sees the padding: the same picture scores differently in another canvas.
+    # GroupNorm sees the padding: the same image scores differently in another canvas.
     cfg = load_config('scrfd_500m')
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).eval()
-    picture = torch.randint(0, 256, (3, 360, 480), dtype=torch.uint8)
-    square = model.data_preprocessor(dict(inputs=[picture], data_samples=None))['inputs']
+    image = torch.randint(0, 256, (3, 360, 480), dtype=torch.uint8)
+    square = model.data_preprocessor(dict(inputs=[image], data_samples=None))['inputs']
     assert square.shape == (1, 3, 640, 640)
     model.data_preprocessor.pad_size = None
-    tight = model.data_preprocessor(dict(inputs=[picture], data_samples=None))['inputs']
+    tight = model.data_preprocessor(dict(inputs=[image], data_samples=None))['inputs']
     with torch.no_grad():
         wide = model(square, mode='tensor')[0][0][..., :40, :50]
         narrow = model(tight, mode='tensor')[0][0][..., :40, :50]
@@ -119,7 +119,7 @@ print(-step(1) + step(2500))
 """
 
 
-def test_training__2500_faces_in_one_picture_need_little_extra_memory():
+def test_training__2500_faces_in_one_image_need_little_extra_memory():
     done = subprocess.run(
         [sys.executable, '-c', STEP, str(config_file('scrfd_500m_bnkps'))],
         capture_output=True,

@@ -35,7 +35,7 @@ test_pipeline[1].update(scale=image_size)
 # A model that has learnt next to nothing finds only what scores little.
 model = dict(data_preprocessor=dict(pad_size=image_size), test_cfg=dict(score_thr=0.001))
 train_dataloader = dict(
-    batch_size=2, num_workers=0, dataset=dict(pipeline=train_pipeline, indices={pictures})
+    batch_size=2, num_workers=0, dataset=dict(pipeline=train_pipeline, indices={images})
 )
 val_dataloader = dict(num_workers=0, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
@@ -90,7 +90,7 @@ def on_npu(npu_env, tmp_path):
 
 @pytest.fixture(scope='session')
 def toy(once) -> Path:
-    """20 training and 4 validation pictures."""
+    """20 training and 4 validation images."""
     options = dict(num_train=20, num_val=4, image_size=(160, 120), seed=3, edge_cases=False)
     return once('npu_toy', lambda folder: make_toy_widerface(folder, **options))
 
@@ -100,10 +100,10 @@ def small_config(repo, tmp_path_factory):
     """Write a small config of a model: ``small_config('scrfd_10g', epochs=2)`` gives its path."""
     folder = tmp_path_factory.mktemp('configs')
 
-    def write(name: str, epochs: int = 1, pictures: int = 20, side: int = 128) -> Path:
-        path = folder / f'{name}_{epochs}_{pictures}_{side}.py'
+    def write(name: str, epochs: int = 1, images: int = 20, side: int = 128) -> Path:
+        path = folder / f'{name}_{epochs}_{images}_{side}.py'
         path.write_text(
-            CONFIG.format(repo=repo, name=name, epochs=epochs, pictures=pictures, side=side)
+            CONFIG.format(repo=repo, name=name, epochs=epochs, images=images, side=side)
         )
         return path
 

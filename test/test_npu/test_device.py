@@ -163,7 +163,7 @@ with torch.npu.amp.autocast(dtype=torch.bfloat16):
 half = copy.deepcopy(conv).half()
 equal(half(x.half()), nn.functional.conv2d(
     x.half().float(), half.weight.float(), half.bias.float()).half())
-# Half pictures through float32 batch norm and back.
+# Half images through float32 batch norm and back.
 x = torch.randn(4, 8, 5, 5, device='npu').half().requires_grad_()
 norm = nn.BatchNorm2d(8).npu()
 norm(x).float().square().sum().backward()

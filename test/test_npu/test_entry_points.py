@@ -13,7 +13,7 @@ def measure(run_tool, npu_env, toy, small_config, tmp_path):
     """Run a performance script for an epoch; gives the console and the summary."""
 
     def run(script: str, *flags: str, **env: str) -> tuple[str, dict[str, str]]:
-        config = small_config('scrfd_10g', pictures=12)
+        config = small_config('scrfd_10g', images=12)
         done = run_tool(
             f'test/{script}', f'--data_path={toy}', f'--network={config}', '--num_epochs=1',
             f'--output_dir={tmp_path}', *flags, VIRTUAL_ENV=sys.prefix, **npu_env, **env,

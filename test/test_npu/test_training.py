@@ -17,7 +17,7 @@ LOGGER = 'mmengine.logging.message_hub'
 #: Modules of loss scalers, whose reading of "was there an overflow?" is theirs.
 SCALERS = ('torch.npu.amp', 'torch_npu.npu.amp', 'torch.amp.grad_scaler')
 
-# Four pictures, learnt by heart in 85 iterations.
+# Four images, learnt by heart in 85 iterations.
 FIT_CONFIG = """
 _base_ = '{repo}/configs/scrfd/scrfd_500m_bnkps_toy.py'
 image_size = (128, 128)
@@ -31,9 +31,9 @@ train_pipeline = [
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(scale=image_size)
 model = dict(data_preprocessor=dict(pad_size=image_size))
-pictures = dict(ann_file='val/labelv2.txt', data_prefix=dict(img_path='val/images/'))
+images = dict(ann_file='val/labelv2.txt', data_prefix=dict(img_path='val/images/'))
 train_dataloader = dict(
-    batch_size=4, num_workers=0, dataset=dict(pipeline=train_pipeline, **pictures)
+    batch_size=4, num_workers=0, dataset=dict(pipeline=train_pipeline, **images)
 )
 val_dataloader = dict(num_workers=0, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
@@ -132,7 +132,7 @@ def test_checkpoint__resumes_on_the_npu(
 
 
 def test_learnt_on_the_npu__tests_alike_on_the_cpu(run_tool, npu_env, cpu_env, repo, toy, tmp_path):
-    """AdamW learns four pictures by heart; NMS, which mmcv's CPU build lacks, says so once."""
+    """AdamW learns four images by heart; NMS, which mmcv's CPU build lacks, says so once."""
     config = tmp_path / 'fit.py'
     config.write_text(FIT_CONFIG.format(repo=repo))
     data = ['--data-path', toy]
@@ -159,7 +159,7 @@ def test_o1__all_convolutions_run_in_half(
     run_tool, npu_env, read_probe, toy, small_config, tmp_path
 ):
     run_tool(
-        'tools/train.py', small_config('scrfd_500m', pictures=10, side=64), '--data-path', toy,
+        'tools/train.py', small_config('scrfd_500m', images=10, side=64), '--data-path', toy,
         '--work-dir', tmp_path, '--seed', 1, '--no-validate', '--amp', **npu_env,
     )  # fmt: skip
     probe = read_probe(tmp_path)
@@ -189,7 +189,7 @@ def test_o2__stays_o2_on_chips_of_the_first_generation_and_resumes(
     """mmengine puts its own wrapper in the place of others on such chips."""
     unbroken, resumed = tmp_path / 'unbroken', tmp_path / 'resumed'
     args = [
-        'tools/train.py', small_config('scrfd_500m', epochs=2, pictures=8, side=64),
+        'tools/train.py', small_config('scrfd_500m', epochs=2, images=8, side=64),
         '--data-path', toy, '--no-validate', '--precision', 'o2',
     ]  # fmt: skip
     env = {**npu_env, 'NPUSIM_SOC': '102'}
@@ -211,7 +211,7 @@ def test_o2__two_ranks_hold_the_same_masters(
     run_tool, npu_env, read_probe, toy, small_config, tmp_path
 ):
     done = run_tool(
-        'tools/dist_train.sh', small_config('scrfd_500m', pictures=12, side=64), 2,
+        'tools/dist_train.sh', small_config('scrfd_500m', images=12, side=64), 2,
         '--data-path', toy, '--work-dir', tmp_path, '--seed', 1, '--no-validate',
         '--precision', 'o2', **npu_env,
     )  # fmt: skip
@@ -229,7 +229,7 @@ def test_o2__two_ranks_hold_the_same_masters(
 @pytest.mark.slow
 def test_o2__eight_ranks_make_a_step(run_tool, npu_env, read_probe, toy, small_config, tmp_path):
     done = run_tool(
-        'tools/dist_train.sh', small_config('scrfd_500m_bnkps', pictures=16, side=64), 8,
+        'tools/dist_train.sh', small_config('scrfd_500m_bnkps', images=16, side=64), 8,
         '--data-path', toy, '--work-dir', tmp_path, '--seed', 1, '--no-validate',
         '--precision', 'o2', NPUSIM_DEVICES='8', **npu_env,
     )  # fmt: skip

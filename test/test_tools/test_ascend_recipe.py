@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The chain of Ascend's inference recipe: pictures, bins, results, txt files, AP."""
+"""The chain of Ascend's inference recipe: images, bins, results, txt files, AP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def bins(model, door, toy, tmp_path_factory):
-    """Float bins of the six pictures."""
+    """Float bins of the six images."""
     folder = tmp_path_factory.mktemp('float') / 'bins'
     door(PRE, toy, folder, '--model', model)
     return folder
@@ -95,7 +95,7 @@ def test_recipe__uint8_bins_with_the_aipp_file(model, results, door, toy, tmp_pa
 def test_stand_in__says_what_it_is_and_names_files_as_ais_bench(bins, results):
     summary = json.loads((results.parent / 'dumpout_bs4_summary.json').read_text())
     assert 'no NPU' in summary['stand_in']
-    # Six pictures in batches of four: the filled-up places of the second leave nothing behind.
+    # Six images in batches of four: the filled-up places of the second leave nothing behind.
     assert list(summary['filesinfo']) == [str(k) for k in range(6)]
     for entry in summary['filesinfo'].values():
         (source,) = entry['infiles']
@@ -118,7 +118,7 @@ def test_preprocess__part_folders_and_errors(model, door, toy, tmp_path):
     run = (PRE, toy, tmp_path / 'bins', '--model', model, '--part', part, '--size', 320, 640)
     door(*run)
     manifest = json.loads((tmp_path / 'bins' / 'manifest.json').read_text())
-    assert [p['file'] for p in manifest['pictures']] == [str(names[4])]
+    assert [p['file'] for p in manifest['images']] == [str(names[4])]
     assert manifest['mmface']['size'] == [320, 640] and manifest['bytes'] == 4 * 3 * 320 * 640
 
     def error(*args):
@@ -128,20 +128,20 @@ def test_preprocess__part_folders_and_errors(model, door, toy, tmp_path):
 
     part.write_text('0--Parade/none.jpg\n')
     assert '1 of 1 images are not in' in error(*run)
-    pictures = tmp_path / 'pictures' / 'ev'
-    pictures.mkdir(parents=True)
-    (pictures / 'text.jpg').write_text('no picture')
-    (pictures / 'read.me').write_text('ignored')
+    images = tmp_path / 'images' / 'ev'
+    images.mkdir(parents=True)
+    (images / 'text.jpg').write_text('no image')
+    (images / 'read.me').write_text('ignored')
     options = ('--model', model, '--size', 320, 320)
     # The bins of another run are there.
-    assert 'inputs of other pictures' in error(PRE, pictures, tmp_path / 'bins', *options)
+    assert 'inputs of other images' in error(PRE, images, tmp_path / 'bins', *options)
     new = tmp_path / 'new'
-    assert 'text.jpg (10 bytes) cannot be read' in error(PRE, pictures, new, *options)
+    assert 'text.jpg (10 bytes) cannot be read' in error(PRE, images, new, *options)
     # Without a manifest nothing goes on.
     assert 'manifest.json does not exist' in error(RUN, model, new, tmp_path / 'r')
-    (pictures / 'text.jpg').unlink()
-    assert 'no image (' in error(PRE, pictures, new, *options)
-    assert 'is not a folder' in error(PRE, pictures / 'none', new, *options)
+    (images / 'text.jpg').unlink()
+    assert 'no image (' in error(PRE, images, new, *options)
+    assert 'is not a folder' in error(PRE, images / 'none', new, *options)
     assert 'multiples of 32' in error(PRE, toy, new, '--model', model, '--size', 300, 300)
 
 
@@ -162,7 +162,7 @@ def test_postprocess__bad_results(bins, results, door, tmp_path):
     door(*run)  # nothing found in this one
     manifest = json.loads((bins / 'manifest.json').read_text())
     stem = first.name.removesuffix('_0.bin')
-    (file,) = (p['file'] for p in manifest['pictures'] if p['stem'] == stem)
+    (file,) = (p['file'] for p in manifest['images'] if p['stem'] == stem)
     text = (tmp_path / 'txt' / file).with_suffix('.txt').read_text()
     assert text.split() == [stem, '0']
     done = door(POST, folder, tmp_path / 'none.json', '--out', tmp_path / 'txt', ok=False)
@@ -172,8 +172,8 @@ def test_postprocess__bad_results(bins, results, door, tmp_path):
 @pytest.mark.parametrize('name', ['../{stem}.jpg', 'a/../{stem}.jpg'])
 def test_postprocess__names_in_the_manifest_stay_inside(name, bins, results, door, tmp_path):
     manifest = json.loads((bins / 'manifest.json').read_text())
-    for picture in manifest['pictures']:
-        picture['file'] = name.format(stem=picture['stem'])
+    for image in manifest['images']:
+        image['file'] = name.format(stem=image['stem'])
     (tmp_path / 'manifest.json').write_text(json.dumps(manifest))
     out = tmp_path / 'watched' / 'out'
     done = door(POST, results, tmp_path / 'manifest.json', '--out', out, ok=False)
@@ -234,7 +234,7 @@ def test_build_om__takes_the_python_that_has_what_it_needs(model, repo, tmp_path
 
 @pytest.mark.reference
 @pytest.mark.parametrize(('dtype', 'close'), [('float32', 0.0), ('uint8', 0.01)])
-def test_recipe__published_network_on_real_pictures(dtype, close, reference_dir, door, tmp_path):
+def test_recipe__published_network_on_real_images(dtype, close, reference_dir, door, tmp_path):
     wider = reference_dir / 'data/wider'
     model = reference_dir / 'data/scrfd/weights/scrfd_500m_bnkps.onnx'
     root = tmp_path / 'WIDERFace' / 'val'

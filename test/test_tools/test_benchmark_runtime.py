@@ -21,13 +21,13 @@ def model(tmp_path_factory):
 
 
 def test_benchmark__times_the_parts(run_tool, model, tmp_path):
-    folder = tmp_path / 'pictures'
+    folder = tmp_path / 'images'
     folder.mkdir()
     for index in range(3):
         cv2.imwrite(str(folder / f'{index}.jpg'), np.full((90, 160, 3), 60 * index, np.uint8))
     out = tmp_path / 'times.json'
     done = run_tool(TOOL, model, folder, '--repeats', 2, '--limit', 2, '--json', out, *SIZE)
-    assert '2 pictures, 2 rounds' in done.stdout
+    assert '2 images, 2 rounds' in done.stdout
     (times,) = json.loads(out.read_text()).values()
     assert list(times) == ['resize', 'pre', 'network', 'post', 'pre+post', 'whole']
     assert all(value > 0 for value in times.values())
@@ -36,7 +36,7 @@ def test_benchmark__times_the_parts(run_tool, model, tmp_path):
 
 def test_benchmark__says_what_is_wrong(door, model, tmp_path):
     text = tmp_path / 'people.jpg'
-    text.write_text('no picture')
+    text.write_text('no image')
     for args, message in (
         ((model, text), 'people.jpg (10 bytes) cannot be read'),
         ((model, tmp_path / 'none.jpg'), 'does not exist'),

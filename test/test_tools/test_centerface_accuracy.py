@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Published CenterFace weights reach their accuracy on real pictures, through the tools."""
+"""Published CenterFace weights reach their accuracy on real images, through the tools."""
 
 from __future__ import annotations
 

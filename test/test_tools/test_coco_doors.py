@@ -32,7 +32,7 @@ SMALL = [
 
 @pytest.fixture(scope='module')
 def toy_coco(tmp_path_factory):
-    """9 training and 4 validation pictures, with the edge cases."""
+    """9 training and 4 validation images, with the edge cases."""
     root = tmp_path_factory.mktemp('coco')
     return make_toy_coco(root, num_train=9, num_val=4, image_size=(96, 64), seed=3)
 
@@ -63,8 +63,8 @@ def refused(door, tmp_path):
 def test_training__validates_and_measures(trained):
     work, text = trained
     assert 'coco/bbox_mAP_50' in text
-    assert 'boxes without area in their picture dropped' in text
-    assert 'pictures without a box to learn dropped' in text
+    assert 'boxes without area in their image dropped' in text
+    assert 'images without a box to learn dropped' in text
     assert json.loads((work / 'throughput.json').read_text())['images'] == 8
     assert (work / 'last_checkpoint').read_text().endswith('iter_4.pth')
 
@@ -79,7 +79,7 @@ def test_resume__from_the_middle_equals_the_unbroken_run(door, trained, toy_coco
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_test__writes_metrics_and_pictures(door, trained, toy_coco, tmp_path):
+def test_test__writes_metrics_and_images(door, trained, toy_coco, tmp_path):
     done = door(
         'tools/test.py', CONFIG, trained[0] / 'iter_4.pth', '--data-path', toy_coco, '--work-dir',
         tmp_path / 'w', '--show-dir', tmp_path / 'show', '--show-thr', 0, *SMALL,
@@ -131,7 +131,7 @@ def test_missing_data__are_one_line(refused, toy_coco, tmp_path):
     table['annotations'][0]['category_id'] = 1
     (tmp_path / 'annotations/instances_train2017.json').write_text(json.dumps(table))
     line = refused(*args, tmp_path)
-    assert '9 of the 9 pictures in' in line
+    assert '9 of the 9 images in' in line
     assert "the first is '000000000001.jpg' (image id 1)" in line
 
 

@@ -18,7 +18,7 @@ SIZES = {'a/1.jpg': (64, 48), 'a/2.jpg': (80, 60), 'b/3.jpg': (50, 70)}
 
 @pytest.fixture
 def root(tmp_path):
-    """The same faces as RetinaFace's label.txt and as labelv2, with their pictures."""
+    """The same faces as RetinaFace's label.txt and as labelv2, with their images."""
     for path, (width, height) in SIZES.items():
         file = tmp_path / 'images' / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -43,9 +43,9 @@ def same(left, right):
             np.testing.assert_array_equal(a, b)
 
 
-def test_retinaface_to_json__sizes_come_from_the_pictures(run_tool, root):
+def test_retinaface_to_json__sizes_come_from_the_images(run_tool, root):
     done = run_tool(TOOL, root / 'label.txt', root / 'out/train.json')
-    assert '3 pictures, 3 faces, 1 of them with landmarks; 2 boxes without area' in done.stdout
+    assert '3 images, 3 faces, 1 of them with keypoints; 2 boxes without area' in done.stdout
     table = json.loads((root / 'out/train.json').read_text())
     sizes = {image['file_name']: (image['width'], image['height']) for image in table['images']}
     assert sizes == SIZES
@@ -67,11 +67,11 @@ def test_images__are_named_or_beside_the_labels(door, root):
     done = door(TOOL, root / 'label.txt', root / 'x.json', ok=False)
     assert done.returncode == 2
     error = done.stderr.strip().splitlines()[-1]
-    assert 'does not give the sizes of 3 pictures' in error
+    assert 'does not give the sizes of 3 images' in error
     assert '--images' in error
     door(TOOL, root / 'label.txt', root / 'x.json', '--images', root / 'elsewhere')
     assert read_annotations(root / 'x.json')[2].width == 50
-    # Where the labels give sizes no picture is opened.
+    # Where the labels give sizes no image is opened.
     door(TOOL, root / 'labelv2.txt', root / 'y.json', '--images', root / 'nowhere')
 
 
@@ -93,8 +93,8 @@ def test_wrong_input__is_one_line(door, root, args, message):
     assert not (root / 'x.json').exists()
 
 
-def test_wrong_pictures__are_named(door, root):
-    (root / 'images/a/2.jpg').write_bytes(b'no picture')
+def test_wrong_images__are_named(door, root):
+    (root / 'images/a/2.jpg').write_bytes(b'no image')
     done = door(TOOL, root / 'label.txt', root / 'x.json', ok=False)
     assert 'a/2.jpg, listed in' in done.stderr
     assert 'cannot be read' in done.stderr
@@ -111,5 +111,5 @@ def test_wrong_pictures__are_named(door, root):
 def test_real_labels(door, reference_dir, tmp_path):
     source = reference_dir / 'data/wider/annotations/labelv2_train_part.txt'
     done = door(TOOL, source, tmp_path / 'train_wider_face.json')
-    assert '600 pictures, 6,323 faces, 4,144 of them with landmarks' in done.stdout
+    assert '600 images, 6,323 faces, 4,144 of them with keypoints' in done.stdout
     same(source, tmp_path / 'train_wider_face.json')

@@ -51,7 +51,7 @@ def model(repo, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def inputs(tmp_path_factory):
-    """A folder with two pictures, a video of five frames and two files that are broken."""
+    """A folder with two images, a video of five frames and two files that are broken."""
     folder = tmp_path_factory.mktemp('inputs') / 'album'
     (folder / 'sub').mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -86,12 +86,12 @@ def test_detect__folder_with_broken_files(door, model, inputs, tmp_path):
     assert 'broken.jpg (4 bytes) cannot be read' in done.stderr
     assert 'broken.avi cannot be opened' in done.stderr
     assert '2 of 5 were not done' in done.stderr
-    assert f'{out}: 2 pictures' in done.stdout
+    assert f'{out}: 2 images' in done.stdout
     expected = ['a.png', 'a.png.json', 'clip.mp4', 'clip.mp4.jsonl', 'sub/b.jpg', 'sub/b.jpg.json']
     assert _files(out) == [*(f'album/{name}' for name in expected), 'settings.json']
 
     found = json.loads((out / 'album/a.png.json').read_text())
-    assert (found['picture'], found['width'], found['height']) == ('album/a.png', 64, 48)
+    assert (found['image'], found['width'], found['height']) == ('album/a.png', 64, 48)
     assert found['faces']
     image = read_image(out / 'album/a.png')
     assert image.shape == (48, 64, 3)
@@ -123,9 +123,9 @@ def test_detect__other_settings_need_another_folder(door, model, inputs, tmp_pat
     assert (tmp_path / 'a.png').read_bytes() == marked
     door(TOOL, *args, '--blur', '--overwrite')
     assert (tmp_path / 'a.png').read_bytes() != marked
-    # A picture that changed is done again.
+    # An image that changed is done again.
     os.utime(tmp_path / 'a.png', (0, 0))
-    assert '1 pictures' in door(TOOL, *args, '--blur').stdout
+    assert '1 images' in door(TOOL, *args, '--blur').stdout
 
 
 @pytest.mark.parametrize(
@@ -270,8 +270,8 @@ def onnx(reference_dir):
 def photos(reference_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp('in') / 'photos'
     folder.mkdir()
-    pictures = sorted((reference_dir / 'data/wider/WIDER_val/images').glob('*/*.jpg'))[:16]
-    for path in pictures:
+    images = sorted((reference_dir / 'data/wider/WIDER_val/images').glob('*/*.jpg'))[:16]
+    for path in images:
         (folder / path.name).symlink_to(path)
     return folder
 
@@ -290,7 +290,7 @@ def test_main__imports_no_torch(onnx, photos, repo, tmp_path):
     subprocess.run([sys.executable, '-c', code], check=True, cwd=repo, timeout=600)
     image, hidden = read_image(path), read_image(tmp_path / path.name)
     away = np.abs(image.astype(int) - hidden).max(axis=2) > 60
-    assert 0.005 < away.mean() < 0.5  # the faces, not the picture
+    assert 0.005 < away.mean() < 0.5  # the faces, not the image
 
 
 @pytest.mark.reference

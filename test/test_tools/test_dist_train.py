@@ -27,7 +27,7 @@ def test_two_ranks__train_resume_and_test(run_tool, door, toy, small, tmp_path):
     unbroken = tmp_path / 'unbroken'
     run_tool('tools/dist_train.sh', *common, '--work-dir', unbroken, *size, *each)
     text = next(unbroken.glob('*/*.log')).read_text()
-    assert 'Epoch(train) [2][3/3]' in text  # 12 pictures, 2 ranks x 2
+    assert 'Epoch(train) [2][3/3]' in text  # 12 images, 2 ranks x 2
     assert 'GPU number: 2' in text
     resumed = tmp_path / 'resumed'
     shutil.copytree(unbroken, resumed)

@@ -24,7 +24,7 @@ on_cpu = pytest.mark.skipif(get_device() != 'cpu', reason='tests the processes w
 
 @pytest.fixture(scope='module')
 def tiny(repo, tmp_path_factory):
-    """A config of seconds: 6 batches of 2 pictures, 64 pixels, 2 epochs, validation on."""
+    """A config of seconds: 6 batches of 2 images, 64 pixels, 2 epochs, validation on."""
     path = tmp_path_factory.mktemp('config') / 'tiny_1p_o2.py'
     path.write_text(f"""
 _base_ = '{repo}/configs/scrfd/scrfd_500m_bnkps.py'

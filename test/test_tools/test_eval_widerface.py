@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmface.evaluation.wider_txt import write_wider_txt
-from mmface.toys.ground_truth import ToyPicture, write_mat
+from mmface.toys.ground_truth import ToyImage, write_mat
 from mmface.toys.scenes import ToyLabel
 
 TOOL = 'tools/evaluation/eval_widerface.py'
@@ -20,15 +20,15 @@ BOXES = [(10, 10, 40, 50), (100, 20, 30, 40), (200, 100, 60, 60)]
 def world(tmp_path_factory):
     """Ground truth of three images with a face each, a good and a worse set of predictions."""
     root = tmp_path_factory.mktemp('world')
-    pictures = []
+    images = []
     for number, box in enumerate(BOXES):
         event = f'{number % 2}--E'
-        pictures.append(ToyPicture(event, f'p_{number}.jpg', (300, 300), [ToyLabel(box, level=0)]))
+        images.append(ToyImage(event, f'p_{number}.jpg', (300, 300), [ToyLabel(box, level=0)]))
         good = np.array([[*box, 0.9 - 0.1 * number], [250, 250, 9, 9, 0.1]])
         write_wider_txt(root / 'good', f'{event}/p_{number}', good)
         worse = good if number else good + np.array([0, 90, 0, 0, 0])
         write_wider_txt(root / 'worse', f'{event}/p_{number}', worse)
-    write_mat(root / 'gt', pictures)
+    write_mat(root / 'gt', images)
     return root
 
 

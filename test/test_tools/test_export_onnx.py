@@ -24,8 +24,8 @@ def checkpoint(repo, tmp_path_factory):
 
 
 def test_export__writes_a_file_that_the_runtime_reads_alone(run_tool, checkpoint, tmp_path):
-    picture, _ = compose(np.random.default_rng(0), 0, (90, 70))
-    cv2.imwrite(str(tmp_path / 'a.png'), picture)
+    image, _ = compose(np.random.default_rng(0), 0, (90, 70))
+    cv2.imwrite(str(tmp_path / 'a.png'), image)
     out = tmp_path / 'new' / 'scrfd.onnx'
     done = run_tool(
         *(TOOL, CONFIG, checkpoint, out, '--layout', 'decoded', '--size', 96, 64, '--opset', 13),
@@ -37,4 +37,4 @@ def test_export__writes_a_file_that_the_runtime_reads_alone(run_tool, checkpoint
     assert f'wrote {out}: scrfd, layout decoded, 96x64 (height x width), opset 13' in done.stdout
     detector = FaceDetector(out, score_thr=0.0)
     assert detector.spec.size == (96, 64)
-    assert detector(picture)
+    assert detector(image)

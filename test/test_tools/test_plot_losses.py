@@ -13,7 +13,7 @@ def write_log(folder, start, losses):
     path.write_text('\n'.join(map(json.dumps, rows)) + '\n')
 
 
-def test_plot_losses__joins_a_continued_run_and_writes_a_picture(tmp_path, door):
+def test_plot_losses__joins_a_continued_run_and_writes_a_image(tmp_path, door):
     write_log(tmp_path / '20260101_000000', 1, [4.0, 4.0, 9.0, 9.0])
     write_log(tmp_path / '20260102_000000', 3, [2.0, 2.0])
     done = door('tools/analysis/plot_losses.py', tmp_path, '--entries', 2)

@@ -82,7 +82,7 @@ def retinaface_layout(toy: Path, root: Path) -> None:
 def coco_file(items: list[FaceAnnotation], path: Path, prefix: str = '') -> None:
     images, rows = [], []
     for number, item in enumerate(items, 1):
-        # The files in circulation leave out pictures without faces.
+        # The files in circulation leave out images without faces.
         if len(item.bboxes):
             images.append({'id': number, 'file_name': prefix + item.path})
         for box, points in zip(item.bboxes, item.keypoints, strict=True):
@@ -102,7 +102,7 @@ def coco_file(items: list[FaceAnnotation], path: Path, prefix: str = '') -> None
 
 
 def centerface_layout(toy: Path, root: Path) -> None:
-    """Training pictures in ``image/``, JSON labels, ``ground_truth`` beside."""
+    """Training images in ``image/``, JSON labels, ``ground_truth`` beside."""
     data = root / 'data/wider_face'
     shutil.copytree(toy / 'train/images', data / 'image')
     shutil.copytree(toy / 'val/images', data / 'WIDER_val/images')
@@ -155,8 +155,8 @@ def test_layout__becomes_canonical(layout, toy, faces, tmp_path):
         for item in want:
             mine = got[item.path]
             assert (mine.width, mine.height) == (item.width, item.height)
-            picture = out / split / 'images' / item.path
-            assert picture.read_bytes() == (toy / split / 'images' / item.path).read_bytes()
+            image = out / split / 'images' / item.path
+            assert image.read_bytes() == (toy / split / 'images' / item.path).read_bytes()
             boxes, points = item.bboxes, item.keypoints
             if official and split == 'train':
                 whole = (boxes % 1 == 0).all(axis=1)  # the official text has no half pixels
@@ -180,7 +180,7 @@ def test_second_run__changes_nothing(layout, tmp_path):
     assert {f: (f.lstat().st_mtime_ns, f.lstat().st_ino) for f in out.rglob('*')} == before
 
 
-def test_pictures__are_linked_unless_copies_are_wanted(toy, tmp_path):
+def test_images__are_linked_unless_copies_are_wanted(toy, tmp_path):
     scrfd_layout(toy, tmp_path / 'source')
     prepare(tmp_path / 'linked', tmp_path / 'source')
     prepare(tmp_path / 'copied', tmp_path / 'source', copy=True)
@@ -236,7 +236,7 @@ def test_ground_truth_alone__gives_the_validation_labels(toy, faces, tmp_path):
     assert got == {item.path: item.bboxes.tolist() for item in faces['val']}
 
 
-def test_part__restricts_pictures_and_labels(layout, faces, tmp_path):
+def test_part__restricts_images_and_labels(layout, faces, tmp_path):
     keys = {split: [i.path for i in faces[split] if len(i.bboxes)][1:3] for split in SPLITS}
     part = tmp_path / 'part.txt'
     part.write_text('\n'.join([*keys['train'], *keys['val'], '']))
@@ -252,18 +252,18 @@ def test_part__restricts_pictures_and_labels(layout, faces, tmp_path):
         assert read_part(out / split / 'part.txt') == keys[split]
 
 
-def test_tool__prints_a_table_and_explains_missing_landmarks(run_tool, toy, tmp_path):
+def test_tool__prints_a_table_and_explains_missing_keypoints(run_tool, toy, tmp_path):
     official_archives(toy, tmp_path / 'source')
     archives = sorted((tmp_path / 'source').glob('*.zip'))
     done = run_tool(TOOL, *archives, '--out', tmp_path / 'out')
     table = {line.split()[0]: line.split()[1:5] for line in done.stdout.splitlines() if line}
     assert table['train'] == ['7', '7', '0', '0']
     assert table['val'] == ['5', '5', '0', '0']
-    assert 'no landmarks: train configs without _bnkps' in done.stdout
+    assert 'no keypoints: train configs without _bnkps' in done.stdout
     assert (tmp_path / 'out/val/gt/wider_hard_val.mat').is_file()
 
 
-def test_missing_picture__is_named_and_nothing_is_written(door, toy, tmp_path):
+def test_missing_image__is_named_and_nothing_is_written(door, toy, tmp_path):
     scrfd_layout(toy, tmp_path / 'source')
     gone = next((tmp_path / 'source').rglob('*/train/images/*/*.jpg'))
     gone.unlink()
@@ -271,7 +271,7 @@ def test_missing_picture__is_named_and_nothing_is_written(door, toy, tmp_path):
     assert done.returncode == 2
     assert f'{gone.name}: missing' in done.stderr
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith('error: 1 pictures are missing')
+    assert last.startswith('error: 1 images are missing')
     assert 'nothing was written' in last
     assert not (tmp_path / 'out').exists()
 
@@ -282,34 +282,34 @@ def source(toy, tmp_path) -> Path:
     return tmp_path / 'source'
 
 
-def test_broken_and_foreign_pictures__are_problems(source, tmp_path):
+def test_broken_and_foreign_images__are_problems(source, tmp_path):
     broken, foreign = sorted(source.rglob('*/val/images/*/*.jpg'))[:2]
     broken.write_bytes(b'<html>not found</html>')
     cv2.imwrite(str(foreign), np.zeros((50, 60, 3), np.uint8))
     with Preparation([source], tmp_path / 'out') as found:
         problems = '\n'.join(found.problems)
         assert f'{broken.name}: ' in problems
-        assert 'not a readable picture' in problems
+        assert 'not a readable image' in problems
         assert 'is (60, 50), but its labels are for' in problems
         with pytest.raises(ValueError, match='2 problems'):
             found.write()
     assert not (tmp_path / 'out').exists()
 
 
-def test_picture_that_the_ground_truth_does_not_know__is_a_problem(source, tmp_path):
+def test_image_that_the_ground_truth_does_not_know__is_a_problem(source, tmp_path):
     labels = source / 'retinaface/val/labelv2.txt'
-    picture = next(source.rglob('*/val/images/*/*.jpg'))
-    shutil.copy(picture, picture.with_name('new.jpg'))
-    height, width = cv2.imread(str(picture)).shape[:2]
-    labels.write_text(labels.read_text() + f'# {picture.parent.name}/new.jpg {width} {height}\n')
+    image = next(source.rglob('*/val/images/*/*.jpg'))
+    shutil.copy(image, image.with_name('new.jpg'))
+    height, width = cv2.imread(str(image)).shape[:2]
+    labels.write_text(labels.read_text() + f'# {image.parent.name}/new.jpg {width} {height}\n')
     with Preparation([source], tmp_path / 'out') as found:
         assert len(found.problems) == 1
         assert 'new.jpg: not in' in found.problems[0]
 
 
-def test_unlisted_pictures__are_counted_and_left_out(source, tmp_path):
-    picture = next(source.rglob('*/val/images/*/*.jpg'))
-    shutil.copy(picture, picture.with_name('extra.jpg'))
+def test_unlisted_images__are_counted_and_left_out(source, tmp_path):
+    image = next(source.rglob('*/val/images/*/*.jpg'))
+    shutil.copy(image, image.with_name('extra.jpg'))
     with Preparation([source], tmp_path / 'out') as found:
         assert [split.unlisted for split in found.splits] == [0, 1]
         found.write()
@@ -325,14 +325,14 @@ def test_existing_files_with_other_content__are_kept(source, tmp_path):
     assert labels.read_text() == 'mine'
 
 
-def test_existing_picture_with_other_content__is_kept(source, tmp_path):
+def test_existing_image_with_other_content__is_kept(source, tmp_path):
     key = next(source.rglob('*/train/images/*/*.jpg')).relative_to(source / 'retinaface')
-    picture = tmp_path / 'out' / key
-    picture.parent.mkdir(parents=True)
-    picture.write_bytes(b'mine')
+    image = tmp_path / 'out' / key
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b'mine')
     with pytest.raises(ValueError, match='not the same'):
         prepare(tmp_path / 'out', source)
-    assert picture.read_bytes() == b'mine'
+    assert image.read_bytes() == b'mine'
 
 
 @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ def test_json_of_another_kind__is_refused(toy, tmp_path, content):
         prepare(tmp_path / 'out', tmp_path / 'source')
 
 
-def test_pictures_without_labels__say_which_archive_is_missing(toy, tmp_path):
+def test_images_without_labels__say_which_archive_is_missing(toy, tmp_path):
     shutil.copytree(toy / 'train/images', tmp_path / 'WIDER_train/images')
     with pytest.raises(ValueError, match=r'wider_face_split\.zip'):
         prepare(tmp_path / 'out', tmp_path / 'WIDER_train')
@@ -396,7 +396,7 @@ def test_different_label_files_of_one_kind__are_refused(source, tmp_path):
 
 
 @pytest.mark.reference
-def test_real_pictures__give_the_published_labels(reference_dir, tmp_path):
+def test_real_images__give_the_published_labels(reference_dir, tmp_path):
     wider = reference_dir / 'data/wider'
     source = tmp_path / 'source'
     source.mkdir()
@@ -416,7 +416,7 @@ def test_real_pictures__give_the_published_labels(reference_dir, tmp_path):
 
 
 @pytest.mark.reference
-def test_real_training_pictures__keep_their_landmarks(reference_dir, tmp_path):
+def test_real_training_images__keep_their_keypoints(reference_dir, tmp_path):
     wider = reference_dir / 'data/wider'
     prepare(tmp_path / 'out', wider, part=wider / 'train_part.txt')
     ours = read_annotations(tmp_path / 'out/train/labelv2.txt')

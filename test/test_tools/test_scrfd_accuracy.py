@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Published SCRFD weights reach their accuracy on real pictures, through the tools.
+"""Published SCRFD weights reach their accuracy on real images, through the tools.
 
 In this process; that of CenterFace runs them as a user does.
 """

@@ -32,7 +32,7 @@ def refused(door, toy, tmp_path):
     return run
 
 
-def test_test__writes_metrics_txt_and_pictures(door, toy, small, checkpoint, tmp_path):
+def test_test__writes_metrics_txt_and_images(door, toy, small, checkpoint, tmp_path):
     done = door(
         'tools/test.py', CONFIG, checkpoint, '--data-path', toy, '--work-dir', tmp_path / 'w',
         '--mode', '96', '--protocol', 'official', '--save-txt', tmp_path / 'txt',

@@ -71,9 +71,9 @@ def test_boxes_are_the_extent_of_what_is_seen(tmp_path):
     make_toy_coco(tmp_path, num_train=5, num_val=0, seed=3)
     table = json.loads((tmp_path / 'annotations/instances_train2017.json').read_text())
     (row,) = _rows(table, 4)
-    picture = cv2.imread(str(tmp_path / 'train2017' / table['images'][4]['file_name']))
+    image = cv2.imread(str(tmp_path / 'train2017' / table['images'][4]['file_name']))
     x, y, w, h = (int(v) for v in row['bbox'])
-    dark = picture[y : y + h, x : x + w].max(axis=2) < 60
+    dark = image[y : y + h, x : x + w].max(axis=2) < 60
     for edge in (dark[:3], dark[-3:], dark[:, :3], dark[:, -3:]):
         assert edge.any()
 

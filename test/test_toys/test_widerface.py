@@ -53,20 +53,20 @@ def test_rerun__gives_the_same_bytes(toy, tmp_path):
     assert digests(again) == digests(toy)
 
 
-def test_more_pictures__leave_the_first_ones_as_they_are(toy, tmp_path):
+def test_more_images__leave_the_first_ones_as_they_are(toy, tmp_path):
     fewer = make_toy_widerface(tmp_path / 'fewer', num_train=7, num_val=0)
-    pictures = {k: v for k, v in digests(fewer).items() if k.endswith('.jpg')}
-    assert len(pictures) == 7
-    assert pictures.items() <= digests(toy).items()
+    images = {k: v for k, v in digests(fewer).items() if k.endswith('.jpg')}
+    assert len(images) == 7
+    assert images.items() <= digests(toy).items()
 
 
-def test_other_seed__draws_other_pictures(toy, tmp_path):
+def test_other_seed__draws_other_images(toy, tmp_path):
     other = make_toy_widerface(tmp_path / 'other', num_train=3, num_val=0, seed=1)
     ours, theirs = digests(toy), digests(other)
     assert all(ours[k] != v for k, v in theirs.items() if k.endswith('.jpg'))
 
 
-def test_finished_set__is_kept_until_a_picture_is_gone(tmp_path):
+def test_finished_set__is_kept_until_a_image_is_gone(tmp_path):
     root = make_toy_widerface(tmp_path / 'set', num_train=2, num_val=0)
     first, second = sorted(root.rglob('*.jpg'))
     time = first.stat().st_mtime_ns
@@ -103,11 +103,11 @@ def test_labels__agree_between_the_formats(toy):
             np.testing.assert_array_equal(a.bboxes[(size > 0).all(axis=1)], whole)
 
 
-def test_labelv2__has_the_size_of_every_picture(toy):
+def test_labelv2__has_the_size_of_every_image(toy):
     for split in ('train', 'val'):
         for item in read_annotations(toy / split / 'labelv2.txt'):
-            picture = cv2.imread(str(toy / split / 'images' / item.path))
-            assert picture.shape == (item.height, item.width, 3)
+            image = cv2.imread(str(toy / split / 'images' / item.path))
+            assert image.shape == (item.height, item.width, 3)
 
 
 def test_rows__have_the_lengths_of_their_split(toy):
@@ -161,7 +161,7 @@ def test_both_forms_of_no_face__are_in_the_training_text(toy):
     assert all(lines[k - 2].endswith('.jpg') for k in zeros)
 
 
-def test_without_edge_cases__every_picture_has_the_size_asked_for(tmp_path):
+def test_without_edge_cases__every_image_has_the_size_asked_for(tmp_path):
     root = make_toy_widerface(
         tmp_path / 's', 6, 0, image_size=(160, 120), events=['A', 'B'], edge_cases=False
     )
@@ -171,7 +171,7 @@ def test_without_edge_cases__every_picture_has_the_size_asked_for(tmp_path):
     assert all(len(i.bboxes) for i in items)
 
 
-def test_landmarks__lie_in_their_boxes_in_order(toy):
+def test_keypoints__lie_in_their_boxes_in_order(toy):
     seen = 0
     for item in read_annotations(toy / 'train/labelv2.txt'):
         for box, points in zip(item.bboxes, item.keypoints, strict=True):
@@ -187,14 +187,14 @@ def test_landmarks__lie_in_their_boxes_in_order(toy):
     assert seen > 30
 
 
-def test_tiny_faces__have_no_landmarks():
+def test_tiny_faces__have_no_keypoints():
     _, labels = compose(np.random.default_rng(0), 4, (480, 360))
     small = [label for label in labels if label.box[3] < 11]
     assert small
-    assert all((label.landmarks == -1).all() for label in small)
+    assert all((label.keypoints == -1).all() for label in small)
 
 
-def test_drawn_eyes_and_mouth__are_where_the_landmarks_say():
+def test_drawn_eyes_and_mouth__are_where_the_keypoints_say():
     colours = {
         'skin': (150, 180, 230),
         'hair': (150, 180, 230),
@@ -208,7 +208,7 @@ def test_drawn_eyes_and_mouth__are_where_the_landmarks_say():
             (150, 150), 160, yaw, pitch, roll, colours=colours, hair='bald', light=(-1, 0, 0)
         )
         patch, _, (x0, y0) = draw_person(face, 400)
-        points, facing = face.landmarks()
+        points, facing = face.keypoints()
         assert facing.all()
         dark = (patch[..., :3].max(axis=2) < 60) & (patch[..., 3] > 250)
         for point in points[:2]:  # the pupil is the darkest spot around an eye
@@ -230,7 +230,7 @@ def test_hidden_face__is_labelled_as_occluded():
     by_height = {label.box[3] > 95: label for label in labels}
     assert by_height[True].occlusion == 0
     assert by_height[False].occlusion == 2
-    assert by_height[False].landmarks[:, 2].max() == 1
+    assert by_height[False].keypoints[:, 2].max() == 1
 
 
 @pytest.mark.reference

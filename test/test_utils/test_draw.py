@@ -9,7 +9,7 @@ import pytest
 from mmface.structures import Face
 from mmface.utils.draw import (
     FACE_COLOUR,
-    LANDMARK_COLOURS,
+    KEYPOINT_COLOURS,
     MARGIN,
     blur_faces,
     draw_faces,
@@ -28,18 +28,18 @@ def noise():
     return np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
 
 
-def test_draw_faces__box_and_present_landmarks():
+def test_draw_faces__box_and_present_keypoints():
     grey = np.full((120, 160, 3), 90, np.uint8)
     grey.setflags(write=False)
     points = np.column_stack([POINTS, [1, 1, 1, 1, 0]])[None]
     drawn = draw_faces(grey, np.array([[40, 30, 80, 80]]), np.array([0.9]), points)
     assert tuple(drawn[60, 40]) == FACE_COLOUR
     for k, (x, y) in enumerate([(50, 40), (70, 40), (60, 55), (52, 65)]):
-        assert tuple(drawn[y, x]) == LANDMARK_COLOURS[k]
+        assert tuple(drawn[y, x]) == KEYPOINT_COLOURS[k]
     assert tuple(drawn[65, 68]) == (90, 90, 90)  # weight 0
 
 
-def test_draw_faces__boxes_outside_the_picture():
+def test_draw_faces__boxes_outside_the_image():
     grey = np.full((40, 40, 3), 90, np.uint8)
     boxes = np.array([[-50.0, -50, 500, 500], [100, 100, 90, 90]])
     assert draw_faces(grey, boxes, np.array([0.5, 0.2])).shape == grey.shape
@@ -50,12 +50,12 @@ def test_mark_faces__colours_are_bgr():
     grey = np.full((120, 160, 3), 90, np.uint8)
     drawn = mark_faces(grey, [_face(40, 30, 80, 80, POINTS)])
     assert tuple(drawn[60, 40, ::-1]) == FACE_COLOUR
-    for colour, (x, y) in zip(LANDMARK_COLOURS, POINTS.astype(int), strict=True):
+    for colour, (x, y) in zip(KEYPOINT_COLOURS, POINTS.astype(int), strict=True):
         assert tuple(drawn[y, x, ::-1]) == colour
     assert (grey == 90).all()
 
 
-def test_mark_faces__no_faces_no_landmarks(noise):
+def test_mark_faces__no_faces_no_keypoints(noise):
     np.testing.assert_array_equal(mark_faces(noise, []), noise)
     assert not np.array_equal(mark_faces(noise, [_face(40, 30, 80, 80)]), noise)
 

@@ -23,7 +23,7 @@ from mmface.utils.images import (
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder with pictures in two levels, a video, a hidden file and a text."""
+    """A folder with images in two levels, a video, a hidden file and a text."""
     root = tmp_path / 'photos'
     (root / 'sub').mkdir(parents=True)
     for name in ('b.jpg', 'a.PNG', 'sub/c.webp', 'clip.mp4', '.hidden.jpg', 'notes.txt'):
@@ -134,7 +134,7 @@ def test_as_bgr__takes_views():
 def test_as_bgr__gives_what_opencv_reads_by_itself(tmp_path, shape, dtype, flags):
     generator = np.random.default_rng(0)
     image = generator.integers(0, np.iinfo(dtype).max, shape, dtype=dtype)
-    path = str(tmp_path / 'picture.png')
+    path = str(tmp_path / 'image.png')
     cv2.imwrite(path, image)
     np.testing.assert_array_equal(as_bgr(cv2.imread(path, flags)), cv2.imread(path))
 
@@ -164,7 +164,7 @@ def test_as_bgr__says_what_is_wrong(image, message):
         as_bgr(image)
 
 
-def test_picture_size__no_picture(tmp_path):
+def test_image_size__no_image(tmp_path):
     (tmp_path / 'a.jpg').write_bytes(b'<html>')
     with pytest.raises(OSError, match='cannot identify'):
         image_size(tmp_path / 'a.jpg')

@@ -24,7 +24,7 @@ def _sample(scores):
     return DetDataSample(pred_instances=pred)
 
 
-def test_add_datasample__writes_the_picture_without_weak_predictions(tmp_path):
+def test_add_datasample__writes_the_image_without_weak_predictions(tmp_path):
     out = tmp_path / 'sub' / 'a.png'
     image = np.zeros((120, 160, 3), np.uint8)
     image[..., 0] = 200  # red

@@ -166,15 +166,15 @@ def test_star_clouds__maps_equal_onnxruntime_and_golden_ones(reference_dir, door
     source = folder / 'weights/centerface_dequant_fp32.onnx'
     done = door(TOOL, source, tmp_path / 'out.pth')
     assert 'fits centerface_starclouds\n' in done.stdout
-    assert 'need raw RGB 0-255 pictures and coder convention star_clouds' in done.stdout
+    assert 'need raw RGB 0-255 images and coder convention star_clouds' in done.stdout
     model = build_model(config_file('centerface_starclouds')).eval()
     model.load_state_dict(load_checkpoint_file(tmp_path / 'out.pth')['state_dict'])
     golden = np.load(folder / 'golden/golden_000388_crop_320x224.npz')
-    picture = golden['input_rgb_u8'].astype(np.float32)[None]
+    image = golden['input_rgb_u8'].astype(np.float32)[None]
     with torch.no_grad():
-        heat, *rest = model(torch.from_numpy(picture), mode='tensor')
+        heat, *rest = model(torch.from_numpy(image), mode='tensor')
     session = onnxruntime.InferenceSession(str(source), providers=['CPUExecutionProvider'])
-    theirs = session.run(['537', '538', '539', '540'], {'input.1': picture})
+    theirs = session.run(['537', '538', '539', '540'], {'input.1': image})
     names = ('hm', 'scale', 'offset', 'landmarks')
     for ours, other, name in zip((heat.sigmoid(), *rest), theirs, names, strict=True):
         np.testing.assert_allclose(ours.numpy(), other, atol=1e-4, rtol=0)
@@ -214,7 +214,7 @@ def test_mindspore__training_checkpoint(door, tmp_path):
     assert_same_tensors(found.state_dict, model.state_dict())
 
     done = door(TOOL, tmp_path / '0-1_9.ckpt', tmp_path / 'back.ckpt')
-    assert 'dense neck 64 wide and 5 landmarks; fits centerface_mindspore\n' in done.stdout
+    assert 'dense neck 64 wide and 5 keypoints; fits centerface_mindspore\n' in done.stdout
     assert 'skipped 301 more' in done.stdout
     back = read_mindspore_ckpt(tmp_path / 'back.ckpt')
     assert len(back) == 303
@@ -250,7 +250,7 @@ def test_mobilenet_v2__from_torchvision_and_to_mindspore(tmp_path):
 
 
 @pytest.mark.parametrize('keypoints', [0, 5])
-def test_from_onnx__heads_in_any_order_and_without_landmarks(keypoints):
+def test_from_onnx__heads_in_any_order_and_without_keypoints(keypoints):
     model = random_model('centerface_small')
     if not keypoints:
         del model.bbox_head.module.keypoints
@@ -279,12 +279,12 @@ def test_from_onnx__heads_in_any_order_and_without_landmarks(keypoints):
     variant = guess_centerface_variant(exported)
     assert variant is not None
     assert variant[1:] == (0.5, 24, False, keypoints)
-    picture = torch.rand(1, 3, 64, 64)
+    image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        before = model(picture, mode='tensor')
+        before = model(image, mode='tensor')
         counters = {k: v for k, v in state.items() if k.endswith('num_batches_tracked')}
         model.load_state_dict({**unit_variances(exported, model), **counters})
-        after = model(picture, mode='tensor')
+        after = model(image, mode='tensor')
     assert len(before) == (4 if keypoints else 3)
     for left, right in zip(before, after, strict=True):
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
@@ -306,11 +306,11 @@ def test_guess_centerface_variant__parts_and_others():
     state = build_model(config_file('centerface')).state_dict()
     backbone = {key: value for key, value in state.items() if key.startswith('backbone.')}
     assert str(guess_centerface_variant(backbone)) == 'MobileNetV2 of width 1'
-    no_landmarks = {key: value for key, value in state.items() if '.keypoints.' not in key}
-    variant = guess_centerface_variant(no_landmarks)
+    no_keypoints = {key: value for key, value in state.items() if '.keypoints.' not in key}
+    variant = guess_centerface_variant(no_keypoints)
     assert variant is not None
     assert variant.config is None
-    assert 'no landmarks' in variant.hint
+    assert 'no keypoints' in variant.hint
     scrfd = build_model(config_file('scrfd_500m_bnkps')).state_dict()
     assert guess_centerface_variant(scrfd) is None
 
@@ -318,7 +318,7 @@ def test_guess_centerface_variant__parts_and_others():
 def test_convert__variant_without_a_config_is_named(tmp_path):
     state = named_as(Layout.CHENJUN2HAO, random_model('centerface').state_dict())
     torch.save({k: v for k, v in state.items() if 'landmarks' not in k}, tmp_path / 'in.pth')
-    with pytest.raises(ValueError, match=r'neck 64 wide and no landmarks.*2 missing.*keypoints'):
+    with pytest.raises(ValueError, match=r'neck 64 wide and no keypoints.*2 missing.*keypoints'):
         convert(tmp_path / 'in.pth', [config_file('centerface')])
 
 

@@ -163,8 +163,8 @@ def test_convert__every_part_equals_the_reference(reference_dir, small_config, a
 
     golden = np.load(source.with_name(f'{arch}_tiny_head.npz'))
     mean = torch.tensor([103.53, 116.28, 123.675]).reshape(3, 1, 1)
-    pictures = [torch.from_numpy(golden[f'in/image{i}']) - mean for i in range(2)]
-    x = torch.stack([F.pad(p, (0, 896 - p.shape[2], 0, 640 - p.shape[1])) for p in pictures])
+    images = [torch.from_numpy(golden[f'in/image{i}']) - mean for i in range(2)]
+    x = torch.stack([F.pad(p, (0, 896 - p.shape[2], 0, 640 - p.shape[1])) for p in images])
     with torch.no_grad():
         feats = model.extract_feat(x)
         _, heat, boxes = model.rpn_head(feats)

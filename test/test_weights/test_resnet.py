@@ -101,7 +101,7 @@ def test_caffe2__every_tensor_is_in_its_place(small_config, random_model, pickle
     assert_same_tensors(counted(found.state_dict), counted(expected))
     assert sorted(found.dropped) == sorted(list(extra)[:4])
     assert found.source == f'Caffe2 checkpoint of a ResNet-{depth} with a stem 8 wide'
-    assert "style='caffe' on BGR pictures" in found.note
+    assert "style='caffe' on BGR images" in found.note
 
 
 def test_caffe2__folded_norms_scale_and_shift_only(small_config, random_model, pickled):

@@ -39,18 +39,18 @@ def test_rename_key(theirs, ours):
 
 
 def letterbox(path: Path) -> np.ndarray:
-    """Give a picture as normalised (1, 3, 640, 640) RGB, padded with zero."""
-    picture = cv2.imread(str(path))
-    factor = 640 / max(picture.shape[:2])
-    size = (int(picture.shape[1] * factor + 0.5), int(picture.shape[0] * factor + 0.5))
+    """Give an image as normalised (1, 3, 640, 640) RGB, padded with zero."""
+    image = cv2.imread(str(path))
+    factor = 640 / max(image.shape[:2])
+    size = (int(image.shape[1] * factor + 0.5), int(image.shape[0] * factor + 0.5))
     canvas = np.full((640, 640, 3), 127.5, np.float32)
-    canvas[: size[1], : size[0]] = cv2.resize(picture, size)
+    canvas[: size[1], : size[0]] = cv2.resize(image, size)
     return ((canvas[..., ::-1].transpose(2, 0, 1)[None] - 127.5) / 128).astype(np.float32)
 
 
 @pytest.mark.reference
 @pytest.mark.parametrize(('file', 'name'), FILES.items())
-def test_onnx__converted_maps_equal_onnxruntime_on_real_pictures(
+def test_onnx__converted_maps_equal_onnxruntime_on_real_images(
     file, name, reference_dir, door, tmp_path
 ):
     source = reference_dir / 'data/scrfd/weights' / file
@@ -59,10 +59,10 @@ def test_onnx__converted_maps_equal_onnxruntime_on_real_pictures(
     model = build_model(config_file(name)).eval()
     model.load_state_dict(load_checkpoint_file(target)['state_dict'])
     session = onnxruntime.InferenceSession(str(source), providers=['CPUExecutionProvider'])
-    pictures = sorted((reference_dir / 'data/wider/WIDER_val/images').glob('*/*.jpg'))[::200]
-    assert len(pictures) >= 3
-    for picture in pictures:
-        blob = letterbox(picture)
+    images = sorted((reference_dir / 'data/wider/WIDER_val/images').glob('*/*.jpg'))[::200]
+    assert len(images) >= 3
+    for image in images:
+        blob = letterbox(image)
         with torch.no_grad():
             maps = model(torch.from_numpy(blob), mode='tensor')
         ours = [

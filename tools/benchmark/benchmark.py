@@ -20,7 +20,7 @@ SUBJECTS = {
     'step': 'a training step, against the network alone',
     'test': 'tools/test.py, against the network and decoding alone',
     'eval': 'the WIDER FACE AP, against the usual Python port',
-    'import': 'imports, and the start of a data set of 12,880 pictures',
+    'import': 'imports, and the start of a data set of 12,880 images',
 }
 MODULES = {'test': 'testing', 'eval': 'evaluation', 'import': 'imports'}
 

@@ -88,7 +88,7 @@ class Clock:
 
 
 def our_side(args: argparse.Namespace) -> tuple[Clock, Callable[[np.ndarray], object]]:
-    """Make a clock and a function that finds the faces of a picture with our runtime."""
+    """Make a clock and a function that finds the faces of an image with our runtime."""
     detector = FaceDetector(
         args.model,
         compat=args.compat,
@@ -106,7 +106,7 @@ def our_side(args: argparse.Namespace) -> tuple[Clock, Callable[[np.ndarray], ob
 def their_side(
     args: argparse.Namespace, size: tuple[int, int]
 ) -> tuple[Clock, Callable[[np.ndarray], object]]:
-    """Make a clock and a function that finds the faces of a picture with insightface's class.
+    """Make a clock and a function that finds the faces of an image with insightface's class.
 
     Raises:
         ValueError: If the package is not there.
@@ -133,23 +133,23 @@ def their_side(
 
 def benchmark(
     sides: dict[str, tuple[Clock, Callable[[np.ndarray], object]]],
-    pictures: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
     repeats: int,
 ) -> dict[str, list[dict[str, float]]]:
-    """Time all sides on all pictures, in turns; one round before does not count.
+    """Time all sides on all images, in turns; one round before does not count.
 
     Returns:
-        For each side the milliseconds of each part, of each picture and repetition.
+        For each side the milliseconds of each part, of each image and repetition.
     """
     times: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
-    bar = progress_bar(total=(repeats + 1) * len(pictures), unit='picture', leave=False)
+    bar = progress_bar(total=(repeats + 1) * len(images), unit='image', leave=False)
     for turn in range(repeats + 1):
-        for picture in pictures:
-            # Whoever comes second finds the picture in the cache: each is second every other time.
+        for image in images:
+            # Whoever comes second finds the image in the cache: each is second every other time.
             order = list(sides)[:: 1 if turn % 2 else -1]
             for name in order:
                 clock, detect = sides[name]
-                found = clock.measure(partial(detect, picture))
+                found = clock.measure(partial(detect, image))
                 if turn:
                     times[name].append(found)
             bar.update()
@@ -186,11 +186,11 @@ def format_summary(summary: dict[str, Any]) -> str:
 
 
 def read_images(paths: Sequence[Path], limit: int) -> list[np.ndarray]:
-    """Read pictures from files and folders, evenly taken if there are more than ``limit``.
+    """Read images from files and folders, evenly taken if there are more than ``limit``.
 
     Raises:
-        FileNotFoundError: If a file is missing, or a folder has no pictures.
-        ValueError: If a file is no picture.
+        FileNotFoundError: If a file is missing, or a folder has no images.
+        ValueError: If a file is no image.
     """
     files: list[Path] = []
     for path in paths:
@@ -202,14 +202,14 @@ def read_images(paths: Sequence[Path], limit: int) -> list[np.ndarray]:
 def main() -> None:
     """Read the command line, measure, and print a table."""
     parser = make_parser(
-        f'{__doc__} Medians over all pictures; "pre" is what comes before the network without the '
+        f'{__doc__} Medians over all images; "pre" is what comes before the network without the '
         'resizing, "post" what comes after it.',
         'python tools/benchmark/benchmark_runtime.py scrfd_500m_bnkps.onnx '
         'data/WIDERFace/val/images --insightface',
     )
     parser.add_argument('model', type=Path, help='ONNX file')
     parser.add_argument(
-        'images', type=Path, nargs='+', metavar='IMAGES', help='pictures, or folders of them'
+        'images', type=Path, nargs='+', metavar='IMAGES', help='images, or folders of them'
     )
     parser.add_argument(
         '--insightface',
@@ -223,22 +223,22 @@ def main() -> None:
     parser.add_argument('--compat', choices=COMPATS)
     parser.add_argument('--canvas', choices=letterbox.CANVASES, default='full')
     parser.add_argument('--score-thr', type=float, default=0.5, help='default: 0.5')
-    parser.add_argument('--limit', type=int, default=50, help='pictures (default: 50)')
+    parser.add_argument('--limit', type=int, default=50, help='images (default: 50)')
     parser.add_argument('--repeats', type=int, default=5, help='rounds (default: 5)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers here')
     args = parser.parse_args()
     if min(args.limit, args.repeats) < 1:
         raise ValueError('--limit and --repeats: expected at least 1')
 
-    pictures = read_images(args.images, args.limit)
+    images = read_images(args.images, args.limit)
     sides = {'mmface': our_side(args)}
     if args.insightface:
         spec = FaceDetector(args.model, size=args.size).spec
         if spec.family != 'scrfd' or 0 in spec.size:
             raise ValueError(f'--insightface is for SCRFD, {args.model} is {spec.family}')
         sides['insightface'] = their_side(args, spec.size)
-    summary = summarise(benchmark(sides, pictures, args.repeats))
-    print(f'{len(pictures)} pictures, {args.repeats} rounds, {args.model.name}')
+    summary = summarise(benchmark(sides, images, args.repeats))
+    print(f'{len(images)} images, {args.repeats} rounds, {args.model.name}')
     print(format_summary(summary))
     if args.json is not None:
         write_text(args.json, json.dumps(summary, indent=2) + '\n')

@@ -5,7 +5,7 @@
 #
 # Usage: bash tools/deploy/build_om.sh MODEL.onnx --soc SOC [options] [-- more options of atc]
 #   --soc SOC      chip, "Ascend" and the name that `npu-smi info` shows: Ascend310P3, Ascend310B1, ...
-#   --batch N      pictures at a time (default 1); an OM has one batch size
+#   --batch N      images at a time (default 1); an OM has one batch size
 #   --size H W     input size where the ONNX file leaves it open (default: the size of its tests)
 #   --aipp FILE    the NPU normalises: for uint8 bins, the aipp.config written beside them
 #   --precision M  atc's --precision_mode (default force_fp16, which is atc's default too)

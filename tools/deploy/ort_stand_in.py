@@ -40,7 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('model', type=Path, help='the ONNX file, in place of the OM made from it')
     add('bins', type=Path, help='folder of bins (ais_bench --input)')
     add('out', type=Path, help='folder for the results (ais_bench --output and --output_dirname)')
-    add('--batch', type=int, default=1, help='pictures at a time, as the OM would take (default 1)')
+    add('--batch', type=int, default=1, help='images at a time, as the OM would take (default 1)')
     add('--aipp', type=Path, metavar='FILE', help='AIPP file the OM would have been built with')
     return parser.parse_args(argv)
 
@@ -70,7 +70,7 @@ def list_bins(folder: Path, names: set[str]) -> list[Path]:
 
 
 def read_bin(path: Path, size: tuple[int, int], sha256: str, aipp: Aipp | None) -> NDArray:
-    """Read a bin as the network's input for one picture, (1, 3, h, w).
+    """Read a bin as the network's input for one image, (1, 3, h, w).
 
     Raises:
         ValueError: If its size is not that of the OM's input, or its content not the manifest's.
@@ -99,7 +99,7 @@ def main() -> None:
     aipp = None if args.aipp is None else read_aipp(args.aipp)
     if aipp is not None and aipp.size != size:
         raise ValueError(f'{args.aipp} is for {aipp.size}, the bins are for {size} (height, width)')
-    sums = {f'{picture.stem}.bin': picture.sha256 for picture in manifest.pictures}
+    sums = {f'{image.stem}.bin': image.sha256 for image in manifest.images}
     bins = list_bins(args.bins, set(sums))
     print(_NOTICE)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def main() -> None:
         for start in bar:
             batch = bins[start : start + args.batch]
             arrays = [read_bin(path, size, sums[path.name], aipp) for path in batch]
-            # ais_bench fills the last batch with its first picture and drops what comes out for it.
+            # ais_bench fills the last batch with its first image and drops what comes out for it.
             arrays += arrays[:1] * (args.batch - len(arrays))
             outputs = detector.run(np.concatenate(arrays))
             parts = [np.split(output, args.batch) for output in outputs]
@@ -122,7 +122,7 @@ def main() -> None:
     summary = {'filesinfo': files, 'stand_in': f'onnxruntime {onnxruntime.__version__}, no NPU'}
     write_text(f'{args.out}_summary.json', json.dumps(summary) + '\n')
     print(
-        f'{len(bins)} pictures, {len(detector.output_names)} results each, in {args.out}. {_NOTICE}'
+        f'{len(bins)} images, {len(detector.output_names)} results each, in {args.out}. {_NOTICE}'
     )
 
 

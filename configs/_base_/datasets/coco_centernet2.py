@@ -1,13 +1,13 @@
 # COCO 2017 as CenterNet2 is trained on it: short sides drawn from six sizes, mirrored, nothing else.
 #   <data_root>/{train,val}2017/*.jpg, annotations/instances_{train,val}2017.json
-# tools/data/make_toy.py draws a small set in this layout. Pictures stay uint8; the model's
+# tools/data/make_toy.py draws a small set in this layout. Images stay uint8; the model's
 # data_preprocessor subtracts the mean and then pads with zeros to multiples of 32.
 
 # ---- Often modified ----------------------------------------------------------------------
 # The tools' --data-path replaces data_root; a config that inherits this one sets
 # train_dataloader=dict(batch_size=..., num_workers=...).
 data_root = 'data/coco/'
-batch_size = 2  # pictures per card, 8 cards in the reference
+batch_size = 2  # images per card, 8 cards in the reference
 num_workers = 4  # processes per card
 # ---- Normally not modified ---------------------------------------------------------------
 # (short, long) sides in pixels. Numbers: xingyizhou CenterNet2 configs/Base-CenterNet2.yaml and
@@ -32,7 +32,7 @@ train_steps = dict(
     pack=dict(type='PackFaceInputs'),
 )
 train_pipeline = list(filter(None, train_steps.values()))
-# Annotations come after the resizing: ground truth stays in pixels of the picture as stored.
+# Annotations come after the resizing: ground truth stays in pixels of the image as stored.
 test_steps = dict(
     image=dict(type='LoadFaceImage'),
     resize=dict(type='Resize', scale=test_scale, **resize),
@@ -47,14 +47,14 @@ train_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     sampler=dict(type='EpochIndexSampler', shuffle=True),
-    # Upright pictures together, wide ones together: less padding.
+    # Upright images together, wide ones together: less padding.
     batch_sampler=dict(type='EndlessBatchSampler', by_shape=True),
     dataset=dict(
         type='CocoBoxDataset',
         data_root=data_root,
         ann_file='annotations/instances_train2017.json',
         data_prefix=dict(img='train2017/'),
-        # Pictures without a box to learn are left out; crowds are none.
+        # Images without a box to learn are left out; crowds are none.
         filter_cfg=dict(filter_empty_gt=True),
         # So many images may be unreadable or missing before a training ends; bad_images.txt in
         # the work dir lists them. A share of the data set below 1, a number from 1 on.
@@ -63,7 +63,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    # One picture at a time: the padding, which GroupNorm sees, depends on that picture alone.
+    # One image at a time: the padding, which GroupNorm sees, depends on that image alone.
     batch_size=1,
     num_workers=num_workers,
     persistent_workers=True,

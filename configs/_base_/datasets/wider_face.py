@@ -9,7 +9,7 @@
 # train_dataloader=dict(batch_size=..., num_workers=...).
 data_root = 'data/WIDERFace/'
 image_size = (640, 640)  # width, height; training samples are squares of this width
-batch_size = 8  # pictures per card
+batch_size = 8  # images per card
 num_workers = 2  # processes per card
 # ---- Normally not modified ---------------------------------------------------------------
 # SCRFD's sample redistribution (arXiv 2105.04714): crops up to twice the short side.
@@ -22,14 +22,14 @@ crop_choice = [0.3, 0.45, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0]
 train_steps = dict(
     seed=dict(type='SeedSample'),
     annotations=dict(type='LoadFaceAnnotations'),
-    # Reads the picture too, but only down to the lower edge of the square.
+    # Reads the image too, but only down to the lower edge of the square.
     crop=dict(type='RandomSquareCrop', crop_choice=crop_choice, size=image_size[0]),
     flip=dict(type='FaceFlip', prob=0.5),
     photometric=dict(type='FacePhotometric'),
     pack=dict(type='PackFaceInputs'),
 )
 train_pipeline = list(train_steps.values())
-# Annotations come after the resizing: ground truth stays in pixels of the picture as stored.
+# Annotations come after the resizing: ground truth stays in pixels of the image as stored.
 test_steps = dict(
     image=dict(type='LoadFaceImage'),
     resize=dict(type='FaceResize', scale=image_size, keep_ratio=True),
@@ -58,7 +58,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    # One picture at a time: the padding, which GroupNorm sees, depends on that picture alone.
+    # One image at a time: the padding, which GroupNorm sees, depends on that image alone.
     batch_size=1,
     num_workers=num_workers,
     persistent_workers=True,

@@ -7,14 +7,14 @@ _base_ = './wider_face.py'
 
 # ---- Often modified ----------------------------------------------------------------------
 image_size = 800  # side of the square the network sees; MindSpore: 512 (test 832)
-# Sides of the crops, relative to the long side of the picture. chenjun2hao's code has notes of
+# Sides of the crops, relative to the long side of the image. chenjun2hao's code has notes of
 # 0.3 to 1.1; MindSpore: np.arange(0.6, 1.0, 0.05), and 0.8 to 1.3 for 768 or 800.
 crop_choice = [1.0]
 # ---- Normally not modified ---------------------------------------------------------------
 # MindSpore: 16 to 88 in steps of 8, 96, 128, 256, 512; the first 11; areas up to 8.
 anchors = [16, 32, 48, 64, 96, 128, 256, 512]
 max_choices = 5  # a target is one of so many smallest anchors
-min_keypoint_area = 16  # landmarks of faces up to this area are not learned, square pixels
+min_keypoint_area = 16  # keypoints of faces up to this area are not learned, square pixels
 
 train_steps = dict(
     seed=dict(type='SeedSample'),
@@ -33,11 +33,11 @@ train_steps = dict(
 )
 train_pipeline = list(train_steps.values())
 train_steps.update(_delete_=True)  # none of the steps of wider_face.py stays
-# Annotations come after the resizing: ground truth stays in pixels of the picture as stored.
+# Annotations come after the resizing: ground truth stays in pixels of the image as stored.
 test_steps = _base_.test_steps
 test_steps.resize = dict(type='FaceLetterbox', size=image_size)
 test_pipeline = list(test_steps.values())
-# need_keypoints: a model without landmarks sets it to False.
+# need_keypoints: a model without keypoints sets it to False.
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline, need_keypoints=True))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -1,4 +1,4 @@
-# CenterNet2 a few channels wide, for drawn pictures and quick runs: 1/8 of the backbone, 1/4 of the
+# CenterNet2 a few channels wide, for drawn images and quick runs: 1/8 of the backbone, 1/4 of the
 # rest. It starts from nothing, so the norms of the backbone learn, which are frozen otherwise.
 _base_ = './centernet2_r50.py'
 model = dict(

@@ -25,5 +25,5 @@ param_scheduler = [warmup, drops]
 train_cfg = dict(type='ResumableIterTrainLoop', max_iters=max_iters, val_interval=val_interval)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-# 8 cards x 2 pictures in the reference; `tools/train.py --auto-scale-lr` scales from there.
+# 8 cards x 2 images in the reference; `tools/train.py --auto-scale-lr` scales from there.
 auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -22,5 +22,5 @@ param_scheduler = [warmup, drops]
 train_cfg = dict(type='ResumableEpochTrainLoop', max_epochs=max_epochs, val_interval=val_interval)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-# 4 cards x 8 pictures in the reference; `tools/train.py --auto-scale-lr` scales from there.
+# 4 cards x 8 images in the reference; `tools/train.py --auto-scale-lr` scales from there.
 auto_scale_lr = dict(enable=False, base_batch_size=32)

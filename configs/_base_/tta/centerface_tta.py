@@ -1,5 +1,5 @@
 # Test-time augmentation with the sizes of the CenterFace references: 0.8, 1, 1.2 and 1.4 of 800.
-# They resize the picture and then put it on a canvas of 800x800, which cuts the edges of the two
+# They resize the image and then put it on a canvas of 800x800, which cuts the edges of the two
 # large sizes; here every size is seen whole.
 _base_ = './face_tta.py'
 

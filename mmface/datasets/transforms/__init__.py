@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Transforms of pictures with faces; importing this registers them."""
+"""Transforms of images with faces; importing this registers them."""
 
 from mmface.datasets.transforms.colour_jitter import ColourJitter
 from mmface.datasets.transforms.data_anchor_sample import DataAnchorSample

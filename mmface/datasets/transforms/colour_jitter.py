@@ -15,7 +15,7 @@ from mmface.datasets.transforms.colour_place import defer_colours, use_device_co
 from mmface.utils.colour_map import ColourMap
 
 STEPS = ('brightness', 'contrast', 'saturation')
-# Principal components of the colours of COCO pictures, rows blue, green, red, in units of the
+# Principal components of the colours of COCO images, rows blue, green, red, in units of the
 # full range of grey levels: CenterNet, datasets/dataset/coco_hp.py.
 EIGENVALUES = np.array([0.2141788, 0.01817699, 0.00341571])
 EIGENVECTORS = np.array(
@@ -29,11 +29,11 @@ GREY_WEIGHTS = np.array([0.114, 0.587, 0.299])  # blue, green, red; those of Ope
 
 
 class ColourChange(NamedTuple):
-    """What happens to a picture; the defaults change nothing.
+    """What happens to an image; the defaults change nothing.
 
     Attributes:
         brightness: Factor of every value.
-        contrast: Factor of the distance from the mean grey of the picture.
+        contrast: Factor of the distance from the mean grey of the image.
         saturation: Factor of the distance from the grey of the pixel.
         order: In which the three are done; each of ``STEPS`` once.
         lighting: Added to blue, green and red, in grey levels.
@@ -61,18 +61,18 @@ class ColourChange(NamedTuple):
 
 @TRANSFORMS.register_module()
 class ColourJitter(BaseTransform):
-    """Distort the colours of a uint8 picture.
+    """Distort the colours of a uint8 image.
 
     Same as CenterNet's and CenterFace's ``color_aug``: brightness, contrast and saturation in
     random order, each by a factor in [1 - ``strength``, 1 + ``strength``], then a random
     shift along the principal components of the colours. Grey and its mean are those of the
-    picture as it came, in all steps. There pictures are floats that may leave their range; here
+    image as it came, in all steps. There images are floats that may leave their range; here
     the result is clipped to 0..255 and rounded, once, at the end (within one grey level).
 
     Every step is linear in the colours of a pixel, so all of them together are one 3 x 4 matrix,
     applied in one pass over the bytes.
 
-    MindSpore's version seeds its generator anew for every picture, so all of them get
+    MindSpore's version seeds its generator anew for every image, so all of them get
     the same factors; that is left out.
 
     Args:
@@ -91,7 +91,7 @@ class ColourJitter(BaseTransform):
         self.on_device = use_device_colours(on_device)
 
     def transform(self, results: dict) -> dict:
-        """Distort the picture, or set ``colour_map`` for the data preprocessor."""
+        """Distort the image, or set ``colour_map`` for the data preprocessor."""
         change = self.draw()
         if self.on_device:
             defer_colours(results, change.to_map())
@@ -111,7 +111,7 @@ class ColourJitter(BaseTransform):
 
     @staticmethod
     def apply(img: NDArray[np.uint8], change: ColourChange) -> NDArray[np.uint8]:
-        """Change a uint8 BGR picture (h, w, 3); gives a new one."""
+        """Change a uint8 BGR image (h, w, 3); gives a new one."""
         colours = change.to_map()
         mean = cv2.mean(cv2.cvtColor(img, cv2.COLOR_BGR2GRAY))[0] if colours.mean else 0.0
         matrix = colours.own * np.eye(3) + colours.grey * GREY_WEIGHTS

@@ -1,7 +1,7 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Where the colours of training pictures are distorted: in the workers or on the device.
+"""Where the colours of training images are distorted: in the workers or on the device.
 
-The change of a picture is drawn in the worker in any case, from the same generator, so it is
+The change of an image is drawn in the worker in any case, from the same generator, so it is
 the same in both places and after a resume; the pixels are the same but for rounding, one grey
 level at most. On an accelerator the whole batch is changed at once by ``FaceDataPreprocessor``,
 which takes the most expensive step out of the workers; where the network itself runs on the
@@ -28,7 +28,7 @@ def defer_colours(results: dict, colours: ColourMap) -> None:
     """Leave a change to the data preprocessor: set ``colour_map``.
 
     Raises:
-        ValueError: If a change waits already; one picture has one.
+        ValueError: If a change waits already; one image has one.
     """
     if 'colour_map' in results:
         raise ValueError(

@@ -25,29 +25,29 @@ INTERPOLATIONS = (
 
 @TRANSFORMS.register_module()
 class DataAnchorSample(BaseTransform):
-    """Shrink a picture so that a random face becomes as large as a random smaller anchor.
+    """Shrink an image so that a random face becomes as large as a random smaller anchor.
 
     As in chenjun2hao's CenterFace (``utils.py``) and MindSpore's (``augmentations.py``): a face
     of w x h has the side sqrt((w + 1)(h + 1)); the anchor nearest to it is the k-th; the
-    target is drawn from the first min(k, ``max_choices``) anchors and the picture is resized by
+    target is drawn from the first min(k, ``max_choices``) anchors and the image is resized by
     target / side x 2^u, u uniform in [-1, 1], with a random interpolation.
 
     The crop that follows there, as ``FaceAffineCrop``, takes a share of the long side
     and resizes it to a fixed square. So the ratio has no influence on the size that faces
-    get, only on the detail they are left with. Hence pictures are not enlarged here: pixels
-    would be made only to be thrown away. What differs: the interpolation of those pictures is
+    get, only on the detail they are left with. Hence images are not enlarged here: pixels
+    would be made only to be thrown away. What differs: the interpolation of those images is
     that of the crop alone. A ratio above 1 still counts in ``min_keypoint_area``.
 
-    Faces to ignore are not chosen; a picture without other faces is left as it is. The
+    Faces to ignore are not chosen; an image without other faces is left as it is. The
     references draw from all faces, fail without one, and scale the labels in the data set
     itself, so that they drift from epoch to epoch.
 
     Args:
         anchors: Sides in pixels, ascending.
         max_choices: How many of the smallest anchors may be a target: 5 and 11 in the references.
-        max_side: No ratio gives a picture a larger area than this side squared.
-        min_keypoint_area: Landmarks of faces with at most this area, in square pixels of the
-            picture resized by the ratio, get weight 0: 16 for chenjun2hao, 8 for MindSpore.
+        max_side: No ratio gives an image a larger area than this side squared.
+        min_keypoint_area: Keypoints of faces with at most this area, in square pixels of the
+            image resized by the ratio, get weight 0: 16 for chenjun2hao, 8 for MindSpore.
 
     Raises:
         ValueError: If the anchors are not positive and ascending, or nothing may be chosen.
@@ -72,7 +72,7 @@ class DataAnchorSample(BaseTransform):
         self._scratch = Scratch()
 
     def transform(self, results: dict) -> dict:
-        """Resize picture, boxes and landmarks; sets ``img_shape``."""
+        """Resize image, boxes and keypoints; sets ``img_shape``."""
         bboxes = results['gt_bboxes']
         learned = bboxes[~results['gt_ignore_flags']]
         if not len(learned):
@@ -97,15 +97,15 @@ class DataAnchorSample(BaseTransform):
         return results
 
     def draw(self, width: int, height: int, bboxes: NDArray[np.float32]) -> float:
-        """Draw the ratio by which the picture changes its size.
+        """Draw the ratio by which the image changes its size.
 
         Args:
-            width: Width of the picture.
-            height: Height of the picture.
+            width: Width of the image.
+            height: Height of the image.
             bboxes: (n, 4) at least one box to choose.
         """
         box = bboxes[np.random.randint(len(bboxes))]
-        # A box may be inverted where labels of pictures of unknown size are wrong.
+        # A box may be inverted where labels of images of unknown size are wrong.
         side = float(np.sqrt(np.maximum(box[2:] - box[:2] + 1, 1).prod()))
         nearest = int(np.abs(self.anchors - side).argmin())
         target = self.anchors[np.random.randint(min(nearest + 1, self.max_choices))]

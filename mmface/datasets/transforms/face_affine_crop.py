@@ -20,10 +20,10 @@ ANTIALIAS_BELOW = 0.5  # Bilinear interpolation leaves out pixels when it shrink
 
 @TRANSFORMS.register_module()
 class FaceAffineCrop(BaseTransform):
-    """Cut out a random square, black outside of the picture, and resize it to ``size``.
+    """Cut out a random square, black outside of the image, and resize it to ``size``.
 
-    The side is a random choice of ``crop_choice`` times the long side of the picture. Along
-    each axis the centre is uniform over the picture without a border at both ends, which is
+    The side is a random choice of ``crop_choice`` times the long side of the image. Along
+    each axis the centre is uniform over the image without a border at both ends, which is
     0.1, 0.2 or 0.25 of the side of the square (one choice for both axes), halved until something
     is left between. The same as in the CenterFace projects (``multi_pose.py``), whose affine
     map has no other effect as long as it does not rotate. What differs:
@@ -34,12 +34,12 @@ class FaceAffineCrop(BaseTransform):
       moves x to s x. The references warp indices of pixels, whose centres are half a pixel
       further, so their content lies (1 - s) / 2 px of the result further than their labels.
 
-    No face has to be inside: a crop of background alone is a sample too. Boxes and landmarks
+    No face has to be inside: a crop of background alone is a sample too. Boxes and keypoints
     are not cut; faces of which nothing is inside the square are dropped.
 
     Args:
         size: Side of the result in pixels.
-        crop_choice: Sides to choose from, relative to the long side of the picture.
+        crop_choice: Sides to choose from, relative to the long side of the image.
 
     Raises:
         ValueError: If a side is not positive.
@@ -55,7 +55,7 @@ class FaceAffineCrop(BaseTransform):
         self._square, self._resized = Scratch(), Scratch()
 
     def transform(self, results: dict) -> dict:
-        """Crop and resize picture, boxes and landmarks; sets ``img_shape``."""
+        """Crop and resize image, boxes and keypoints; sets ``img_shape``."""
         height, width = results['img'].shape[:2]
         left, top, side = self.draw(width, height)
         scale = self.size / side
@@ -81,11 +81,11 @@ class FaceAffineCrop(BaseTransform):
         """Draw a square.
 
         Args:
-            width: Width of the picture.
-            height: Height of the picture.
+            width: Width of the image.
+            height: Height of the image.
 
         Returns:
-            left, top and side in pixels of the picture; left and top may be negative.
+            left, top and side in pixels of the image; left and top may be negative.
         """
         side = max(1, round(max(width, height) * np.random.choice(self.crop_choice)))
         border = side * np.random.choice(BORDERS)

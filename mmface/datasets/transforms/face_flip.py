@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Mirror a picture with its faces."""
+"""Mirror an image with its faces."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from mmface.structures import FLIP_INDICES_5, flip_bboxes, flip_keypoints
 
 @TRANSFORMS.register_module()
 class FaceFlip(BaseTransform):
-    """Mirror left and right at random; left and right landmarks change places.
+    """Mirror left and right at random; left and right keypoints change places.
 
-    Stock flips keep the order of the landmarks, which teaches a model that the left eye may
+    Stock flips keep the order of the keypoints, which teaches a model that the left eye may
     be at the right. Positions are those of the edges of pixels, so x becomes width - x; the
     CenterFace projects take them for indices and use width - 1 - x. Sets ``flip`` and
     ``flip_direction``.
 
     Args:
         prob: Probability of mirroring.
-        flip_indices: For each landmark, which one it is after mirroring. Default: five points.
+        flip_indices: For each keypoint, which one it is after mirroring. Default: five points.
     """
 
     def __init__(self, prob: float = 0.5, flip_indices: Sequence[int] = FLIP_INDICES_5) -> None:
@@ -34,7 +34,7 @@ class FaceFlip(BaseTransform):
         self._scratch = Scratch()
 
     def transform(self, results: dict) -> dict:
-        """Mirror picture, boxes and landmarks, or leave them."""
+        """Mirror image, boxes and keypoints, or leave them."""
         results['flip'] = bool(np.random.rand() < self.prob)
         results['flip_direction'] = 'horizontal' if results['flip'] else None
         if results['flip']:

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Put a picture, its ratio kept, into the middle of a black square."""
+"""Put an image, its ratio kept, into the middle of a black square."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from mmface.datasets.transforms.face_stretch import refuse_labels
 
 @TRANSFORMS.register_module()
 class FaceLetterbox(BaseTransform):
-    """Fit a picture into the middle of a black square of ``size``.
+    """Fit an image into the middle of a black square of ``size``.
 
     What chenjun2hao's, Ascend's and MindSpore's CenterFace are tested with (``fix_res`` in
     ``base_detector.py``): one scale for both axes, size / long side, and fractions of
     pixels where they come. Bilinear, not antialiased. Made for testing: labels have to come
     afterwards. Sets ``img_shape`` (size, size), ``scale_factor`` (w_scale, h_scale) and
-    ``pad_offset``, x and y of the picture's corner in the square: a position p of the square is
-    (p - pad_offset) / scale_factor in the picture.
+    ``pad_offset``, x and y of the image's corner in the square: a position p of the square is
+    (p - pad_offset) / scale_factor in the image.
 
     Args:
         size: Side of the square in pixels.
         aligned: Whether positions are those of the edges of pixels, as everywhere in this
             package. ``False`` gives the very pixels of the references, which warp indices
-            of pixels: the picture then lies (1 - scale) / 2 px further to the right and bottom.
+            of pixels: the image then lies (1 - scale) / 2 px further to the right and bottom.
 
     Raises:
         ValueError: If there are labels already, or the square has no area.
@@ -39,7 +39,7 @@ class FaceLetterbox(BaseTransform):
         self.aligned = aligned
 
     def transform(self, results: dict) -> dict:
-        """Warp the picture."""
+        """Warp the image."""
         refuse_labels(results, 'FaceLetterbox')
         height, width = results['img'].shape[:2]
         scale = self.size / max(height, width)

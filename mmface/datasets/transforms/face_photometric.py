@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from mmface.datasets.transforms.colour_place import defer_colours, use_device_colours
 from mmface.utils.colour_map import ColourMap
 
-TILE_ROWS = 32  # Floats of so many rows of a usual picture stay in the second-level cache.
+TILE_ROWS = 32  # Floats of so many rows of a usual image stay in the second-level cache.
 
 
 class PhotometricChange(NamedTuple):
-    """What happens to a picture; the defaults change nothing.
+    """What happens to an image; the defaults change nothing.
 
     Attributes:
         brightness: Added to each value, in grey levels.
@@ -43,10 +43,10 @@ class PhotometricChange(NamedTuple):
 
 @TRANSFORMS.register_module()
 class FacePhotometric(BaseTransform):
-    """Distort the colours of a uint8 picture.
+    """Distort the colours of a uint8 image.
 
     Same as PhotoMetricDistortion of mmdet 2.7, which SCRFD was trained with: brightness,
-    contrast, saturation, hue and a new order of the channels, each in half of the pictures,
+    contrast, saturation, hue and a new order of the channels, each in half of the images,
     with the range of values open from step to step (saturation may exceed 1). That one works
     on floats, and what leaves 0 to 255 stays so; here the result is clipped to 0..255 and
     rounded, once, at the end. The steps are done together, which changes nothing else:
@@ -83,7 +83,7 @@ class FacePhotometric(BaseTransform):
         self.on_device = use_device_colours(on_device)
 
     def transform(self, results: dict) -> dict:
-        """Distort the picture, or set ``colour_map`` for the data preprocessor."""
+        """Distort the image, or set ``colour_map`` for the data preprocessor."""
         change = self.draw()
         if self.on_device:
             defer_colours(results, change.to_map())
@@ -109,7 +109,7 @@ class FacePhotometric(BaseTransform):
 
     @staticmethod
     def apply(img: NDArray[np.uint8], change: PhotometricChange) -> NDArray[np.uint8]:
-        """Change a uint8 BGR picture (h, w, 3); gives a new one."""
+        """Change a uint8 BGR image (h, w, 3); gives a new one."""
         gain, shift = change.contrast, change.contrast * change.brightness
         if change.hue:
             img = _in_hsv(img, change.hue, change.saturation, gain, shift)

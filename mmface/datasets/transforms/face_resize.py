@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Resize picture, boxes and landmarks."""
+"""Resize image, boxes and keypoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmface.structures import clip_points, scale_keypoints
 class FaceResize(BaseTransform):
     """Resize with bilinear interpolation, not antialiased, as SCRFD was trained and tested.
 
-    With ``keep_ratio`` the picture becomes as large as fits into ``scale``, and each side is
+    With ``keep_ratio`` the image becomes as large as fits into ``scale``, and each side is
     int(side * factor + 0.5). Sets ``img_shape`` (h, w) and ``scale_factor`` (w_scale, h_scale),
     which may differ a little because sides are whole pixels.
 
@@ -27,7 +27,7 @@ class FaceResize(BaseTransform):
         scale: (width, height) in pixels. With ``keep_ratio`` the larger of the two bounds the
             long side, the smaller the short side.
         keep_ratio: Whether to keep the ratio of the sides.
-        bbox_clip_border: Whether to cut boxes and landmarks at the edge of the picture. After
+        bbox_clip_border: Whether to cut boxes and keypoints at the edge of the image. After
             a crop that cuts them there is nothing left to cut.
     """
 
@@ -40,14 +40,14 @@ class FaceResize(BaseTransform):
         self._scratch = Scratch()
 
     def transform(self, results: dict) -> dict:
-        """Resize the picture and, where there are any, boxes and landmarks."""
+        """Resize the image and, where there are any, boxes and keypoints."""
         height, width = results['img'].shape[:2]
         size = self.scale
         if self.keep_ratio:
             fitted = mmcv.rescale_size((width, height), size)
             size = (max(fitted[0], 1), max(fitted[1], 1))
         img = results['img']
-        # Outside of training pictures may be of other types: arrays that users give.
+        # Outside of training images may be of other types: arrays that users give.
         out = self._scratch.take(size[1], size[0], 3) if img.dtype == np.uint8 else None
         results['img'] = cv2.resize(img, size, out, interpolation=cv2.INTER_LINEAR)
         results['img_shape'] = (size[1], size[0])

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Resize a picture to sides that the network takes, without padding."""
+"""Resize an image to sides that the network takes, without padding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FaceStretch(BaseTransform):
 
     Args:
         divisor: What both sides are multiples of afterwards.
-        scale: (width, height) within which the picture is fitted first, keeping the ratio of its
+        scale: (width, height) within which the image is fitted first, keeping the ratio of its
             sides; the larger of the two bounds the long side. Default ``None``: as it is.
 
     Raises:
@@ -32,7 +32,7 @@ class FaceStretch(BaseTransform):
         self.scale = None if scale is None else (int(scale[0]), int(scale[1]))
 
     def transform(self, results: dict) -> dict:
-        """Resize the picture."""
+        """Resize the image."""
         refuse_labels(results, 'FaceStretch')
         height, width = results['img'].shape[:2]
         fitted = (width, height)
@@ -53,6 +53,6 @@ def refuse_labels(results: dict, name: str) -> None:
     """
     if isinstance(results.get('gt_bboxes'), np.ndarray):
         raise ValueError(
-            f'{name} is for testing, where labels stay in pixels of the picture as stored: '
+            f'{name} is for testing, where labels stay in pixels of the image as stored: '
             'put LoadFaceAnnotations behind it'
         )

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Make the labels of a picture the ground truth of a sample."""
+"""Make the labels of an image the ground truth of a sample."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from mmdet.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadFaceAnnotations(BaseTransform):
-    """Give the labels of a picture to the transforms that follow.
+    """Give the labels of an image to the transforms that follow.
 
     In training it comes before the geometric transforms. In testing it comes after the
-    resizing, so that the ground truth stays in pixels of the picture as stored, in which
+    resizing, so that the ground truth stays in pixels of the image as stored, in which
     predictions are given too.
 
     Sets ``gt_bboxes`` (n, 4) float32, ``gt_bboxes_labels`` (n,) int64, all 0,
-    ``gt_keypoints`` (n, 5, 3) float32 and ``gt_ignore_flags`` (n,) bool. A picture without
+    ``gt_keypoints`` (n, 5, 3) float32 and ``gt_ignore_flags`` (n,) bool. An image without
     labels (inference) has no faces.
     """
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Read a picture."""
+"""Read an image."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mmface.datasets.transforms.scratch import Scratch
 
 @TRANSFORMS.register_module()
 class LoadFaceImage(BaseTransform):
-    """Read the picture at ``img_path`` as uint8 BGR (h, w, 3).
+    """Read the image at ``img_path`` as uint8 BGR (h, w, 3).
 
-    Grey pictures become three equal channels, alpha is left out, and the orientation in the
+    Grey images become three equal channels, alpha is left out, and the orientation in the
     EXIF data is applied, as OpenCV does by default. If ``img`` is there already (a user gave
     an array), it is taken as it is.
 
@@ -25,11 +25,11 @@ class LoadFaceImage(BaseTransform):
         self._scratch = Scratch()
 
     def transform(self, results: dict) -> dict:
-        """Read the picture.
+        """Read the image.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is no picture or ends too early.
+            ValueError: If it is no image or ends too early.
         """
         if results.get('img') is None:
             results['img'] = open_image(results).decode(self._scratch)

@@ -31,7 +31,7 @@ LABELS = dict(bboxes='gt_bboxes', labels='gt_bboxes_labels', keypoints='gt_keypo
 
 @TRANSFORMS.register_module()
 class PackFaceInputs(BaseTransform):
-    """Pack picture and ground truth.
+    """Pack image and ground truth.
 
     Gives ``inputs``, uint8 (3, h, w), and ``data_samples``, a ``DetDataSample`` whose
     ``gt_instances`` are the faces to learn and ``ignored_instances`` the others, both with
@@ -41,7 +41,7 @@ class PackFaceInputs(BaseTransform):
     ``img_path``, ``ori_shape`` and ``img_shape`` (h, w), ``scale_factor`` (w_scale, h_scale),
     ``flip`` and ``flip_direction``, the last three also where no transform set them, and after
     ``FaceLetterbox`` ``pad_offset`` (x, y). After transforms that leave the colours to the device
-    it has ``colour_map``. The picture does not share memory with ``results``.
+    it has ``colour_map``. The image does not share memory with ``results``.
 
     Args:
         meta_keys: Names of the entries of the metainfo.

@@ -24,27 +24,27 @@ MAX_GROWN_SCALE = 2.0
 class RandomSquareCrop(BaseTransform):
     """Cut out a square that holds the centre of at least one face.
 
-    The side is a random choice of ``crop_choice`` times the short side of the picture; what
-    lies outside of the picture is filled. The position is uniform over the squares inside
-    the picture along an axis on which it is larger than the square, and over the squares
+    The side is a random choice of ``crop_choice`` times the short side of the image; what
+    lies outside of the image is filled. The position is uniform over the squares inside
+    the image along an axis on which it is larger than the square, and over the squares
     that hold all of it along the other. Positions are drawn until the centre of a face that is not
     ignored lies strictly inside, 250 for each scale, then with another scale (or, if no choice
     exceeds 1, the scale times 1.2). Faces whose centre is not strictly inside are dropped.
     Drawing order and distribution are those of SCRFD (arXiv 2105.04714, RandomSquareCrop of
-    its code), which however never ends where no square can be accepted. Here, pictures
+    its code), which however never ends where no square can be accepted. Here, images
     without a face to learn take the first square, and after 50 scales the last square is taken,
     although it holds no centre.
 
-    Without ``LoadFaceImage`` before it, it reads the picture itself, and decodes no row below the
-    square. A square inside the picture is a view of it; no pixel is copied.
+    Without ``LoadFaceImage`` before it, it reads the image itself, and decodes no row below the
+    square. A square inside the image is a view of it; no pixel is copied.
 
     Args:
-        crop_choice: Sides to choose from, relative to the short side of the picture.
-        bbox_clip_border: Whether boxes and landmarks are cut at the edge of the square. Default
+        crop_choice: Sides to choose from, relative to the short side of the image.
+        bbox_clip_border: Whether boxes and keypoints are cut at the edge of the square. Default
             ``None``: as the data set says (``bbox_clip_border`` of the item), or else yes.
-        fill: Value of the pixels outside of the picture. 128 as in SCRFD.
+        fill: Value of the pixels outside of the image. 128 as in SCRFD.
         size: Side in pixels to resize the square to. The result is that of a ``FaceResize`` to
-            (size, size) behind this, but what lies outside of the picture at the right and bottom
+            (size, size) behind this, but what lies outside of the image at the right and bottom
             costs nothing. Default ``None``: as it is.
     """
 
@@ -61,22 +61,22 @@ class RandomSquareCrop(BaseTransform):
         self.bbox_clip_border = bbox_clip_border
         self.fill = fill
         self.size = size
-        self._picture, self._square, self._resized = Scratch(), Scratch(), Scratch()
+        self._image, self._square, self._resized = Scratch(), Scratch(), Scratch()
 
     def transform(self, results: dict) -> dict:
-        """Crop picture, boxes and landmarks.
+        """Crop image, boxes and keypoints.
 
         Sets ``img_shape``, with ``size`` also ``scale_factor``, and what ``LoadFaceImage`` sets if
         that was not there before.
 
         Raises:
-            FileNotFoundError: If the picture has to be read and is not there.
+            FileNotFoundError: If the image has to be read and is not there.
             ValueError: If it cannot be read.
         """
-        picture = None
+        image = None
         if results.get('img') is None:
-            picture = open_image(results)
-            height, width = picture.height, picture.width
+            image = open_image(results)
+            height, width = image.height, image.width
             results.update(height=height, width=width, ori_shape=(height, width))
         else:
             height, width = results['img'].shape[:2]
@@ -88,7 +88,7 @@ class RandomSquareCrop(BaseTransform):
         for key in ('gt_bboxes_labels', 'gt_ignore_flags'):
             results[key] = results[key][kept]
         keypoints = results['gt_keypoints'][kept]
-        # Corners and landmarks at once: few faces cost little, but every step with numpy does.
+        # Corners and keypoints at once: few faces cost little, but every step with numpy does.
         points = np.concatenate([bboxes[kept].reshape(-1, 2, 2), keypoints[..., :2]], axis=1)
         start = np.array((left, top), np.float32)
         clip = self.bbox_clip_border
@@ -103,8 +103,8 @@ class RandomSquareCrop(BaseTransform):
         results['gt_keypoints'] = keypoints
 
         # Pixels come last: they drive from the cache what the steps above have in common.
-        if picture is not None:
-            results['img'] = picture.decode(self._picture, top + side)
+        if image is not None:
+            results['img'] = image.decode(self._image, top + side)
         square = (results['img'], left, top, side)
         if self.size is None:
             results['img'] = cut_square(*square, self.fill, self._square)
@@ -121,12 +121,12 @@ class RandomSquareCrop(BaseTransform):
         """Draw a square.
 
         Args:
-            width: Width of the picture.
-            height: Height of the picture.
+            width: Width of the image.
+            height: Height of the image.
             centres: (n, 2) x, y of the centres of which one has to be inside.
 
         Returns:
-            left, top and side in pixels of the picture; left and top may be negative.
+            left, top and side in pixels of the image; left and top may be negative.
         """
         scale = self._draw_scale()
         x, y = centres[:, 0], centres[:, 1]

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Memory for pictures on their way through a pipeline."""
+"""Memory for images on their way through a pipeline."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 
 class Scratch:
-    """Memory for one uint8 picture at a time, used again once nobody looks at it any more.
+    """Memory for one uint8 image at a time, used again once nobody looks at it any more.
 
-    A picture of megabytes that is allocated anew goes back to the system when it is freed, and
+    An image of megabytes that is allocated anew goes back to the system when it is freed, and
     every page of the next one is a fault again, which can cost as much as the work on it. An
     array from here keeps its memory as long as it, or a view of it, is in use somewhere; then
     other memory is taken. Copies and pickles begin without memory.

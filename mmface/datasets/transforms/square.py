@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Cut squares out of pictures."""
+"""Cut squares out of images."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mmface.datasets.transforms.scratch import Scratch
 def cut_square(
     img: NDArray[np.uint8], left: int, top: int, side: int, fill: int, scratch: Scratch
 ) -> NDArray[np.uint8]:
-    """Cut out a square that touches the picture; a view of it if the square is inside.
+    """Cut out a square that touches the image; a view of it if the square is inside.
 
     Args:
         img: (h, w, 3).
         left: First column; may be negative.
         top: First row; may be negative.
         side: Width and height.
-        fill: Value of what lies outside of the picture.
+        fill: Value of what lies outside of the image.
         scratch: Where the square is made if some of it lies outside.
     """
     return _cut(img, left, top, side, side, fill, scratch)
@@ -41,7 +41,7 @@ def resize_square(
 ) -> NDArray[np.uint8]:
     """Cut out a square and resize it: the very pixels of both steps, for less work.
 
-    What lies outside of the picture at the right and at the bottom is neither made nor resized:
+    What lies outside of the image at the right and at the bottom is neither made nor resized:
     positions count from the left and top edge of the square, so nothing else depends on it.
 
     Args:
@@ -50,7 +50,7 @@ def resize_square(
         top: First row; may be negative.
         side: Its width and height.
         size: Width and height of the result.
-        fill: Value of what lies outside of the picture.
+        fill: Value of what lies outside of the image.
         interpolation: One of OpenCV's that reach no further than a pixel of the result:
             ``INTER_LINEAR`` or ``INTER_AREA``.
         scratch: Memory for what lies between.

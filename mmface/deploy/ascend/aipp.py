@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""AIPP: what an Ascend NPU does with uint8 pictures before the network.
+"""AIPP: what an Ascend NPU does with uint8 images before the network.
 
 ATC builds the operator into the OM file from a text (``--insert_op_conf``). The bins this package
 writes have their channels in the order of the network, so that nothing has to be swapped.
@@ -31,10 +31,10 @@ _ENTRY = re.compile(r'(\w+)\s*:\s*([^\s{}]+)')
 
 @dataclass(frozen=True)
 class Aipp:
-    """A static AIPP of three-channel pictures without cropping or change of colour space.
+    """A static AIPP of three-channel images without cropping or change of colour space.
 
     Attributes:
-        size: Height and width of the pictures.
+        size: Height and width of the images.
         mean: Subtracted from each channel, after the swap.
         factor: Multiplied with afterwards: 1 / std.
         swap: Whether the first and the third channel change places first.

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Bins for the NPU: a picture as the numbers the network's input takes."""
+"""Bins for the NPU: an image as the numbers the network's input takes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from mmface.deploy.ascend.manifest import BinPicture
+from mmface.deploy.ascend.manifest import BinImage
 from mmface.deploy.model_spec import ModelSpec
 from mmface.deploy.runtime.letterbox import place, to_blob, to_canvas
 from mmface.utils.files import whole_file
@@ -38,12 +38,12 @@ def write_input_bin(
     image: NDArray[np.uint8],
     spec: ModelSpec,
     dtype: str,
-) -> BinPicture:
-    """Write the bin of one picture, ``<stem>.bin``, whole or not at all.
+) -> BinImage:
+    """Write the bin of one image, ``<stem>.bin``, whole or not at all.
 
     Args:
         folder: Where to.
-        file: Name of the picture, ``event/name.jpg``.
+        file: Name of the image, ``event/name.jpg``.
         image: Its pixels, uint8 BGR (h, w, 3).
         spec: Of the model; its size is that of the input.
         dtype: See ``BinManifest``.
@@ -61,7 +61,7 @@ def write_input_bin(
     stem = PurePosixPath(file).stem
     with whole_file(Path(folder, f'{stem}.bin'), sync=False) as tmp:
         values.tofile(tmp)
-    return BinPicture(
+    return BinImage(
         stem=stem,
         file=file,
         width=image.shape[1],
@@ -74,25 +74,25 @@ def write_input_bin(
 
 
 def check_names(files: Iterable[str]) -> None:
-    """Refuse pictures whose bins or results would get one name.
+    """Refuse images whose bins or results would get one name.
 
     ais_bench takes all bins from one folder and names results after the part of a name before its
     first dot.
 
     Raises:
-        ValueError: If two pictures share a stem, or a stem has a dot.
+        ValueError: If two images share a stem, or a stem has a dot.
     """
     seen: dict[str, str] = {}
     for file in files:
         stem = PurePosixPath(file).stem
         if '.' in stem:
             raise ValueError(
-                f'picture {file}: the name has a dot before its extension, and ais_bench names '
-                'results after the part before the first dot; rename the picture'
+                f'image {file}: the name has a dot before its extension, and ais_bench names '
+                'results after the part before the first dot; rename the image'
             )
         if stem in seen:
             raise ValueError(
-                f'pictures {seen[stem]} and {file} have the same name, and all bins lie in one '
+                f'images {seen[stem]} and {file} have the same name, and all bins lie in one '
                 'folder; rename one, or prepare the folders one by one'
             )
         seen[stem] = file
@@ -102,7 +102,7 @@ def check_folder(folder: str | os.PathLike[str], files: Iterable[str]) -> None:
     """Refuse a folder with other inputs in it: ais_bench would take those as well.
 
     Raises:
-        ValueError: If there is a .bin or .npy that is of none of the pictures ``files``.
+        ValueError: If there is a .bin or .npy that is of none of the images ``files``.
     """
     if not Path(folder).is_dir():
         return
@@ -111,6 +111,6 @@ def check_folder(folder: str | os.PathLike[str], files: Iterable[str]) -> None:
     other = sorted(there - ours)
     if other:
         raise ValueError(
-            f'{folder} holds {len(other)} inputs of other pictures (first: {other[0]}), which '
+            f'{folder} holds {len(other)} inputs of other images (first: {other[0]}), which '
             'ais_bench would take as well: choose another folder or empty it'
         )

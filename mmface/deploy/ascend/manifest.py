@@ -1,8 +1,8 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The list of bins: which picture each one is, and how to read what the network gives for it.
+"""The list of bins: which image each one is, and how to read what the network gives for it.
 
 Bins are bare numbers. The manifest, a JSON file beside them, holds all that the step behind the
-NPU has to know, so that neither pictures nor model are needed there.
+NPU has to know, so that neither images nor model are needed there.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _MAX_VALUES = 2**28
 
 
 @dataclass(frozen=True)
-class BinPicture:
-    """A picture and its bin, ``<stem>.bin``.
+class BinImage:
+    """An image and its bin, ``<stem>.bin``.
 
     Attributes:
         stem: Name without folder and extension, unique in the manifest.
-        file: ``event/name.jpg``, relative to the folder of the pictures.
-        width: Of the picture in pixels.
+        file: ``event/name.jpg``, relative to the folder of the images.
+        width: Of the image in pixels.
         height: Likewise.
-        scale: Input pixels per pixel of the picture, x and y.
-        offset: Left-top corner of the picture in the input, x and y in input pixels.
-        content: Height and width that the picture takes in the input.
+        scale: Input pixels per pixel of the image, x and y.
+        offset: Left-top corner of the image in the input, x and y in input pixels.
+        content: Height and width that the image takes in the input.
         sha256: Of the bin.
     """
 
@@ -51,7 +51,7 @@ class BinPicture:
 
 @dataclass(frozen=True)
 class Output:
-    """An output of the network for one picture.
+    """An output of the network for one image.
 
     Attributes:
         name: In the ONNX file.
@@ -76,9 +76,9 @@ class BinManifest:
         model_sha256: Of that file.
         spec: How to feed and read it; its size is that of the input.
         dtype: 'float32', normalised, N x C x H x W; or 'uint8', pixels, H x W x C.
-        padding: Pixel value of each channel around a picture in uint8 bins.
+        padding: Pixel value of each channel around an image in uint8 bins.
         outputs: In the order of the model.
-        pictures: One for each bin.
+        images: One for each bin.
     """
 
     model: str
@@ -87,7 +87,7 @@ class BinManifest:
     dtype: str
     padding: tuple[int, ...]
     outputs: tuple[Output, ...]
-    pictures: tuple[BinPicture, ...]
+    images: tuple[BinImage, ...]
 
     @property
     def bytes(self) -> int:
@@ -103,7 +103,7 @@ class BinManifest:
 
 
 def bin_bytes(size: tuple[int, int], dtype: str) -> int:
-    """Size of the bin of a picture for an input of ``size``, height and width."""
+    """Size of the bin of an image for an input of ``size``, height and width."""
     return 3 * size[0] * size[1] * DTYPES[dtype]
 
 
@@ -138,7 +138,7 @@ def read_manifest(path: str | os.PathLike[str]) -> BinManifest:
             dtype=_text(values, 'dtype', tuple(DTYPES)),
             padding=padding,
             outputs=tuple(map(_output, _list(values, 'outputs'))),
-            pictures=tuple(map(_picture, _list(values, 'pictures'))),
+            images=tuple(map(_image, _list(values, 'images'))),
         )
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
@@ -153,7 +153,7 @@ def _output(values: Any) -> Output:
     return Output(_text(values, 'name'), shape)
 
 
-def _picture(values: Any) -> BinPicture:
+def _image(values: Any) -> BinImage:
     width, height, *content = (
         *_numbers(values, 'width', 0, low=1),
         *_numbers(values, 'height', 0, low=1),
@@ -168,7 +168,7 @@ def _picture(values: Any) -> BinPicture:
     inside = bool(path.stem) and not path.is_absolute() and not {'..', '\\'} & {*path.parts, *file}
     _check(inside, 'file', 'event/name.jpg')
     _check(stem == path.stem, 'stem', f'that of {file!r}')
-    return BinPicture(
+    return BinImage(
         stem=stem,
         file=file,
         width=int(width),

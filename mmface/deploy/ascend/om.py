@@ -37,16 +37,16 @@ def open_for_om(model: str | os.PathLike[str], size: Sequence[int] | None = None
         )
     if 0 in detector.spec.size:
         raise ValueError(
-            f"{model}: this model is tested at each picture's own size, and an OM has one: choose "
+            f"{model}: this model is tested at each image's own size, and an OM has one: choose "
             'it, for instance size=(800, 800)'
         )
     return detector
 
 
 def om_spec(spec: ModelSpec, resize: str | None = None) -> ModelSpec:
-    """Give the specification for an input of one size for all pictures.
+    """Give the specification for an input of one size for all images.
 
-    CenterFace that is tested on stretched pictures, each at about its own size, is fed centred
+    CenterFace that is tested on stretched images, each at about its own size, is fed centred
     ones instead: a fixed size would change the ratio of their sides.
 
     Args:
@@ -58,7 +58,7 @@ def om_spec(spec: ModelSpec, resize: str | None = None) -> ModelSpec:
 
 
 def network_outputs(detector: FaceDetector) -> tuple[Output, ...]:
-    """Run the network once, for the shapes that its outputs have for one picture."""
+    """Run the network once, for the shapes that its outputs have for one image."""
     batch = detector.batch_size or 1
     arrays = detector.run(np.zeros((batch, 3, *detector.spec.size), np.float32))
     return tuple(
@@ -74,7 +74,7 @@ def atc_input_shape(
 
     Args:
         detector: See ``open_for_om``.
-        batch: Pictures at a time.
+        batch: Images at a time.
         aipp: AIPP file to check against the size.
 
     Raises:
@@ -85,7 +85,7 @@ def atc_input_shape(
     height, width = detector.spec.size
     if aipp is not None and (found := read_aipp(aipp).size) != (height, width):
         raise ValueError(
-            f'{aipp} is for pictures of {found[0]}x{found[1]}, the model takes {height}x{width} '
+            f'{aipp} is for images of {found[0]}x{found[1]}, the model takes {height}x{width} '
             '(height x width): prepare the bins again for this model'
         )
     return f'{detector.input_name}:{batch},3,{height},{width}'

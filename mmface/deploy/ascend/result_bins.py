@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Results of ais_bench: ``<stem>_<i>.bin``, the i-th output of the network for one picture."""
+"""Results of ais_bench: ``<stem>_<i>.bin``, the i-th output of the network for one image."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmface.deploy.ascend.manifest import BinManifest, BinPicture, Output
+from mmface.deploy.ascend.manifest import BinImage, BinManifest, Output
 from mmface.deploy.runtime.letterbox import Placement
 
 
 def check_results(folder: str | os.PathLike[str], manifest: BinManifest) -> None:
-    """Make sure that a folder holds the results of all pictures of a manifest, and no others.
+    """Make sure that a folder holds the results of all images of a manifest, and no others.
 
     Raises:
         FileNotFoundError: If the folder or a result is missing.
@@ -31,8 +31,8 @@ def check_results(folder: str | os.PathLike[str], manifest: BinManifest) -> None
             '<output>/<output_dirname>'
         )
     expected = {
-        result_name(picture, number): output
-        for picture in manifest.pictures
+        result_name(image, number): output
+        for image in manifest.images
         for number, output in enumerate(manifest.outputs)
     }
     missing = [name for name in expected if name not in sizes]
@@ -43,11 +43,11 @@ def check_results(folder: str | os.PathLike[str], manifest: BinManifest) -> None
             text += f', but {len(extra)} others are (first: {extra[0]})'
         raise FileNotFoundError(
             f'{text}. Expected <stem>_<i>.bin, i from 0 to {len(manifest.outputs) - 1}, of all '
-            f'{len(manifest.pictures)} pictures: run ais_bench on all bins of this manifest'
+            f'{len(manifest.images)} images: run ais_bench on all bins of this manifest'
         )
     if extra:
         raise ValueError(
-            f'{len(extra)} results in {root} are of no picture of the manifest (first: '
+            f'{len(extra)} results in {root} are of no image of the manifest (first: '
             f'{extra[0]}): this is another run, or another model with more outputs than '
             f'{len(manifest.outputs)}'
         )
@@ -56,30 +56,30 @@ def check_results(folder: str | os.PathLike[str], manifest: BinManifest) -> None
             raise ValueError(f'{root / name}: {_size_problem(output, sizes[name])}')
 
 
-def result_name(picture: BinPicture, number: int) -> str:
-    """Give the name that ais_bench gives to output ``number`` of a picture."""
-    return f'{picture.stem}_{number}.bin'
+def result_name(image: BinImage, number: int) -> str:
+    """Give the name that ais_bench gives to output ``number`` of an image."""
+    return f'{image.stem}_{number}.bin'
 
 
 def read_results(
-    folder: str | os.PathLike[str], picture: BinPicture, manifest: BinManifest
+    folder: str | os.PathLike[str], image: BinImage, manifest: BinManifest
 ) -> tuple[list[NDArray[np.float32]], Placement]:
-    """Read what the network gave for one picture.
+    """Read what the network gave for one image.
 
     Args:
         folder: Checked with ``check_results``.
-        picture: The picture.
+        image: The image.
         manifest: Of the bins.
 
     Returns:
-        The outputs, each for a batch of one, and where the picture was in the input: what
+        The outputs, each for a batch of one, and where the image was in the input: what
         ``mmface.deploy.runtime.decode.decode`` takes.
     """
     outputs = [
-        np.fromfile(Path(folder, result_name(picture, number)), np.float32).reshape(output.shape)
+        np.fromfile(Path(folder, result_name(image, number)), np.float32).reshape(output.shape)
         for number, output in enumerate(manifest.outputs)
     ]
-    placement = Placement(picture.scale, picture.offset, picture.content, manifest.spec.size)
+    placement = Placement(image.scale, image.offset, image.content, manifest.spec.size)
     return outputs, placement
 
 
@@ -91,5 +91,5 @@ def _size_problem(output: Output, found: int) -> str:
     if found * 2 == output.bytes:
         return f'{text}: float16? Build the OM with float32 outputs (tools/deploy/build_om.sh does)'
     if output.bytes and found and found % output.bytes == 0:
-        return f'{text}: several pictures in one file? Leave out ais_bench --output_batchsize_axis'
+        return f'{text}: several images in one file? Leave out ais_bench --output_batchsize_axis'
     return f'{text}: the OM is of another model or size than the manifest ({output.name})'

@@ -39,36 +39,36 @@ class Difference(NamedTuple):
     excess: float
 
 
-def check_pictures(
+def check_images(
     paths: Sequence[str | Path], size: tuple[int, int], count: int
 ) -> list[NDArray[np.uint8]]:
-    """Give pictures of the input's size, stretched; drawn ones if there are no paths.
+    """Give images of the input's size, stretched; drawn ones if there are no paths.
 
     Args:
-        paths: Picture files.
+        paths: Image files.
         size: Height and width.
-        count: Pictures of a batch: so many are drawn, and files are repeated to whole batches.
+        count: Images of a batch: so many are drawn, and files are repeated to whole batches.
 
     Returns:
-        BGR pictures (H, W, 3).
+        BGR images (H, W, 3).
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a file is no picture.
+        ValueError: If a file is no image.
     """
     height, width = size
     if not paths:
         return [_draw(np.random.default_rng(k), size) for k in range(count)]
-    pictures = []
+    images = []
     for path in paths:
         if not Path(path).is_file():
-            raise FileNotFoundError(f'pictures: {path} does not exist')
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise ValueError(f'pictures: {path} is not a picture that OpenCV can read')
-        pictures.append(cv2.resize(picture, (width, height)))
-    total = -(-len(pictures) // count) * count
-    return [pictures[k % len(pictures)] for k in range(total)]
+            raise FileNotFoundError(f'images: {path} does not exist')
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if image is None:
+            raise ValueError(f'images: {path} is not an image that OpenCV can read')
+        images.append(cv2.resize(image, (width, height)))
+    total = -(-len(images) // count) * count
+    return [images[k % len(images)] for k in range(total)]
 
 
 def _draw(generator: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -91,7 +91,7 @@ def compare(
     batches: Sequence[tuple[NDArray[np.float32], torch.Tensor]],
     tolerance: float,
 ) -> list[Difference]:
-    """Run a file and its network on the same pictures.
+    """Run a file and its network on the same images.
 
     Args:
         path: ONNX file.
@@ -133,7 +133,7 @@ def compare(
     return list(worst.values())
 
 
-def to_input(pictures: list[NDArray[np.uint8]], rgb: bool) -> NDArray[np.float32]:
-    """Stack BGR pictures (H, W, 3) to (B, 3, H, W), 0 to 255."""
-    batch = np.stack(pictures)
+def to_input(images: list[NDArray[np.uint8]], rgb: bool) -> NDArray[np.float32]:
+    """Stack BGR images (H, W, 3) to (B, 3, H, W), 0 to 255."""
+    batch = np.stack(images)
     return np.ascontiguousarray((batch[..., ::-1] if rgb else batch).transpose(0, 3, 1, 2), 'f4')

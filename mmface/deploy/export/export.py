@@ -19,7 +19,7 @@ from mmface.deploy.export.check import (
     HALF_TOLERANCE,
     TOLERANCE,
     Difference,
-    check_pictures,
+    check_images,
     compare,
     to_input,
 )
@@ -86,7 +86,7 @@ def export_onnx(
     model: Any,
     path: str | Path,
     options: ExportOptions,
-    pictures: Sequence[str | Path] | None = None,
+    images: Sequence[str | Path] | None = None,
 ) -> ExportResult:
     """Write an ONNX file of SCRFD or CenterFace.
 
@@ -97,13 +97,13 @@ def export_onnx(
         model: The trained detector.
         path: File to write, whole or not at all.
         options: What kind of file.
-        pictures: Files to check it with against torch, drawn ones if empty; ``None`` to not check.
+        images: Files to check it with against torch, drawn ones if empty; ``None`` to not check.
 
     Returns:
         What was written.
 
     Raises:
-        FileNotFoundError: A picture is missing.
+        FileNotFoundError: An image is missing.
         ValueError: The model has no such layout, the config no size, or the check found the file
             to differ; then nothing is written.
     """
@@ -114,10 +114,10 @@ def export_onnx(
     resize, tested = find_resize(cfg)
     size = options.size or tested
     if tested == (0, 0) != size and resize == 'stretch':
-        resize = 'centre'  # one size for all pictures would change the ratio of their sides
+        resize = 'centre'  # one size for all images would change the ratio of their sides
     if size == (0, 0) and not options.dynamic:
         raise ValueError(
-            'this config tests every picture at its own size: choose a size, or export a '
+            'this config tests every image at its own size: choose a size, or export a '
             'dynamic file for all sizes'
         )
     example = size if size != (0, 0) else (320, 320)
@@ -132,12 +132,12 @@ def export_onnx(
         )
     if options.layout == 'insightface' and options.fold_normalize:
         result.notes.append(
-            'the package insightface normalises pictures itself: it needs a file without this'
+            'the package insightface normalises images itself: it needs a file without this'
         )
     with whole_file(path) as tmp:
         onnx.save(onnx_model, str(tmp))
-        if pictures is not None:
-            result.differences = _check(tmp, network, spec, example, options, pictures)
+        if images is not None:
+            result.differences = _check(tmp, network, spec, example, options, images)
             tolerance = HALF_TOLERANCE if options.half else TOLERANCE
             wrong = [item for item in result.differences if item.excess > 1]
             if wrong:
@@ -157,7 +157,7 @@ def _make_graph(
     notes: list[str],
 ) -> onnx.ModelProto:
     axes = None
-    # Two pictures: with one, an exporter may take the batch for a constant.
+    # Two images: with one, an exporter may take the batch for a constant.
     batch = 2 if options.dynamic else options.batch
     if options.dynamic:
         axes = {name: {0: 'batch', **more} for name, more in network.dynamic_axes.items()}
@@ -185,7 +185,7 @@ def _check(
     spec: ModelSpec,
     size: tuple[int, int],
     options: ExportOptions,
-    pictures: Sequence[str | Path],
+    images: Sequence[str | Path],
 ) -> list[Difference]:
     """Compare the file with torch, a dynamic one at three sizes."""
     shapes = [(options.batch, *size)]
@@ -194,7 +194,7 @@ def _check(
     batches = []
     mean, std = (np.array(v, np.float32)[:, None, None] for v in (spec.mean, spec.std))
     for count, *sides in shapes:
-        raw = to_input(check_pictures(pictures, (sides[0], sides[1]), count), spec.rgb)
+        raw = to_input(check_images(images, (sides[0], sides[1]), count), spec.rgb)
         normalised = (raw - mean) / std
         for start in range(0, len(raw), count):
             part = slice(start, start + count)

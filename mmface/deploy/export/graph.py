@@ -103,11 +103,11 @@ def normalise_inside(model: ModelProto, mean: Sequence[float], std: Sequence[flo
 
     The division goes into the weights of the first convolution. The mean cannot go into its
     bias: the convolution pads with zeros after the normalisation, which would have to be the mean
-    before it. So it is subtracted in front, which is exact. Whoever pads the picture itself has to
+    before it. So it is subtracted in front, which is exact. Whoever pads the image itself has to
     pad with the mean, a fraction for most models: the input stays float32.
 
     Args:
-        model: Changed in place; its first input is the picture.
+        model: Changed in place; its first input is the image.
         mean: Of each channel.
         std: Of each channel.
 

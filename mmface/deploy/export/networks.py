@@ -22,7 +22,7 @@ Form = Callable[[Any, Sequence[Tensor]], Outputs]
 
 
 class ExportNetwork(nn.Module):
-    """A detector from normalised pictures to the outputs of a layout.
+    """A detector from normalised images to the outputs of a layout.
 
     Args:
         model: The trained detector; shared, not changed.
@@ -55,7 +55,7 @@ class ExportNetwork(nn.Module):
         self.cells = [self._fixed_cells(stride) for stride in spec.strides]
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Compute the outputs for pictures (B, 3, H, W); sides are multiples of 32."""
+        """Compute the outputs for images (B, 3, H, W); sides are multiples of 32."""
         outputs = self.form(self, self.neck(self.backbone(image)))
         return tuple(outputs[key] for key in self.keys)
 
@@ -199,7 +199,7 @@ def _cells(like: Tensor) -> Tensor:
 def _in_centernet_order(module: Any, rule: Any) -> Any:
     """Copy CenterFace's predictors so that sizes and offsets come out in 'centernet'.
 
-    Swapping channels and adding numbers are a matter of the last convolutions' weights. Landmarks
+    Swapping channels and adding numbers are a matter of the last convolutions' weights. Keypoints
     of the frame 'box' then are counted from the centre, still in sides.
     """
     module = copy.deepcopy(module)

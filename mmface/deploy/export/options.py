@@ -19,7 +19,7 @@ class ExportOptions:
         layout: Names and shapes of the outputs, see ``mmface.deploy.layouts``.
         size: Height and width of the input; ``None`` for that of the config.
         dynamic: Whether batch, height and width are free.
-        batch: Pictures of a static file.
+        batch: Images of a static file.
         opset: ONNX opset.
         fold_normalize: Whether the graph subtracts the mean and divides by std itself.
         half: Whether the graph computes in half precision.

@@ -21,13 +21,13 @@ _FALLBACK_IOU = 0.5
 
 
 def find_resize(cfg: Config) -> tuple[str, tuple[int, int]]:
-    """Find out how the pictures of the test are resized.
+    """Find out how the images of the test are resized.
 
     Args:
         cfg: A whole config.
 
     Returns:
-        ``resize`` and ``size`` of ``ModelSpec``; (0, 0) where each picture keeps its own size.
+        ``resize`` and ``size`` of ``ModelSpec``; (0, 0) where each image keeps its own size.
 
     Raises:
         ValueError: If the test pipeline has no resizing that the runtime knows.
@@ -70,7 +70,7 @@ def make_spec(
         cfg: The config it is tested with.
         model: The detector.
         layout: Names and shapes of the outputs, see ``mmface.deploy.layouts``.
-        tested: Height and width of the input, or (0, 0) for those of each picture.
+        tested: Height and width of the input, or (0, 0) for those of each image.
         resize: See ``find_resize``.
         normalized_inside: Whether the graph subtracts the mean and divides.
 

@@ -36,7 +36,7 @@ def trace(
     """Export a network.
 
     Args:
-        network: In evaluation mode. All pictures it is fed have sides that are multiples of 32.
+        network: In evaluation mode. All images it is fed have sides that are multiples of 32.
         inputs: Example inputs; the result is good for their sizes, but for ``dynamic_axes``.
         input_names: Names of the inputs.
         output_names: Names of the outputs.

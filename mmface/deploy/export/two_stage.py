@@ -5,8 +5,8 @@
 xyxy in input pixels and ``scores`` (B, T), the best ``nms_pre`` of each level whatever their
 score, and the maps ``feat_8`` to ``feat_128``.
 
-``<name>_rois.onnx``: inputs are those maps of one picture (1, C, H / s, W / s), ``proposals``
-(R, 4), ``proposal_scores`` (R,) and ``limits`` (4,), width, height, width, height of the picture in
+``<name>_rois.onnx``: inputs are those maps of one image (1, C, H / s, W / s), ``proposals``
+(R, 4), ``proposal_scores`` (R,) and ``limits`` (4,), width, height, width, height of the image in
 the input, to which boxes are cut; outputs ``boxes`` (R, 4) and ``scores`` (R, classes).
 
 The host, in between: drop scores not above ``proposal_thr``, NMS, keep the best R, fill up with
@@ -27,7 +27,7 @@ from mmcv.ops import ModulatedDeformConv2dPack, roi_align
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmface.deploy.export.check import TOLERANCE, Difference, check_pictures, to_input
+from mmface.deploy.export.check import TOLERANCE, Difference, check_images, to_input
 from mmface.deploy.export.graph import drop_identities, fold_batch_norms, fold_shapes
 from mmface.deploy.export.options import ExportOptions
 from mmface.deploy.export.spec import find_resize, make_spec
@@ -48,7 +48,7 @@ MIN_OPSET = 17
 
 
 class ProposalNetwork(nn.Module):
-    """From normalised pictures to candidates and feature maps.
+    """From normalised images to candidates and feature maps.
 
     Args:
         model: A CenterNet2.
@@ -94,7 +94,7 @@ class RoINetwork(nn.Module):
         for stage in self.stages:
             logits, deltas = stage(self._pool(feats, bboxes))
             chance = chance + logits.softmax(-1)[:, :-1] / len(self.stages)
-            # As where the head clips: not below 0, and not beyond the picture.
+            # As where the head clips: not below 0, and not beyond the image.
             moved = stage.bbox_coder.decode(bboxes, deltas).clamp(min=0)
             bboxes = torch.minimum(moved, limits)
         return bboxes, (chance * proposal_scores[:, None]).sqrt()
@@ -118,7 +118,7 @@ class RoINetwork(nn.Module):
 
 
 class _RoIAlign(torch.autograd.Function):
-    """mmcv's RoIAlign of one picture, which is ONNX's since opset 16."""
+    """mmcv's RoIAlign of one image, which is ONNX's since opset 16."""
 
     @staticmethod
     def forward(
@@ -151,7 +151,7 @@ def export_two_stage(
     model: Any,
     path: str | Path,
     options: ExportOptions,
-    pictures: Sequence[str | Path] | None = None,
+    images: Sequence[str | Path] | None = None,
 ) -> tuple[list[Path], list[Difference]]:
     """Write the two ONNX files of a CenterNet2.
 
@@ -161,13 +161,13 @@ def export_two_stage(
         path: Name that those of the files are made of: ``a.onnx`` gives ``a_proposals.onnx`` and
             ``a_rois.onnx``. Each is written whole, both or none.
         options: What kind of files; they have to be static.
-        pictures: See ``export_onnx``.
+        images: See ``export_onnx``.
 
     Returns:
         The files, and the differences to torch.
 
     Raises:
-        FileNotFoundError: A picture is missing.
+        FileNotFoundError: An image is missing.
         ValueError: The options do not go with two stages, the model has deformable convolutions,
             or the files differ from torch.
     """
@@ -203,9 +203,9 @@ def export_two_stage(
         for graph, tmp in zip(graphs, (first, second), strict=True):
             onnx.save(graph, str(tmp))
         differences = []
-        if pictures is not None:
+        if images is not None:
             mean, std = (np.array(v, np.float32)[:, None, None] for v in (spec.mean, spec.std))
-            raw = to_input(check_pictures(pictures, size, options.batch), spec.rgb)
+            raw = to_input(check_images(images, size, options.batch), spec.rgb)
             normalised = torch.from_numpy((raw[: options.batch] - mean) / std)
             differences = _compare((first, second), networks, normalised, count, limits)
             wrong = [item for item in differences if item.excess > 1]

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""From the outputs of a network to faces in the picture; needs no session."""
+"""From the outputs of a network to faces in the image; needs no session."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def decode(
 
     Args:
         outputs: Arrays in the order of the file. The batch may be larger than the number of
-            placements (the rest is padding), and its axis may be missing for one picture.
+            placements (the rest is padding), and its axis may be missing for one image.
         spec: How to read them.
-        placements: Where each picture is in its input.
+        placements: Where each image is in its input.
         **overrides: Attributes of ``spec`` to replace, such as ``score_thr=0.5``.
 
     Returns:
-        Faces of each picture, best first, in pixels of the picture as it was given, after
+        Faces of each image, best first, in pixels of the image as it was given, after
         thresholds and suppression.
 
     Raises:
@@ -47,12 +47,11 @@ def decode(
         return []
     read = reader_of(spec)
     finish = _finish_scrfd if spec.family == 'scrfd' else _finish_centerface
-    pictures = zip(read_outputs(outputs, spec, placements), placements, strict=True)
+    images = zip(read_outputs(outputs, spec, placements), placements, strict=True)
     # What lies far outside of a trained network's range must not end a run over a folder.
     with np.errstate(over='ignore', invalid='ignore'):
         return [
-            finish(read(maps, spec, placement.size), spec, placement)
-            for maps, placement in pictures
+            finish(read(maps, spec, placement.size), spec, placement) for maps, placement in images
         ]
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Find faces in pictures with an ONNX file."""
+"""Find faces in images with an ONNX file."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from mmface.utils.extras import optional_imports
 with optional_imports():
     pass
 
-# So many pictures go through the network at once where the file leaves it open.
+# So many images go through the network at once where the file leaves it open.
 _MAX_BATCH = 16
-# Values of inputs that are kept for the next call; 79 MB, enough for 16 pictures of 640x640.
+# Values of inputs that are kept for the next call; 79 MB, enough for 16 images of 640x640.
 _MAX_KEPT = 16 * 3 * 640 * 640
 _INPUT_TYPES = {
     'tensor(float)': np.float32,
@@ -57,15 +57,15 @@ class FaceDetector:
             padding, overlaps with one pixel added and at most 0.4, boxes not clipped. Default: as
             the model is tested by ``tools/test.py``, sizes rounded and padding that is 0 after
             normalisation. What it costs: ``configs/scrfd/README.md``.
-        canvas: 'tight' pads SCRFD's pictures no further than to multiples of 32 instead of to the
+        canvas: 'tight' pads SCRFD's images no further than to multiples of 32 instead of to the
             whole input, which needs a file with free sides. The network then has 0.72 of the work
             on WIDER FACE, and the AP of scrfd_500m_bnkps changes by less than 0.0004 (every other
-            of 610 pictures of val); models with GroupNorm see the padding and need 'full' for
+            of 610 images of val); models with GroupNorm see the padding and need 'full' for
             their published AP.
         size: Height and width of the input. Default: what the file fixes or, where it does not,
             what the model was tested with.
         nms_iou: Overlap above which the less certain box goes; default that of the test.
-        max_per_img: Number of faces kept in each picture, -1 for all; default that of the test.
+        max_per_img: Number of faces kept in each image, -1 for all; default that of the test.
         providers: Of onnxruntime; default those that are there, the fastest first.
         threads: Threads of the network on the CPU; default onnxruntime's choice.
         spec: How to feed and read the file; default what it says itself, or what its names and
@@ -76,7 +76,7 @@ class FaceDetector:
         session: The onnxruntime session.
         input_name: Name of its input.
         output_names: Names of its outputs.
-        batch_size: Pictures that the file takes at once, ``None`` where it is free.
+        batch_size: Images that the file takes at once, ``None`` where it is free.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -126,7 +126,7 @@ class FaceDetector:
         self.canvas = canvas
         self.input_name = source.name
         self.output_names = [each.name for each in ports]
-        # Outputs without a batch axis are those of one picture, whatever the input says.
+        # Outputs without a batch axis are those of one image, whatever the input says.
         one = len(ports[0].shape) == len(outputs_of(spec)[0].axes)
         self.batch_size = 1 if one else port.fixed(0)
         self._dtype = _INPUT_TYPES[source.type]
@@ -145,17 +145,17 @@ class FaceDetector:
     def __call__(
         self, image: NDArray[Any] | Sequence[NDArray[Any]]
     ) -> list[Face] | list[list[Face]]:
-        """Find the faces of a picture, or of each picture of a list.
+        """Find the faces of an image, or of each image of a list.
 
         Args:
             image: (H, W, 3) uint8, blue green red as OpenCV reads it; also grey, with alpha, or
                 of 16 bits, see ``as_bgr``. Any size.
 
         Returns:
-            Faces in pixels of the picture, best first; with a list, one list for each.
+            Faces in pixels of the image, best first; with a list, one list for each.
 
         Raises:
-            ValueError: If something is no picture, or the model predicts several classes.
+            ValueError: If something is no image, or the model predicts several classes.
         """
         if self.spec.num_classes > 1:
             raise ValueError(
@@ -164,22 +164,22 @@ class FaceDetector:
             )
         if isinstance(image, (list, tuple)) or (isinstance(image, np.ndarray) and image.ndim == 4):
             return [to_faces(found) for found in self.detect(list(image))]
-        # What is no picture at all is refused there.
+        # What is no image at all is refused there.
         return to_faces(self.detect([cast(NDArray[Any], image)])[0])
 
     def detect(self, images: Sequence[NDArray[Any]]) -> list[Detections]:
-        """Find the faces of each picture, as arrays.
+        """Find the faces of each image, as arrays.
 
-        Pictures that get inputs of the same size go through the network together.
+        Images that get inputs of the same size go through the network together.
 
         Args:
-            images: Pictures, see ``__call__``.
+            images: Images, see ``__call__``.
 
         Returns:
-            Faces of each picture.
+            Faces of each image.
 
         Raises:
-            ValueError: If one is no picture.
+            ValueError: If one is no image.
         """
         results: list[Detections | None] = [None] * len(images)
         waiting: dict[tuple[int, int], list[tuple[int, NDArray[np.uint8], Placement]]] = {}
@@ -195,13 +195,13 @@ class FaceDetector:
         return [found for found in results if found is not None]
 
     def place(self, image: NDArray[Any]) -> tuple[NDArray[np.uint8], Placement]:
-        """Resize a picture; see ``letterbox.place``."""
+        """Resize an image; see ``letterbox.place``."""
         return place(image, self.spec, None, self.letterbox, self.canvas)
 
     def blob(
         self, contents: Sequence[NDArray[np.uint8]], placements: Sequence[Placement]
     ) -> NDArray[Any]:
-        """Make the network's input of placed pictures with inputs of one size.
+        """Make the network's input of placed images with inputs of one size.
 
         Returns:
             (B, 3, H, W), of the next batch size that the file takes. The same memory is used

@@ -146,7 +146,7 @@ def _agree(spec: ModelSpec, ports: Sequence[Port], named: bool) -> bool:
 def _refuse_tiny(spec: ModelSpec, source: Port) -> None:
     if spec is _STAR_CLOUDS and fixed_size(source) == (32, 32):
         raise ValueError(
-            f'input {source}: the file as Star-Clouds published it takes pictures of 32x32 pixels; '
+            f'input {source}: the file as Star-Clouds published it takes images of 32x32 pixels; '
             'free its sides first, with onnx.tools.update_model_dims.update_inputs_outputs_dims'
         )
 
@@ -159,7 +159,7 @@ def _known() -> str:
     return f"""known are:
 - files written by tools/deploy/export_onnx.py, which carry their specification;
 - SCRFD of the insightface project: 6 or 9 outputs (strides 8 to 32) or 10 or 15 (8 to 128), \
-first all scores, then all boxes, then all landmarks, each (n, C) or (batch, n, C) with 1, 4 and \
+first all scores, then all boxes, then all keypoints, each (n, C) or (batch, n, C) with 1, 4 and \
 10 columns;
 - CenterFace of Star-Clouds: outputs {star_clouds};
 - CenterFace of chenjun2hao and Ascend: outputs {chenjun2hao}.

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Put pictures into the input of a network, and remember where they are."""
+"""Put images into the input of a network, and remember where they are."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _WARP_LIMIT = 32767  # cv2.warpAffine counts pixels in 16 bits
 
 
 class Placement(NamedTuple):
-    """Where a picture is in the network's input.
+    """Where an image is in the network's input.
 
-    A position p of the input is (p - offset) / scale in the picture as it was given, x and y each.
+    A position p of the input is (p - offset) / scale in the image as it was given, x and y each.
 
     Attributes:
-        scale: Input pixels per pixel of the picture, x and y.
-        offset: Position of the picture's left-top corner in the input, x and y.
+        scale: Input pixels per pixel of the image, x and y.
+        offset: Position of the image's left-top corner in the input, x and y.
         content: Height and width of the part of the input that is not padding, from its left-top
             corner: boxes can be clipped to it. With 'centre' it is the whole input.
         size: Height and width of the input.
@@ -57,12 +57,12 @@ def place(
     letterbox: str = 'exact',
     canvas: str = 'full',
 ) -> tuple[NDArray[np.uint8], Placement]:
-    """Resize a picture as a model wants it.
+    """Resize an image as a model wants it.
 
     Args:
         image: See ``as_bgr``.
         spec: Its ``resize`` and strides count.
-        size: Height and width of the input; default ``spec.size``. (0, 0): those of the picture,
+        size: Height and width of the input; default ``spec.size``. (0, 0): those of the image,
             rounded up to multiples of 32 (or of the largest stride).
         letterbox: 'exact', as the model is tested by ``tools/test.py``, or 'insightface', as that
             package does: sizes cut instead of rounded and one scale, that of the height, for both
@@ -75,7 +75,7 @@ def place(
         where (h, w) is ``Placement.content``, and the placement.
 
     Raises:
-        ValueError: If the picture is none, or an option is unknown.
+        ValueError: If the image is none, or an option is unknown.
     """
     _check('letterbox', letterbox, LETTERBOXES)
     _check('canvas', canvas, CANVASES)
@@ -110,7 +110,7 @@ def to_blob(
     letterbox: str = 'exact',
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Make a normalised batch of placed pictures, all with inputs of one size.
+    """Make a normalised batch of placed images, all with inputs of one size.
 
     The padding is 0 after normalisation with the letterbox 'exact' and black with 'insightface'.
 
@@ -141,7 +141,7 @@ def to_blob(
 def to_canvas(
     pixels: NDArray[np.uint8], placement: Placement, fill: Sequence[int] = (0, 0, 0)
 ) -> NDArray[np.uint8]:
-    """Pad a placed picture to the input's size: uint8 (H, W, 3), blue green red.
+    """Pad a placed image to the input's size: uint8 (H, W, 3), blue green red.
 
     Args:
         pixels: What ``place`` gave.
@@ -169,7 +169,7 @@ def _centre(
     height, width = pixels.shape[:2]
     if max(height, width) > _WARP_LIMIT:
         raise ValueError(
-            f'picture of {height}x{width} (height x width): sides of more than {_WARP_LIMIT} '
+            f'image of {height}x{width} (height x width): sides of more than {_WARP_LIMIT} '
             'pixels cannot be put in the middle of an input; shrink it first'
         )
     offset = ((size[1] - factor * width) / 2, (size[0] - factor * height) / 2)

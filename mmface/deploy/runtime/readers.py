@@ -41,7 +41,7 @@ def read_outputs(
     """
     size = placements[0].size
     if any(placement.size != size for placement in placements):
-        raise ValueError('the pictures of a batch need inputs of one size')
+        raise ValueError('the images of a batch need inputs of one size')
     expected = outputs_of(spec)
     if len(outputs) != len(expected):
         names = ', '.join(each.name for each in expected)
@@ -89,7 +89,7 @@ def _read_scrfd(outputs: Outputs, spec: ModelSpec, size: tuple[int, int], rows: 
     for stride in spec.strides:
         maps = [outputs[kind, stride] for kind in channels(spec)]
         height, width = size[0] // stride, size[1] // stride
-        # The threshold comes first: a picture has thousands of priors and a few faces.
+        # The threshold comes first: an image has thousands of priors and a few faces.
         prior = np.flatnonzero(maps[0] > spec.score_thr)
         if rows:
             score, *values = (np.asarray(each[prior], np.float32) for each in maps)

@@ -28,7 +28,7 @@ def open_session(
         raise FileNotFoundError(f'{path}: there is no such file; expected an ONNX file')
     available = onnxruntime.get_available_providers()
     if providers is None:
-        # Azure's sends pictures to a service, and must be asked for.
+        # Azure's sends images to a service, and must be asked for.
         providers = [name for name in available if name != 'AzureExecutionProvider']
     unknown = [p for p in providers if (p if isinstance(p, str) else p[0]) not in available]
     if unknown:

@@ -14,7 +14,7 @@ from mmengine.hooks import Hook
 class BroadcastBuffersHook(Hook):
     """Give all ranks the buffers of rank 0 before validation.
 
-    The ranks' batch norm statistics differ, as they see different pictures. The
+    The ranks' batch norm statistics differ, as they see different images. The
     checkpoint holds those of rank 0, so the accuracy logged in training is that of the
     checkpoint only if all ranks validate with them. The training step uses no running
     statistics and is not changed.

@@ -2,7 +2,7 @@
 """Metrics that configs can name."""
 
 from mmface.evaluation.metrics.coco_box_metric import CocoBoxMetric
-from mmface.evaluation.metrics.landmark_nme_metric import LandmarkNMEMetric
+from mmface.evaluation.metrics.keypoint_nme_metric import KeypointNMEMetric
 from mmface.evaluation.metrics.wider_face_metric import WiderFaceMetric
 
-__all__ = ['CocoBoxMetric', 'LandmarkNMEMetric', 'WiderFaceMetric']
+__all__ = ['CocoBoxMetric', 'KeypointNMEMetric', 'WiderFaceMetric']

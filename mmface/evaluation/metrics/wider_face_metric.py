@@ -101,7 +101,7 @@ class WiderFaceMetric(ImageMetric):
         Args:
             data_batch: Not used.
             data_samples: Samples or dicts with ``pred_instances`` (``bboxes`` xyxy in
-                pixels of the original picture, ``scores``) and ``img_id`` event/name.jpg.
+                pixels of the original image, ``scores``) and ``img_id`` event/name.jpg.
         """
         for sample in data_samples:
             rows = detection_rows(sample.get('pred_instances'))

@@ -158,7 +158,7 @@ class DLA34(BaseModule):
         """Compute the maps.
 
         Args:
-            x: Normalised pictures (B, 3, H, W); H and W are multiples of 2^(last level).
+            x: Normalised images (B, 3, H, W); H and W are multiples of 2^(last level).
 
         Returns:
             One map (B, CHANNELS[l], H / 2^l, W / 2^l) for each l of ``out_levels``.

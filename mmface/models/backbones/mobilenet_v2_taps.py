@@ -91,7 +91,7 @@ class MobileNetV2Taps(BaseModule):
         """Compute the four maps.
 
         Args:
-            x: Pictures as the data preprocessor makes them, (B, 3, H, W).
+            x: Images as the data preprocessor makes them, (B, 3, H, W).
 
         Returns:
             Maps (B, C, H / s, W / s) for s in 4, 8, 16 and 32: the linear outputs of the last

@@ -53,7 +53,7 @@ class StagedBackbone(BaseModule):
         """Compute the stage outputs.
 
         Args:
-            x: Normalised pictures, (B, 3, H, W).
+            x: Normalised images, (B, 3, H, W).
 
         Returns:
             One map (B, C, H / 2^(i+2), W / 2^(i+2)) for each ``i`` of ``out_indices``.

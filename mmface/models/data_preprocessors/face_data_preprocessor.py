@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""From uint8 pictures to a normalised batch on the device."""
+"""From uint8 images to a normalised batch on the device."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from mmface.utils.colour_map import ColourMap
 class FaceDataPreprocessor(BaseDataPreprocessor):
     """Normalise and pad a batch on the device, after the change of colours that samples ask for.
 
-    Pictures travel as uint8 and are padded *after* normalisation, with 0 (the mean
+    Images travel as uint8 and are padded *after* normalisation, with 0 (the mean
     colour), at the right and bottom. This is what the published SCRFD accuracies were
     measured with: padding before normalisation would give -0.996. Ground truth stays on
     the host; heads pack it into one tensor and send that (see ``pack_ground_truth``). Samples
-    whose metainfo has a ``colour_map`` (BGR pictures) were left undistorted by the workers.
+    whose metainfo has a ``colour_map`` (BGR images) were left undistorted by the workers.
 
     Args:
         mean: Value subtracted from each channel, in the order of the network (RGB if
             ``bgr_to_rgb``).
         std: Value each channel is divided by.
-        bgr_to_rgb: Whether to swap the channels of the BGR pictures read by OpenCV.
+        bgr_to_rgb: Whether to swap the channels of the BGR images read by OpenCV.
         pad_size: Height and width every batch is padded to, or ``None`` for the size of
-            the largest picture. GroupNorm sees the padding, so the published "VGA" numbers
+            the largest image. GroupNorm sees the padding, so the published "VGA" numbers
             need exactly (640, 640).
         pad_size_divisor: The padded size is rounded up to a multiple of this.
         non_blocking: Whether copies to the device may overlap with the host.
@@ -65,7 +65,7 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
         """Build the input batch.
 
         Args:
-            data: ``inputs``, a list of uint8 pictures (3, h, w) or a tensor (B, 3, h, w), and
+            data: ``inputs``, a list of uint8 images (3, h, w) or a tensor (B, 3, h, w), and
                 ``data_samples``, a list of samples or ``None``.
             training: Whether to warn of images with more than ``CROWD`` faces, once each; the
                 batch is the same in training and testing.
@@ -75,28 +75,27 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
             entries ``batch_input_shape`` and ``pad_shape``, both (H, W).
 
         Raises:
-            ValueError: If a picture is larger than ``pad_size``.
+            ValueError: If an image is larger than ``pad_size``.
         """
-        # Moved before they are stacked: the loader pinned each picture, a stack would not be.
-        pictures = [
-            picture.to(self.mean.device, non_blocking=self._non_blocking)
-            for picture in data['inputs']
+        # Moved before they are stacked: the loader pinned each image, a stack would not be.
+        images = [
+            image.to(self.mean.device, non_blocking=self._non_blocking) for image in data['inputs']
         ]
         data_samples = data.get('data_samples')
-        sizes = {tuple(picture.shape[-2:]) for picture in pictures}
+        sizes = {tuple(image.shape[-2:]) for image in images}
         height, width = self._canvas_size(sizes)
         maps = [sample.metainfo.get('colour_map') for sample in data_samples or ()]
-        batch = self.mean.new_empty((len(pictures), 3, height, width))
+        batch = self.mean.new_empty((len(images), 3, height, width))
         whole = sizes == {(height, width)}
         if whole and batch.device.type != 'cpu':
             # The usual case in training: the whole batch at once.
-            self._normalise(torch.stack(pictures), maps, batch)
+            self._normalise(torch.stack(images), maps, batch)
         else:
-            # One picture at a time stays in the cache of a CPU.
-            for index, picture in enumerate(pictures):
+            # One image at a time stays in the cache of a CPU.
+            for index, image in enumerate(images):
                 own = batch[index : index + 1]
-                rows, columns = picture.shape[-2:]
-                self._normalise(picture[None], maps[index : index + 1], own[..., :rows, :columns])
+                rows, columns = image.shape[-2:]
+                self._normalise(image[None], maps[index : index + 1], own[..., :rows, :columns])
                 own[..., rows:, :] = 0
                 own[..., :rows, columns:] = 0
         for sample in data_samples or ():
@@ -124,18 +123,18 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
         if self.pad_size is not None:
             if height > self.pad_size[0] or width > self.pad_size[1]:
                 raise ValueError(
-                    f'a picture of {height}x{width} (height x width) does not fit the padded '
+                    f'an image of {height}x{width} (height x width) does not fit the padded '
                     f'size {self.pad_size}: resize it first, or set pad_size=None'
                 )
             height, width = self.pad_size
         divisor = self.pad_size_divisor
         return -(-height // divisor) * divisor, -(-width // divisor) * divisor
 
-    def _normalise(self, pictures: Tensor, maps: Sequence[ColourMap | None], out: Tensor) -> None:
-        """Fill ``out`` from uint8 pictures, both (b, 3, h, w)."""
+    def _normalise(self, images: Tensor, maps: Sequence[ColourMap | None], out: Tensor) -> None:
+        """Fill ``out`` from uint8 images, both (b, 3, h, w)."""
         if any(maps):
-            pictures = change_colours(pictures, [each or ColourMap() for each in maps])
-        out.copy_(pictures.flip(1) if self.bgr_to_rgb else pictures)
+            images = change_colours(images, [each or ColourMap() for each in maps])
+        out.copy_(images.flip(1) if self.bgr_to_rgb else images)
         out.sub_(self.mean).div_(self.std)
 
 

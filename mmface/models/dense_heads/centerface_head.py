@@ -28,7 +28,7 @@ class CenterFaceHead(BaseDenseHead):
     """Train and decode the raw maps of ``CenterFaceModule``.
 
     The formulas are those of chenjun2hao's and MindSpore's code, computed for the whole batch in
-    fixed shapes. The number of faces in a picture is not limited. All losses are divided by
+    fixed shapes. The number of faces in an image is not limited. All losses are divided by
     numbers of objects over all devices, so that several cards train as one with a larger batch
     would; the references divide on each device.
 
@@ -38,8 +38,8 @@ class CenterFaceHead(BaseDenseHead):
         loss_heatmap: Dense focal loss of heat logits.
         loss_size: Loss of logarithms of sizes.
         loss_offset: Loss of centres inside their cells.
-        loss_kps: Loss of landmarks; needed with landmarks.
-        num_keypoints: Landmarks per face, 0 for none.
+        loss_kps: Loss of keypoints; needed with keypoints.
+        num_keypoints: Keypoints per face, 0 for none.
         train_cfg: ``targets``, config of ``GaussianTargets``.
         test_cfg: ``peak`` (a cell is a candidate if it is the hottest of so many in each
             direction, odd; 1 for every cell), ``peak_tolerance`` (by how much of the hottest it
@@ -50,7 +50,7 @@ class CenterFaceHead(BaseDenseHead):
         init_cfg: mmengine initialisation.
 
     Raises:
-        ValueError: If landmarks have no loss, or ``peak`` is not odd.
+        ValueError: If keypoints have no loss, or ``peak`` is not odd.
     """
 
     def __init__(
@@ -95,11 +95,11 @@ class CenterFaceHead(BaseDenseHead):
         Args:
             feats: The neck's one map.
             batch_data_samples: Samples whose ``gt_instances`` (and ``ignored_instances``) have
-                ``bboxes``, ``labels`` and, with landmarks, ``keypoints``; on the host for speed,
+                ``bboxes``, ``labels`` and, with keypoints, ``keypoints``; on the host for speed,
                 on any device if need be.
 
         Returns:
-            ``loss_heatmap``, ``loss_size``, ``loss_offset`` and, with landmarks, ``loss_kps``.
+            ``loss_heatmap``, ``loss_size``, ``loss_offset`` and, with keypoints, ``loss_kps``.
         """
         gt_instances, ignored, metas = unpack_gt_instances(batch_data_samples)
         return self.loss_by_feat(
@@ -126,10 +126,10 @@ class CenterFaceHead(BaseDenseHead):
             heatmap: Heat logits (B, 1, H, W).
             size: Size map (B, 2, H, W).
             offset: Offset map (B, 2, H, W).
-            keypoints: Landmark map (B, 2K, H, W), or ``None`` without landmarks.
-            batch_gt_instances: Faces of each picture.
+            keypoints: Keypoint map (B, 2K, H, W), or ``None`` without keypoints.
+            batch_gt_instances: Faces of each image.
             batch_img_metas: Not used; part of mmdet's interface.
-            batch_gt_instances_ignore: Faces of each picture not to learn; of influence only
+            batch_gt_instances_ignore: Faces of each image not to learn; of influence only
                 with ``mask_ignored`` of ``GaussianTargets``, else they are background.
 
         Returns:
@@ -192,31 +192,31 @@ class CenterFaceHead(BaseDenseHead):
             heatmap: Heat logits (B, 1, H, W).
             size: Size map (B, 2, H, W).
             offset: Offset map (B, 2, H, W).
-            keypoints: Landmark map (B, 2K, H, W), or ``None`` without landmarks.
-            batch_img_metas: ``img_shape`` (height, width of the picture in the input),
-                ``scale_factor`` (w, h) and, if the picture does not start at the input's left-top
-                corner, ``pad_offset`` (x, y in input pixels), of each picture.
+            keypoints: Keypoint map (B, 2K, H, W), or ``None`` without keypoints.
+            batch_img_metas: ``img_shape`` (height, width of the image in the input),
+                ``scale_factor`` (w, h) and, if the image does not start at the input's left-top
+                corner, ``pad_offset`` (x, y in input pixels), of each image.
             cfg: Replaces ``test_cfg``.
-            rescale: Whether to go back to the pixels of the original picture.
+            rescale: Whether to go back to the pixels of the original image.
             with_nms: Whether to suppress overlapping boxes.
 
         Returns:
-            Per picture ``bboxes`` (n, 4) xyxy, ``scores`` (n,), ``labels`` (n,) and, with
-            landmarks, ``keypoints`` (n, K, 3) x, y, 1; best first. Some conventions keep boxes
-            inside the picture, see ``CenterFaceCoder``.
+            Per image ``bboxes`` (n, 4) xyxy, ``scores`` (n,), ``labels`` (n,) and, with
+            keypoints, ``keypoints`` (n, K, 3) x, y, 1; best first. Some conventions keep boxes
+            inside the image, see ``CenterFaceCoder``.
         """
         cfg = self.test_cfg if cfg is None else cfg
         scores = self._candidates(heatmap.float().sigmoid(), cfg)
         width = heatmap.shape[-1]
         results = []
-        for picture, meta in enumerate(batch_img_metas):
-            index, score = self._select(scores[picture], cfg)
+        for image, meta in enumerate(batch_img_metas):
+            index, score = self._select(scores[image], cfg)
             cell = torch.stack([index % width, index // width], dim=-1)
             bboxes, points = self.coder.decode(
                 cell,
-                _take(size[picture], index),
-                _take(offset[picture], index),
-                None if keypoints is None else _take(keypoints[picture], index),
+                _take(size[image], index),
+                _take(offset[image], index),
+                None if keypoints is None else _take(keypoints[image], index),
                 meta['img_shape'],
             )
             found = InstanceData(bboxes=bboxes, scores=score, labels=torch.zeros_like(index))
@@ -240,7 +240,7 @@ class CenterFaceHead(BaseDenseHead):
 
     @staticmethod
     def _select(scores: Tensor, cfg: dict) -> tuple[Tensor, Tensor]:
-        """Give cells (n,) and scores (n,) of the candidates of a picture (H * W,)."""
+        """Give cells (n,) and scores (n,) of the candidates of an image (H * W,)."""
         threshold = cfg.get('score_thr', 0.0)
         topk = cfg.get('topk', -1)
         if topk < 0:

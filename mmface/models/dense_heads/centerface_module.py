@@ -14,14 +14,14 @@ RawMaps = tuple[Tensor, ...]
 
 @MODELS.register_module()
 class CenterFaceModule(BaseModule):
-    """Predict heat map, size, offset and landmarks at every cell by four 1x1 convolutions.
+    """Predict heatmap, size, offset and keypoints at every cell by four 1x1 convolutions.
 
-    What the numbers of size, offset and landmarks mean is up to ``CenterFaceCoder``. This is
-    the module that is exported (with a sigmoid on the heat map).
+    What the numbers of size, offset and keypoints mean is up to ``CenterFaceCoder``. This is
+    the module that is exported (with a sigmoid on the heatmap).
 
     Args:
         in_channels: Channels of the neck's map.
-        num_keypoints: Landmarks per face, 0 for none.
+        num_keypoints: Keypoints per face, 0 for none.
         prior_prob: Heat of every cell at the start of training. None of the references in
             force has such a bias: theirs is 0.5, with a first loss of a thousand.
         init_cfg: mmengine initialisation; normal(0, 0.001) and that bias by default.
@@ -61,8 +61,8 @@ class CenterFaceModule(BaseModule):
             feats: The neck's one map, (B, in_channels, H, W).
 
         Returns:
-            Heat-map logits (B, 1, H, W), size (B, 2, H, W), offset (B, 2, H, W) and, with
-            landmarks, landmarks (B, 2K, H, W).
+            Heatmap logits (B, 1, H, W), size (B, 2, H, W), offset (B, 2, H, W) and, with
+            keypoints, keypoints (B, 2K, H, W).
         """
         (feat,) = feats
         maps = (self.heatmap(feat), self.size(feat), self.offset(feat))

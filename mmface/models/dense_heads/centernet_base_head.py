@@ -22,7 +22,7 @@ class CenterNetBaseHead(CenterNetModule, BaseDenseHead):
     """Train and decode the raw maps of ``CenterNetModule``.
 
     The formulas are those of CenterNet2 (arXiv 2103.07461), computed for the whole batch in fixed
-    shapes: a picture without objects is one like any other, and nothing waits for the device.
+    shapes: an image without objects is one like any other, and nothing waits for the device.
     Sums of losses are divided by numbers of positives and of learned boxes, means over the
     devices, at least 1.
 
@@ -79,7 +79,7 @@ class CenterNetBaseHead(CenterNetModule, BaseDenseHead):
             cls_logits: Class logits, one map per level, or an empty list.
             heat_logits: Logits of the agnostic heat, one map per level, or an empty list.
             distances: Box distances in units of the stride, one map per level.
-            batch_gt_instances: Objects of each picture: ``bboxes``, ``labels``; on the host for
+            batch_gt_instances: Objects of each image: ``bboxes``, ``labels``; on the host for
                 speed, on any device if need be.
             batch_img_metas: Not used; part of mmdet's interface.
             batch_gt_instances_ignore: Not used; part of mmdet's interface.

@@ -21,7 +21,7 @@ class CenterNetOneStageHead(CenterNetBaseHead):
     """Detect objects of several classes in one stage (CenterNet2 without ``ONLY_PROPOSAL``).
 
     mmdet's ``CenterNetUpdateHead`` has another GIoU, start of the boxes and bias of convolutions,
-    chooses positives in one way only, clips boxes before NMS, and is wrong for pictures
+    chooses positives in one way only, clips boxes before NMS, and is wrong for images
     without objects. (``CenterNetHead`` is the name of its head of the first CenterNet.)
 
     Args:
@@ -68,24 +68,24 @@ class CenterNetOneStageHead(CenterNetBaseHead):
             cls_logits: Class logits, one map per level.
             heat_logits: Logits of the agnostic heat, one map per level, or an empty list.
             distances: Box distances in units of the stride, one map per level.
-            batch_img_metas: ``img_shape`` (height, width of the picture without padding) and, to
-                rescale, ``ori_shape`` and what ``to_original`` needs of each picture.
+            batch_img_metas: ``img_shape`` (height, width of the image without padding) and, to
+                rescale, ``ori_shape`` and what ``to_original`` needs of each image.
             cfg: Replaces ``test_cfg``.
-            rescale: Whether to go back to the pixels of the original picture.
+            rescale: Whether to go back to the pixels of the original image.
 
         Returns:
-            Per picture ``bboxes`` (n, 4) xyxy, ``scores`` (n,) and ``labels`` (n,), best first.
-            Boxes are clipped to the picture after NMS, and those without an area are dropped.
+            Per image ``bboxes`` (n, 4) xyxy, ``scores`` (n,) and ``labels`` (n,), best first.
+            Boxes are clipped to the image after NMS, and those without an area are dropped.
         """
         cfg = self.test_cfg if cfg is None else cfg
         found = self.candidates(cls_logits, heat_logits, distances, cfg)
         kept = suppress_rows(found, cfg['nms'], cfg['max_per_img'], class_agnostic=False)
         results = []
-        for picture, (rows, meta) in enumerate(zip(kept, batch_img_metas, strict=True)):
+        for image, (rows, meta) in enumerate(zip(kept, batch_img_metas, strict=True)):
             result = InstanceData(
-                bboxes=found.bboxes[picture][rows],
-                scores=found.scores[picture][rows],
-                labels=found.labels[picture][rows],
+                bboxes=found.bboxes[image][rows],
+                scores=found.scores[image][rows],
+                labels=found.labels[image][rows],
             )
             if rescale:
                 result = to_original(result, meta)

@@ -24,7 +24,7 @@ LOSS_HEATMAP = dict(
 class CenterNetProposalHead(CenterNetBaseHead):
     """Propose boxes of objects of any class (CenterNet2 with ``ONLY_PROPOSAL``).
 
-    Proposals are not clipped to the picture, and their scores are the square roots of the heat.
+    Proposals are not clipped to the image, and their scores are the square roots of the heat.
     No gradient flows through them and none is recorded: in the reference memory grew by it.
 
     Args:
@@ -32,7 +32,7 @@ class CenterNetProposalHead(CenterNetBaseHead):
         loss_heatmap: By default ``BinaryHeatmapFocalLoss`` with the reference's numbers.
         loss_bbox: By default ``PlusOneGIoULoss``.
         num_classes: 1; part of mmdet's interface.
-        fixed_shape: Whether each picture has exactly ``max_per_img`` proposals, those that are
+        fixed_shape: Whether each image has exactly ``max_per_img`` proposals, those that are
             missing being zeros; by default so on NPUs, which compile operators for each shape.
             The proposals are the same otherwise, but for those that share the score of the last
             one and are too many.
@@ -87,7 +87,7 @@ class CenterNetProposalHead(CenterNetBaseHead):
             rescale: Not used: proposals are always in input pixels.
 
         Returns:
-            Per picture ``bboxes`` (n, 4) xyxy in input pixels, not clipped, and ``scores`` (n,),
+            Per image ``bboxes`` (n, 4) xyxy in input pixels, not clipped, and ``scores`` (n,),
             best first. With ``fixed_shape`` n is ``max_per_img`` and ``valid`` (n,) tells which
             rows are proposals; the others come last and are zeros.
         """
@@ -98,8 +98,8 @@ class CenterNetProposalHead(CenterNetBaseHead):
         if not (found.bboxes.device.type == 'npu' if fixed is None else fixed):
             kept = suppress_rows(found, cfg['nms'], limit, class_agnostic=True)
             return [
-                InstanceData(bboxes=found.bboxes[picture][rows], scores=found.scores[picture][rows])
-                for picture, rows in enumerate(kept)
+                InstanceData(bboxes=found.bboxes[image][rows], scores=found.scores[image][rows])
+                for image, rows in enumerate(kept)
             ]
         rows, valid = suppress_fixed(found, cfg['nms'], limit, class_agnostic=True)
         bboxes = found.bboxes.gather(1, rows[..., None].expand(-1, -1, 4)) * valid[..., None]

@@ -33,21 +33,21 @@ class SCRFDHead(BaseDenseHead):
     """Train and decode the raw maps of ``SCRFDModule``.
 
     The formulas are those of the reference (insightface ``scrfd_head.py``), computed for the
-    whole batch in fixed shapes: losses of boxes and landmarks are taken at the
+    whole batch in fixed shapes: losses of boxes and keypoints are taken at the
     assigner's candidate slots, with slots that are not positive masked out. Two faults
     of the reference are mended: a batch without positives has finite losses, and each
-    landmark is weighted by itself.
+    keypoint is weighted by itself.
 
     Args:
         head_module: Config of the network; gets ``num_classes`` and ``num_keypoints``.
         num_classes: Number of classes.
-        num_keypoints: Landmarks per face, 0 for none.
+        num_keypoints: Keypoints per face, 0 for none.
         prior_generator: Config of the prior boxes.
         loss_cls: Dense quality focal loss.
         loss_bbox: IoU loss of decoded boxes, in units of the stride.
-        loss_kps: Loss of landmark offsets, in units of the stride.
-        mean_keypoint_weight: Weigh all landmarks of a face by their mean weight, as the
-            reference does. A face with four of five landmarks then also trains the
+        loss_kps: Loss of keypoint offsets, in units of the stride.
+        mean_keypoint_weight: Weigh all keypoints of a face by their mean weight, as the
+            reference does. A face with four of five keypoints then also trains the
             missing one, towards wherever it says it is. Only for comparisons.
         train_cfg: ``assigner``, config of the assigner.
         test_cfg: ``score_thr``, ``nms`` (see ``suppress``: NMS, soft-NMS, voting), ``max_per_img``
@@ -105,10 +105,10 @@ class SCRFDHead(BaseDenseHead):
         Args:
             feats: The neck's maps, one per stride.
             batch_data_samples: Samples whose ``gt_instances`` have ``bboxes``, ``labels`` and,
-                with landmarks, ``keypoints``; on the host for speed, on any device if need be.
+                with keypoints, ``keypoints``; on the host for speed, on any device if need be.
 
         Returns:
-            ``loss_cls``, ``loss_bbox`` and, with landmarks, ``loss_kps``: one scalar per stride.
+            ``loss_cls``, ``loss_bbox`` and, with keypoints, ``loss_kps``: one scalar per stride.
         """
         gt_instances = unpack_gt_instances(batch_data_samples)[0]
         cls_scores, bbox_preds, kps_preds = self(feats)
@@ -130,8 +130,8 @@ class SCRFDHead(BaseDenseHead):
         Args:
             cls_scores: Score logits, one map per stride.
             bbox_preds: Box distances in units of the stride, one map per stride.
-            kps_preds: Landmark offsets in units of the stride, one map per stride.
-            batch_gt_instances: Faces of each picture.
+            kps_preds: Keypoint offsets in units of the stride, one map per stride.
+            batch_gt_instances: Faces of each image.
             batch_img_metas: Not used; part of mmdet's interface.
             batch_gt_instances_ignore: Not used; part of mmdet's interface.
 
@@ -233,17 +233,17 @@ class SCRFDHead(BaseDenseHead):
         Args:
             cls_scores: Score logits, one map per stride.
             bbox_preds: Box distances in units of the stride, one map per stride.
-            kps_preds: Landmark offsets in units of the stride, one map per stride; may be empty.
-            batch_img_metas: ``img_shape`` (height, width of the picture without padding) and what
-                ``to_original`` needs of each picture.
+            kps_preds: Keypoint offsets in units of the stride, one map per stride; may be empty.
+            batch_img_metas: ``img_shape`` (height, width of the image without padding) and what
+                ``to_original`` needs of each image.
             cfg: Replaces ``test_cfg``.
-            rescale: Whether to go back to the pixels of the original picture.
+            rescale: Whether to go back to the pixels of the original image.
             with_nms: Whether to suppress overlapping boxes.
 
         Returns:
-            Per picture ``bboxes`` (n, 4) xyxy, ``scores`` (n,), ``labels`` (n,) and, with
-            landmarks, ``keypoints`` (n, K, 3) x, y, 1; sorted by score after NMS. Boxes are
-            clipped to the picture, landmarks are not.
+            Per image ``bboxes`` (n, 4) xyxy, ``scores`` (n,), ``labels`` (n,) and, with
+            keypoints, ``keypoints`` (n, K, 3) x, y, 1; sorted by score after NMS. Boxes are
+            clipped to the image, keypoints are not.
         """
         cfg = self.test_cfg if cfg is None else cfg
         _, priors, strides = self._priors(cls_scores)
@@ -252,18 +252,18 @@ class SCRFDHead(BaseDenseHead):
         distances = _flatten(bbox_preds, 4)
         offsets = _flatten(kps_preds, 2 * self.num_keypoints) if kps_preds else None
         results = []
-        for picture, meta in enumerate(batch_img_metas):
-            prior, label = (scores[picture] > cfg.get('score_thr', 0)).nonzero(as_tuple=True)
+        for image, meta in enumerate(batch_img_metas):
+            prior, label = (scores[image] > cfg.get('score_thr', 0)).nonzero(as_tuple=True)
             stride = strides[prior][:, None]
             centre = centres[prior]
-            distance = distances[picture][prior].float() * stride
+            distance = distances[image][prior].float() * stride
             height, width = meta['img_shape'][:2]
             bboxes = torch.cat([centre - distance[:, :2], centre + distance[:, 2:]], dim=-1)
             bboxes[:, 0::2].clamp_(0, width)
             bboxes[:, 1::2].clamp_(0, height)
-            found = InstanceData(bboxes=bboxes, scores=scores[picture][prior, label], labels=label)
+            found = InstanceData(bboxes=bboxes, scores=scores[image][prior, label], labels=label)
             if offsets is not None:
-                points = (offsets[picture][prior].float() * stride).unflatten(-1, (-1, 2))
+                points = (offsets[image][prior].float() * stride).unflatten(-1, (-1, 2))
                 points = points + centre[:, None]
                 found.keypoints = torch.cat([points, torch.ones_like(points[..., :1])], dim=-1)
             if rescale:

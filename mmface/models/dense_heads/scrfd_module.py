@@ -15,7 +15,7 @@ RawMaps = tuple[list[Tensor], list[Tensor], list[Tensor]]
 
 @MODELS.register_module()
 class SCRFDModule(BaseModule):
-    """Predict raw face scores, box distances and landmarks at every prior.
+    """Predict raw face scores, box distances and keypoints at every prior.
 
     One tower of convolutions serves all outputs. This is the module that is exported.
 
@@ -31,7 +31,7 @@ class SCRFDModule(BaseModule):
         num_strides: Number of feature maps.
         num_priors: Priors per cell.
         num_classes: Number of classes.
-        num_keypoints: Landmarks per face, 0 for none.
+        num_keypoints: Keypoints per face, 0 for none.
         init_cfg: mmengine initialisation; by default normal(0, 0.01) convolutions and a
             score bias of -4.595, a prior probability of 0.01.
     """
@@ -97,8 +97,8 @@ class SCRFDModule(BaseModule):
         Returns:
             Three lists with one map per stride: score logits (B, P * classes, H_l, W_l), box
             distances left, top, right, bottom in units of the stride (B, P * 4, H_l, W_l)
-            and landmark offsets x, y in units of the stride (B, P * 2K, H_l, W_l), with the P
-            priors outermost among the channels. The third list is empty without landmarks.
+            and keypoint offsets x, y in units of the stride (B, P * 2K, H_l, W_l), with the P
+            priors outermost among the channels. The third list is empty without keypoints.
         """
         cls_scores, bbox_preds, kps_preds = [], [], []
         for level, feat in enumerate(feats):

@@ -11,7 +11,7 @@ from mmdet.registry import MODELS
 class CenterFace(SingleStageDetector):
     """CenterFace: Joint Face Detection and Alignment Using Face as Point (arXiv 1911.03599).
 
-    A MobileNetV2, a neck that joins its maps at stride 4, and a head that predicts a heat map
-    of face centres with size, offset and, optionally, landmarks. Everything special to
+    A MobileNetV2, a neck that joins its maps at stride 4, and a head that predicts a heatmap
+    of face centres with size, offset and, optionally, keypoints. Everything special to
     CenterFace lives in the parts named by the config; this class only gives it its name.
     """

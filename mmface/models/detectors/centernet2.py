@@ -27,7 +27,7 @@ class CenterNet2(TwoStageDetector):
         """Compute the losses of both stages.
 
         Args:
-            batch_inputs: Pictures (B, 3, H, W).
+            batch_inputs: Images (B, 3, H, W).
             batch_data_samples: Samples with ground truth.
 
         Returns:

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The focal loss of CenterNet2's heat maps, whose positives are given apart from the map."""
+"""The focal loss of CenterNet2's heatmaps, whose positives are given apart from the map."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class BinaryHeatmapFocalLoss(nn.Module):
-    """Focal loss of a heat map and of its positives (CenterNet2 ``heatmap_focal_loss.py``).
+    """Focal loss of a heatmap and of its positives (CenterNet2 ``heatmap_focal_loss.py``).
 
     With p = clamp(sigmoid(logit), c, 1 - c) and the heat H in [0, 1]:
 

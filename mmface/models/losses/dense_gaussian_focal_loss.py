@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The focal loss of heat maps, from logits."""
+"""The focal loss of heatmaps, from logits."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ class BiFPN(BaseModule):
 
         Args:
             inputs: The backbone's maps (B, C_l, H_l, W_l), finest first. Sides are halved from map
-                to map without a remainder, also for the added levels, if pictures are padded to
+                to map without a remainder, also for the added levels, if images are padded to
                 multiples of the last stride.
 
         Returns:

@@ -23,7 +23,7 @@ from mmface.models.task_modules.suppression import suppress
 
 
 class RoIs(NamedTuple):
-    """RoIs of a batch, N a picture.
+    """RoIs of a batch, N an image.
 
     Attributes:
         bboxes: (B, N, 4) xyxy in input pixels, float32 in every precision; zero if not valid.
@@ -43,11 +43,11 @@ class CenterNet2RoIHead(BaseRoIHead):
 
     * RoIs are sampled once, for the first stage. Later stages train on all boxes that the stage
       before gave, those born of appended ground truth included; boxes that are empty once
-      clipped to the picture are dropped, in training only.
+      clipped to the image are dropped, in training only.
     * What flows back from a stage into the feature maps is divided by the number of stages.
     * Scores are averaged over the stages as probabilities, multiplied by the proposal's score,
       and the root is taken.
-    * Results outside the original picture are clipped to it, and dropped if nothing is left.
+    * Results outside the original image are clipped to it, and dropped if nothing is left.
 
     RoIs live in (B, N) tensors with a mask. Without fixed shapes the heads skip what the mask
     leaves out; with them the heads compute it in vain and no shape depends on the data. Losses
@@ -62,7 +62,7 @@ class CenterNet2RoIHead(BaseRoIHead):
         fixed_shape: Whether no shape may depend on the data; by default so on NPUs, which
             compile an operator anew for each new shape.
         train_cfg: ``stage_ious`` (for each stage, the IoU from which on a RoI is foreground),
-            ``num_samples`` (per picture) and ``pos_fraction`` (the most of them that may be
+            ``num_samples`` (per image) and ``pos_fraction`` (the most of them that may be
             foreground).
         test_cfg: ``score_thr``, ``nms`` and ``max_per_img``, see ``suppress``.
         init_cfg: mmengine initialisation.
@@ -128,7 +128,7 @@ class CenterNet2RoIHead(BaseRoIHead):
 
         Args:
             x: Feature maps (B, C, H, W), finest first.
-            rpn_results_list: Proposals of each picture: ``bboxes`` (n, 4) xyxy in input pixels
+            rpn_results_list: Proposals of each image: ``bboxes`` (n, 4) xyxy in input pixels
                 and, if some of them are padding, ``valid`` (n,).
             batch_data_samples: Samples with ``gt_instances`` (``bboxes``, ``labels``; on the host
                 for speed) and the meta entry ``img_shape``, height and width without padding.
@@ -141,7 +141,7 @@ class CenterNet2RoIHead(BaseRoIHead):
         gt = pack_ground_truth(gt_instances, x[0].device)
         rois, _ = stack_proposals(rpn_results_list)
         rois = self.sample(rois, gt)
-        limits = picture_limits(metas, x[0].device)
+        limits = image_limits(metas, x[0].device)
         feats = self._to_float(x)
         losses = {}
         for stage, head in enumerate(self.stages):
@@ -186,10 +186,10 @@ class CenterNet2RoIHead(BaseRoIHead):
 
         Returns:
             For each stage the class logits (B, N, num_classes + 1), background last, and the
-            boxes (B, N, 4) that it gives, inside the picture, xyxy in input pixels.
+            boxes (B, N, 4) that it gives, inside the image, xyxy in input pixels.
         """
         rois, _ = stack_proposals(rpn_results_list)
-        limits = picture_limits([sample.metainfo for sample in batch_data_samples], x[0].device)
+        limits = image_limits([sample.metainfo for sample in batch_data_samples], x[0].device)
         feats = self._to_float(x)
         all_logits, all_bboxes = [], []
         for head in self.stages:
@@ -212,13 +212,13 @@ class CenterNet2RoIHead(BaseRoIHead):
             x: As for ``loss``.
             rpn_results_list: As for ``loss``, with ``scores`` (n,), 0 in padding.
             batch_data_samples: Samples with the meta entries ``img_shape`` and, to rescale,
-                ``scale_factor`` (w, h), ``ori_shape`` and, if the picture does not start at the
+                ``scale_factor`` (w, h), ``ori_shape`` and, if the image does not start at the
                 input's left-top corner, ``pad_offset`` (x, y).
-            rescale: Whether to go back to the pixels of the original picture. Boxes that are
+            rescale: Whether to go back to the pixels of the original image. Boxes that are
                 empty once clipped are dropped only then.
 
         Returns:
-            Per picture ``bboxes`` (n, 4) xyxy, ``scores`` (n,) and ``labels`` (n,), best first.
+            Per image ``bboxes`` (n, 4) xyxy, ``scores`` (n,) and ``labels`` (n,), best first.
         """
         all_logits, all_bboxes = self(x, rpn_results_list, batch_data_samples)
         _, proposal_scores = stack_proposals(rpn_results_list)
@@ -234,7 +234,7 @@ class CenterNet2RoIHead(BaseRoIHead):
         return results
 
     def _detect(self, bboxes: Tensor, scores: Tensor) -> InstanceData:
-        """Select from boxes (N, 4) and scores (N, num_classes) of a picture."""
+        """Select from boxes (N, 4) and scores (N, num_classes) of an image."""
         roi, labels = (scores > self.test_cfg['score_thr']).nonzero(as_tuple=True)
         found = InstanceData(bboxes=bboxes[roi], scores=scores[roi, labels], labels=labels)
         return suppress(found, self.test_cfg['nms'], self.test_cfg['max_per_img'])
@@ -249,9 +249,9 @@ class CenterNet2RoIHead(BaseRoIHead):
     ) -> tuple[Tensor, Tensor]:
         """Give logits (B, N, num_classes + 1) and deltas (B, N, 4), float32, 0 if not computed."""
         batch, count = rois.valid.shape
-        picture = torch.arange(batch, device=rois.bboxes.device)[:, None, None]
-        picture = picture.expand(-1, count, -1).to(rois.bboxes)
-        flat = torch.cat([picture, rois.bboxes], dim=-1).flatten(0, 1)
+        image = torch.arange(batch, device=rois.bboxes.device)[:, None, None]
+        image = image.expand(-1, count, -1).to(rois.bboxes)
+        flat = torch.cat([image, rois.bboxes], dim=-1).flatten(0, 1)
         fixed = flat.device.type == 'npu' if self.fixed_shape is None else self.fixed_shape
         if not fixed:
             (index,) = rois.valid.flatten().nonzero(as_tuple=True)
@@ -293,7 +293,7 @@ class CenterNet2RoIHead(BaseRoIHead):
 
 
 def stack_proposals(proposals: list[InstanceData]) -> tuple[RoIs, Tensor]:
-    """Pad proposals of each picture to the same number N.
+    """Pad proposals of each image to the same number N.
 
     Returns:
         The proposals and their scores (B, N), 0 in padding and where there are none.
@@ -310,8 +310,8 @@ def stack_proposals(proposals: list[InstanceData]) -> tuple[RoIs, Tensor]:
     return RoIs(bboxes, valid), scores
 
 
-def picture_limits(metas: Sequence[dict], device: torch.device) -> Tensor:
-    """Give the largest x, y, x, y of boxes in each picture, (B, 1, 4), in input pixels."""
+def image_limits(metas: Sequence[dict], device: torch.device) -> Tensor:
+    """Give the largest x, y, x, y of boxes in each image, (B, 1, 4), in input pixels."""
     limits = torch.tensor(
         [[*meta['img_shape'][1::-1]] * 2 for meta in metas],
         dtype=torch.float32,
@@ -323,5 +323,5 @@ def picture_limits(metas: Sequence[dict], device: torch.device) -> Tensor:
 
 @torch.no_grad()
 def _decode_inside(head: BBoxHead, bboxes: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
-    """Decode boxes (B, N, 4) and clip them to their pictures."""
+    """Decode boxes (B, N, 4) and clip them to their images."""
     return torch.minimum(head.bbox_coder.decode(bboxes, deltas).clamp(min=0), limits)

@@ -26,7 +26,7 @@ class FixedShapeRoIExtractor(SingleRoIExtractor):
         Args:
             feats: Maps (B, C, H, W) of all levels, float32: ``SingleRoIExtractor`` rounds the
                 boxes to the type of the maps, and half precision ruins coordinates.
-            rois: (R, 5) index of the picture and xyxy in input pixels.
+            rois: (R, 5) index of the image and xyxy in input pixels.
             fixed_shape: Whether no shape may depend on the values of ``rois``.
 
         Returns:

@@ -63,7 +63,7 @@ def sample_rois(
     Args:
         foreground: (B, N) which may be drawn as foreground.
         background: (B, N) which may be drawn as background.
-        num_samples: How many per picture.
+        num_samples: How many per image.
         pos_fraction: The largest part of them that is foreground.
 
     Returns:

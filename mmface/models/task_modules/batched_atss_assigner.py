@@ -47,7 +47,7 @@ class SlotAssignment(NamedTuple):
 
     A slot is one candidate prior of one face: S slots a face, level by level, the same
     number for every face. A prior is positive for at most one face, so that the positive
-    slots of a picture are exactly its positive priors, each once.
+    slots of an image are exactly its positive priors, each once.
 
     Attributes:
         prior_index: (B, N, S) index of the candidate among all priors.

@@ -16,7 +16,7 @@ def vote_boxes(found: InstanceData, leaders: Tensor, iou_threshold: float) -> In
     """Give each face that NMS kept the mean place of itself and of those it suppressed.
 
     The box voting of S3FD, PyramidBox and RetinaFace: boxes are weighted by their scores, and so
-    are landmarks; the score is the best one. Unlike in their code a face that was found once
+    are keypoints; the score is the best one. Unlike in their code a face that was found once
     stays.
 
     Args:

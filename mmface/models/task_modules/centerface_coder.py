@@ -20,7 +20,7 @@ class EncodedFaces(NamedTuple):
         cell: (..., 2) column and row of the cell of each face, int64.
         size: (..., 2) in the channel order of the size map.
         offset: (..., 2) in the channel order of the offset map.
-        keypoints: (..., 2K) in the channel order of the landmark map, or ``None``.
+        keypoints: (..., 2K) in the channel order of the keypoint map, or ``None``.
     """
 
     cell: Tensor
@@ -34,10 +34,10 @@ class CenterFaceCoder:
     """Write faces as the values of CenterFace's maps, and read them back.
 
     A face belongs to the cell that holds its centre. In the order of channels, with sides w, h and
-    centre c in input pixels, cell index i and landmark p, for the stride 4:
+    centre c in input pixels, cell index i and keypoint p, for the stride 4:
 
     =============  =======================  ======================  ===========================
-    convention     size                     offset                  landmark
+    convention     size                     offset                  keypoint
     =============  =======================  ======================  ===========================
     'centernet'    ln(w / 16), ln(h / 16)   c / 4 - i, x first      (p - 4a) / 4, x first
     'mindspore'    as above                 as above                (p - 4a) / (w, h), x first
@@ -47,12 +47,12 @@ class CenterFaceCoder:
 
     'centernet' is that of chenjun2hao and Ascend. The anchor a is the cell i, or c / 4 with
     ``keypoint_anchor='centre'``. chenjun2hao trains with the first and decodes with the
-    second, which moves landmarks by up to a cell; 'centre' gives its published outputs.
-    MindSpore trains landmarks and never decodes them.
+    second, which moves keypoints by up to a cell; 'centre' gives its published outputs.
+    MindSpore trains keypoints and never decodes them.
 
     Args:
         convention: 'centernet', 'star_clouds' or 'mindspore'.
-        keypoint_anchor: Where landmarks are counted from: 'cell' or 'centre'. 'star_clouds'
+        keypoint_anchor: Where keypoints are counted from: 'cell' or 'centre'. 'star_clouds'
             counts from the box and has 'cell' only.
         stride: Input pixels per cell.
 
@@ -77,7 +77,7 @@ class CenterFaceCoder:
         if self.rule.keypoint_frame == 'box' and keypoint_anchor != 'cell':
             raise ValueError(
                 f"keypoint_anchor={keypoint_anchor!r} has no meaning in convention '{convention}', "
-                'whose landmarks are counted from the left-top corner of the box: leave it out'
+                'whose keypoints are counted from the left-top corner of the box: leave it out'
             )
         self.convention = convention
         self.keypoint_anchor = keypoint_anchor
@@ -88,7 +88,7 @@ class CenterFaceCoder:
 
         Args:
             bboxes: (..., 4) xyxy in input pixels, with positive sides and the centre inside
-                the picture.
+                the image.
             keypoints: (..., K, 2) x, y in input pixels, or ``None``.
 
         Returns:
@@ -120,13 +120,13 @@ class CenterFaceCoder:
             cell: (n, 2) column and row.
             size: (n, 2) values of the size map.
             offset: (n, 2) values of the offset map.
-            keypoints: (n, 2K) values of the landmark map, or ``None``.
-            img_shape: Height and width of the picture in input pixels: what conventions that
+            keypoints: (n, 2K) values of the keypoint map, or ``None``.
+            img_shape: Height and width of the image in input pixels: what conventions that
                 keep boxes inside it need to do so. As published, the left-top corner is moved
                 inside first and the size kept, then the right-bottom corner is cut.
 
         Returns:
-            Boxes (n, 4) xyxy and landmarks (n, K, 2) x, y or ``None``, in input pixels.
+            Boxes (n, 4) xyxy and keypoints (n, K, 2) x, y or ``None``, in input pixels.
         """
         cell = cell.to(size.dtype)
         sides = self._reorder(size).clamp(max=MAX_LOG_SIZE).exp() * self.rule.size_unit
@@ -157,7 +157,7 @@ class CenterFaceCoder:
     def _keypoint_frame(
         self, corner: Tensor, sides: Tensor, cell: Tensor, centre: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Give origin and unit of landmarks in input pixels."""
+        """Give origin and unit of keypoints in input pixels."""
         if self.rule.keypoint_frame == 'box':
             return corner, sides
         anchor = (cell if self.keypoint_anchor == 'cell' else centre) * self.stride

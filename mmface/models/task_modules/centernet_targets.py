@@ -26,15 +26,15 @@ _MIDDLE = 4
 
 
 class CenterNetTargetMaps(NamedTuple):
-    """What to learn from B pictures, on maps of A cells with C heat channels.
+    """What to learn from B images, on maps of A cells with C heat channels.
 
-    The cells of a picture are counted level by level, in each row by row.
+    The cells of an image are counted level by level, in each row by row.
 
     Attributes:
         heatmap: (B, C, A) in [0, 1].
         distances: (B, A, 4) left, top, right, bottom in strides; 1 where no box is learned.
         regressed: (B, A) whether the cell learns a box.
-        pos_cell: (B, P) cell of each candidate for a positive of the heat map.
+        pos_cell: (B, P) cell of each candidate for a positive of the heatmap.
         pos_channel: (B, P) its heat channel.
         positive: (B, P) whether it is one. A cell may be one more than once.
     """

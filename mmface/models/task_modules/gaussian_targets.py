@@ -20,18 +20,18 @@ _RADIUS_SLACK = 3e-5
 
 
 class CenterFaceTargets(NamedTuple):
-    """What to learn from B pictures with up to N faces each.
+    """What to learn from B images with up to N faces each.
 
     Attributes:
         heatmap: (B, 1, H, W) in [0, 1]; exactly 1 at the cells of faces and nowhere else.
-        heat_weight: (B, 1, H, W) 0 where the heat map is not learned, else 1; or ``None``.
+        heat_weight: (B, 1, H, W) 0 where the heatmap is not learned, else 1; or ``None``.
         position: (B, N) row * W + column of the cell of each face.
         mask: (B, N) 1 for faces to learn, else 0.
         weight: (B, N) weight of a face in the size and offset losses; 0 where ``mask`` is.
         size: (B, N, 2) see ``CenterFaceCoder``.
         offset: (B, N, 2) see ``CenterFaceCoder``.
         keypoints: (B, N, 2K) see ``CenterFaceCoder``, or ``None``.
-        keypoint_mask: (B, N, 2K) 1 for landmarks to learn, else 0; or ``None``.
+        keypoint_mask: (B, N, 2K) 1 for keypoints to learn, else 0; or ``None``.
     """
 
     heatmap: Tensor
@@ -52,8 +52,8 @@ class GaussianTargets:
     Boxes are cut to [0, side - 1] of the map and belong to the cell of the centre of what is
     left; those of which nothing is left are dropped. Every face counts: the references draw
     32 or 64 of them with replacement, which is left out. When two faces share a cell, the
-    heat map has one peak there and both are kept in the other losses, as at chenjun2hao
-    (in MindSpore the later one overwrites the other). Landmarks are learned if they are labelled
+    heatmap has one peak there and both are kept in the other losses, as at chenjun2hao
+    (in MindSpore the later one overwrites the other). Keypoints are learned if they are labelled
     and inside the map; ``DataAnchorSample`` takes the labels of those of tiny faces away.
 
     All shapes depend on those of the input alone, and nothing waits for the device. Gaussians
@@ -64,7 +64,7 @@ class GaussianTargets:
         small_face_weights: Weigh the size and offset losses by the area of the box in square
             cells, as MindSpore does: 0.1 up to 4, 15 up to 10, 10 up to 20, 5 up to 40, else 1.
         mask_ignored: Whether cells inside ignored faces, apart from the cells of faces to
-            learn, have no heat-map loss. No reference does so: there they are background.
+            learn, have no heatmap loss. No reference does so: there they are background.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class GaussianTargets:
             inside = (x >= 0) & (x < width * stride) & (y >= 0) & (y < height * stride)
             learned = (labelled > 0) & inside & real[..., None]
             keypoint_mask = learned.to(mask.dtype).repeat_interleave(2, dim=-1)
-            # Missing landmarks may hold anything.
+            # Missing keypoints may hold anything.
             values = torch.where(keypoint_mask > 0, values, 0)
         return CenterFaceTargets(
             heatmap,

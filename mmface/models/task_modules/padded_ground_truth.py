@@ -19,14 +19,14 @@ CROWD = 4096
 
 
 class PaddedGroundTruth(NamedTuple):
-    """Faces of B pictures, padded to N each.
+    """Faces of B images, padded to N each.
 
     Attributes:
         bboxes: (B, N, 4) xyxy in input pixels; rows of padding are zero.
         labels: (B, N) class indices; 0 in padding.
         mask: (B, N) true for real faces.
         keypoints: (B, N, K, 3) x, y in input pixels and weight, or ``None`` where no
-            landmarks were asked for.
+            keypoints were asked for.
     """
 
     bboxes: Tensor
@@ -46,19 +46,19 @@ def pack_ground_truth(
     """Pack the faces of a batch into one host tensor and copy it to the device at once.
 
     Args:
-        gt_instances: One entry per picture with ``bboxes`` (n, 4), ``labels`` (n,) and, if
+        gt_instances: One entry per image with ``bboxes`` (n, 4), ``labels`` (n,) and, if
             ``num_keypoints`` > 0, ``keypoints`` (n, num_keypoints, 3).
         device: Where the result lives.
-        num_keypoints: Number of landmarks of a face, 0 to leave them out.
+        num_keypoints: Number of keypoints of a face, 0 to leave them out.
 
     Returns:
-        The padded faces, float32 boxes and landmarks.
+        The padded faces, float32 boxes and keypoints.
 
     Raises:
-        ValueError: If landmarks are wanted and the ground truth has none, or another number.
+        ValueError: If keypoints are wanted and the ground truth has none, or another number.
     """
     size = bucket_size(max(len(instances) for instances in gt_instances))
-    # Columns: box, label, mask, landmarks. One tensor means one copy; pinned, because accelerators
+    # Columns: box, label, mask, keypoints. One tensor means one copy; pinned, because accelerators
     # make the host wait for the device before they copy from other memory.
     packed = torch.zeros(
         len(gt_instances),
@@ -83,7 +83,7 @@ def _keypoints(instances: InstanceData, num_keypoints: int) -> Tensor:
     if keypoints is None or tuple(keypoints.shape[1:]) != (num_keypoints, 3):
         found = 'none' if keypoints is None else f'shape {tuple(keypoints.shape)}'
         raise ValueError(
-            f'the head predicts {num_keypoints} landmarks and expects gt_instances.keypoints '
+            f'the head predicts {num_keypoints} keypoints and expects gt_instances.keypoints '
             f'of shape (faces, {num_keypoints}, 3), found {found}: load them with '
             'LoadFaceAnnotations, or use a config without "_bnkps"'
         )

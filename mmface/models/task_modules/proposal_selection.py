@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""From maps of scores and distances to the best boxes of each picture."""
+"""From maps of scores and distances to the best boxes of each image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHORTEST_SIDE = 0.01
 
 
 class Candidates(NamedTuple):
-    """The best boxes of B pictures, T each, level by level.
+    """The best boxes of B images, T each, level by level.
 
     Attributes:
         bboxes: (B, T, 4) xyxy in input pixels, not clipped.
@@ -46,7 +46,7 @@ def best_candidates(
         distances: (B, 4, H, W) left, top, right, bottom of each level in strides.
         strides: Input pixels per cell of each level.
         score_thr: Scores must be above it to be valid.
-        topk: How many of each level and picture, or all of a level that has fewer.
+        topk: How many of each level and image, or all of a level that has fewer.
         factors: (B, 1, H, W) of each level: factors of the scores, applied after the threshold.
 
     Returns:
@@ -80,30 +80,30 @@ def suppress_rows(
     class_agnostic: bool,
     ties: bool = True,
 ) -> list[Tensor]:
-    """Suppress overlapping candidates, picture by picture.
+    """Suppress overlapping candidates, image by image.
 
     Args:
         candidates: The candidates; those that are not valid influence nothing.
         nms: Config of mmcv's NMS.
-        max_per_img: How many are kept in each picture.
+        max_per_img: How many are kept in each image.
         class_agnostic: Whether labels are not told apart.
         ties: Whether to keep more where several share the score of the last one, as CenterNet2
             does (``nms_and_topK``).
 
     Returns:
-        Of each picture the rows (n,) of the kept candidates, best first.
+        Of each image the rows (n,) of the kept candidates, best first.
     """
     # What is not valid comes last and is one and the same box, so that NMS is soon done with it.
     unit = torch.arange(4, device=candidates.valid.device).ge(2).to(candidates.bboxes.dtype)
     bboxes = torch.where(candidates.valid[..., None], candidates.bboxes, unit)
     rank = torch.where(candidates.valid, candidates.scores, -1)
     kept = []
-    for picture, valid in enumerate(candidates.valid):
-        labels = candidates.labels[picture]
-        _, keep = batched_nms(bboxes[picture], rank[picture], labels, dict(nms), class_agnostic)
+    for image, valid in enumerate(candidates.valid):
+        labels = candidates.labels[image]
+        _, keep = batched_nms(bboxes[image], rank[image], labels, dict(nms), class_agnostic)
         keep = keep[valid[keep]]
         if len(keep) > max_per_img:
-            score = rank[picture][keep]
+            score = rank[image][keep]
             keep = keep[score >= score[max_per_img - 1]] if ties else keep[:max_per_img]
         kept.append(keep)
     return kept
@@ -112,7 +112,7 @@ def suppress_rows(
 def suppress_fixed(
     candidates: Candidates, nms: Mapping[str, Any], max_per_img: int, class_agnostic: bool
 ) -> tuple[Tensor, Tensor]:
-    """Suppress overlapping candidates and give as many rows for each picture.
+    """Suppress overlapping candidates and give as many rows for each image.
 
     Args:
         candidates: See ``suppress_rows``.
@@ -126,7 +126,7 @@ def suppress_fixed(
     kept = suppress_rows(candidates, nms, max_per_img, class_agnostic, ties=False)
     rows = candidates.labels.new_zeros(len(kept), max_per_img)
     real = candidates.valid.new_zeros(len(kept), max_per_img)
-    for picture, keep in enumerate(kept):
-        rows[picture, : len(keep)] = keep
-        real[picture, : len(keep)] = True
+    for image, keep in enumerate(kept):
+        rows[image, : len(keep)] = keep
+        real[image, : len(keep)] = True
     return rows, real

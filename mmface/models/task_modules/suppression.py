@@ -19,7 +19,7 @@ SOFT_ONLY = ('method', 'sigma', 'min_score')  # arguments that only soft_nms kno
 def suppress(
     found: InstanceData, nms_cfg: Mapping[str, Any] | None, max_per_img: int = -1
 ) -> InstanceData:
-    """Suppress or merge the detections of a picture that overlap; heads and merging share it.
+    """Suppress or merge the detections of an image that overlap; heads and merging share it.
 
     Args:
         found: ``bboxes`` (N, 4) xyxy, ``scores`` (N,), ``labels`` (N,), and any other field with

@@ -59,7 +59,7 @@ class UpperClampedDeltaCoder(BaseBBoxCoder):
         return torch.stack([weight * delta for weight, delta in pairs], dim=-1)
 
     def decode(self, bboxes: Tensor, pred_bboxes: Tensor) -> Tensor:
-        """Move ``bboxes`` by predicted differences; nothing is clipped to a picture.
+        """Move ``bboxes`` by predicted differences; nothing is clipped to an image.
 
         Args:
             bboxes: (..., 4) xyxy, any unit.

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Test-time augmentation: several views of a picture, one result."""
+"""Test-time augmentation: several views of an image, one result."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mmface.structures import FLIP_INDICES_5
 
 @MODELS.register_module()
 class FaceTTAModel(BaseTTAModel):
-    """Find faces in several views of each picture and merge them, with their landmarks.
+    """Find faces in several views of each image and merge them, with their keypoints.
 
     For any detector whose results have ``bboxes``, ``scores``, ``labels`` and maybe ``keypoints``
-    in pixels of the original picture. mmdet's ``DetTTAModel`` loses landmarks and knows only NMS.
+    in pixels of the original image. mmdet's ``DetTTAModel`` loses keypoints and knows only NMS.
     Views come from mmcv's ``TestTimeAug``, see ``configs/_base_/tta``: heads undo scale and
     padding of a view (``scale_factor``, ``pad_offset``), this model undoes the mirroring
-    (``flip``). Mirroring comes first in the pipeline, so that it is the original picture that is
-    mirrored, however the picture is then placed on a canvas.
+    (``flip``). Mirroring comes first in the pipeline, so that it is the original image that is
+    mirrored, however the image is then placed on a canvas.
 
     Views differ in size, so the ``pad_size`` of the detector's data preprocessor gives way: each
     view is padded to the next multiple of its ``pad_size_divisor``. Where GroupNorm sees the
@@ -38,7 +38,7 @@ class FaceTTAModel(BaseTTAModel):
         module: The detector, or its config.
         tta_cfg: ``nms``, how views are merged, see ``suppress``, and ``max_per_img``, how many
             faces are kept (default -1, all).
-        flip_indices: For each landmark, which one it is after mirroring. Default: five points.
+        flip_indices: For each keypoint, which one it is after mirroring. Default: five points.
     """
 
     def __init__(
@@ -61,17 +61,17 @@ class FaceTTAModel(BaseTTAModel):
         return self.module.load_state_dict(*args, **kwargs)
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[DetDataSample]]) -> list:
-        """Merge the views of each picture.
+        """Merge the views of each image.
 
         Args:
-            data_samples_list: For each picture its views, with ``pred_instances``.
+            data_samples_list: For each image its views, with ``pred_instances``.
 
         Returns:
-            The first view of each picture, with the merged ``pred_instances``.
+            The first view of each image, with the merged ``pred_instances``.
 
         Raises:
             ValueError: A view is mirrored in another way than left and right, or
-                ``flip_indices`` do not fit the landmarks.
+                ``flip_indices`` do not fit the keypoints.
         """
         return [self._merge(views) for views in data_samples_list]
 
@@ -98,7 +98,7 @@ class FaceTTAModel(BaseTTAModel):
             if sorted(self.flip_indices) != list(range(found.keypoints.shape[1])):
                 raise ValueError(
                     f'flip_indices {self.flip_indices} do not fit the {found.keypoints.shape[1]} '
-                    'landmarks of the model: expected each index from 0 once'
+                    'keypoints of the model: expected each index from 0 once'
                 )
             x, y, weight = found.keypoints[:, list(self.flip_indices)].unbind(-1)
             found.keypoints = torch.stack([width - x, y, weight], dim=-1)

@@ -12,7 +12,7 @@ import pytest
 from mmface.datasets.transforms import ColourJitter
 from mmface.datasets.transforms.colour_jitter import STEPS, ColourChange
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
 
 
 def step_by_step(img, change: ColourChange) -> np.ndarray:
@@ -30,8 +30,8 @@ def step_by_step(img, change: ColourChange) -> np.ndarray:
 @pytest.mark.parametrize('factors', [(1.4, 0.6, 1.4), (0.6, 1.4, 0.6), (1.4, 1.4, 1.4), (1, 1, 1)])
 def test_apply__equals_the_float_steps_clipped_at_the_end(order, factors):
     change = ColourChange(*factors, order, (7.5, -6.25, 3.0))
-    floats = step_by_step(PICTURE, change)
-    got = ColourJitter.apply(PICTURE, change)
+    floats = step_by_step(IMAGE, change)
+    got = ColourJitter.apply(IMAGE, change)
     assert got.dtype == np.uint8
     difference = np.abs(got - np.clip(floats, 0, 255))
     # Half a grey level for rounding, less than half for OpenCV's fixed-point weights.
@@ -41,26 +41,26 @@ def test_apply__equals_the_float_steps_clipped_at_the_end(order, factors):
 
 def test_apply__the_order_matters():
     results = [
-        ColourJitter.apply(PICTURE, ColourChange(1.4, 0.6, 1.0, order)).astype(int)
+        ColourJitter.apply(IMAGE, ColourChange(1.4, 0.6, 1.0, order)).astype(int)
         for order in (('brightness', 'contrast', 'saturation'), STEPS[::-1])
     ]
     assert np.abs(results[0] - results[1]).mean() > 5
 
 
 def test_apply__nothing_to_do_changes_nothing():
-    np.testing.assert_array_equal(ColourJitter.apply(PICTURE, ColourChange()), PICTURE)
+    np.testing.assert_array_equal(ColourJitter.apply(IMAGE, ColourChange()), IMAGE)
 
 
-def test_apply__grey_pictures_stay_grey_without_lighting():
-    grey = np.repeat(PICTURE[..., :1], 3, axis=2)
+def test_apply__grey_images_stay_grey_without_lighting():
+    grey = np.repeat(IMAGE[..., :1], 3, axis=2)
     got = ColourJitter.apply(grey, ColourChange(1.2, 0.8, 1.4)).astype(int)
     assert np.ptp(got, axis=2).max() <= 1
 
 
 def test_apply__leaves_its_input():
-    before = PICTURE.copy()
-    ColourJitter.apply(PICTURE, ColourChange(1.4, 0.6, 1.4))
-    np.testing.assert_array_equal(PICTURE, before)
+    before = IMAGE.copy()
+    ColourJitter.apply(IMAGE, ColourChange(1.4, 0.6, 1.4))
+    np.testing.assert_array_equal(IMAGE, before)
 
 
 def test_draw__factors_orders_and_lighting():
@@ -82,13 +82,13 @@ def test_draw__factors_orders_and_lighting():
     assert np.corrcoef(lighting.T).min() > 0.95
 
 
-def test_transform__every_picture_gets_its_own_factors():
+def test_transform__every_image_gets_its_own_factors():
     np.random.seed(0)
     jitter = ColourJitter()
-    means = [jitter(dict(img=PICTURE))['img'].mean() for _ in range(20)]
+    means = [jitter(dict(img=IMAGE))['img'].mean() for _ in range(20)]
     assert len(set(means)) == 20
 
 
 def test_transform__off():
     jitter = ColourJitter(strength=0, lighting_std=0)
-    np.testing.assert_array_equal(jitter(dict(img=PICTURE))['img'], PICTURE)
+    np.testing.assert_array_equal(jitter(dict(img=IMAGE))['img'], IMAGE)

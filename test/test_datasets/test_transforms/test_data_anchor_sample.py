@@ -94,7 +94,7 @@ def test_transform__labels_go_with_the_pixels():
     assert len(sizes) > 20
 
 
-def test_transform__pictures_are_never_enlarged():
+def test_transform__images_are_never_enlarged():
     np.random.seed(0)
     before = make_results([[0, 0, 7, 7]])
     enlarged = 0
@@ -111,7 +111,7 @@ def test_transform__pictures_are_never_enlarged():
 
 
 @pytest.mark.parametrize(('kind', 'limit'), [(CHENJUN, 16), (MINDSPORE, 8)])
-def test_small_faces__lose_their_landmarks_in_the_unit_of_the_resized_picture(kind, limit):
+def test_small_faces__lose_their_keypoints_in_the_unit_of_the_resized_image(kind, limit):
     sample = DataAnchorSample(**kind)
     bboxes = [[0, 0, 99, 99], *([10, 10, 10 + side, 10 + side] for side in range(1, 60))]
     ignore = [False] + [True] * 59  # the large one is chosen
@@ -129,7 +129,7 @@ def test_small_faces__lose_their_landmarks_in_the_unit_of_the_resized_picture(ki
     assert len(seen) > 5
 
 
-def test_small_faces__also_where_the_picture_would_be_enlarged():
+def test_small_faces__also_where_the_image_would_be_enlarged():
     """3 x 3 px stay below 16 only up to a ratio of 4/3."""
     kept = []
     for seed in range(100):

@@ -28,7 +28,7 @@ PLACES = [(60, 40), (140, 80), (100.5, 60.25), (3, 117), (199, 1)]
 @pytest.mark.parametrize('choice', [0.25, 0.6, 1.0, 1.3])
 @pytest.mark.parametrize('size', [37, 256])
 def test_crop__pixels_and_labels_stay_together(choice, size):
-    """The grey levels at a landmark say where in the picture it was."""
+    """The grey levels at a keypoint say where in the image it was."""
     scale = size / round(200 * choice)
     compared = 0
     for seed in range(80):
@@ -40,9 +40,9 @@ def test_crop__pixels_and_labels_stay_together(choice, size):
         for (x, y, _), place in zip(results['gt_keypoints'][0], PLACES, strict=True):
             column, row = int(x), int(y)
             inside = 0 <= x < size and 0 <= y < size
-            if not inside or img[row, column, 2] < 255:  # the edge of the picture is blurred
+            if not inside or img[row, column, 2] < 255:  # the edge of the image is blurred
                 continue
-            # A position p of the picture is the middle of the index p - 1/2; here too.
+            # A position p of the image is the middle of the index p - 1/2; here too.
             blue = img[row, column, 0] + (x - column - 0.5) / scale
             green = img[row, column, 1] + (y - row - 0.5) / scale
             assert abs(blue - (20 + place[0] - 0.5)) <= 0.75
@@ -70,10 +70,10 @@ def test_crop__outside_is_black_and_labels_agree():
 
 @pytest.mark.parametrize('seed', range(3))
 def test_crop__is_an_affine_map_up_to_interpolation(seed):
-    """One warp of the whole picture in floats, sampled at the same positions."""
+    """One warp of the whole image in floats, sampled at the same positions."""
     rng = np.random.default_rng(seed)
-    picture = np.cumsum(rng.normal(size=(90, 130, 3)), axis=1) * 8 + 128
-    img = np.clip(picture, 0, 255).astype(np.uint8)
+    image = np.cumsum(rng.normal(size=(90, 130, 3)), axis=1) * 8 + 128
+    img = np.clip(image, 0, 255).astype(np.uint8)
     crop = FaceAffineCrop(160, [0.5])
     np.random.seed(seed)
     left, top, side = crop.draw(130, 90)
@@ -134,7 +134,7 @@ def test_draw__sides_are_of_the_long_side():
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 900), (900, 1), (2, 3), (27, 20)])
-def test_draw__tiny_pictures(size):
+def test_draw__tiny_images(size):
     for seed in range(50):
         np.random.seed(seed)
         results = FaceAffineCrop(32, [0.3, 1.0])(make_results(*size))

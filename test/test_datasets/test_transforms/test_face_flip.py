@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Mirroring keeps names and places of landmarks together."""
+"""Mirroring keeps names and places of keypoints together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 25
 
 
 def make_results() -> dict:
-    """A picture 40 wide with a spot of its own colour at each landmark."""
+    """An image 40 wide with a spot of its own colour at each keypoint."""
     points = np.array([[8, 10], [20, 11], [15, 18], [9, 25], [19, 26]], np.float32)
     img = np.zeros((30, 40, 3), np.uint8)
     for (x, y), colour in zip(points.astype(int), COLOURS, strict=True):
@@ -21,7 +21,7 @@ def make_results() -> dict:
     return dict(img=img, gt_bboxes=np.array([[5, 5, 25, 29]], np.float32), gt_keypoints=keypoints)
 
 
-def test_flip__names_swap_and_the_picture_agrees():
+def test_flip__names_swap_and_the_image_agrees():
     results = FaceFlip(prob=1)(make_results())
     points = results['gt_keypoints'][0, :, :2].astype(int)
     # The spots are where the points are, with the colours of the eyes and of the corners of
@@ -42,7 +42,7 @@ def test_flip__never_leaves_everything():
     assert (results['flip'], results['flip_direction']) == (False, None)
 
 
-def test_flip__half_of_the_pictures_and_the_same_for_the_same_seed():
+def test_flip__half_of_the_images_and_the_same_for_the_same_seed():
     def draws(seed):
         np.random.seed(seed)
         return [FaceFlip()(make_results())['flip'] for _ in range(1000)]
@@ -52,7 +52,7 @@ def test_flip__half_of_the_pictures_and_the_same_for_the_same_seed():
     assert first == draws(0) != draws(1)
 
 
-def test_flip__other_numbers_of_landmarks():
+def test_flip__other_numbers_of_keypoints():
     results = make_results()
     results['gt_keypoints'] = results['gt_keypoints'][:, :2]
     flipped = FaceFlip(prob=1, flip_indices=(1, 0))(results)

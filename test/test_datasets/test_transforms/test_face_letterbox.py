@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A picture in the middle of a black square, and the way back."""
+"""An image in the middle of a black square, and the way back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_letterbox__position_in_the_square(width, height, aligned):
     assert results['img_shape'] == results['img'].shape[:2] == (size, size)
     x, y = results['pad_offset']
     np.testing.assert_allclose([2 * x + width * scale, 2 * y + height * scale], size)
-    # The whole square is as bright as the area of the picture in it.
+    # The whole square is as bright as the area of the image in it.
     area = results['img'][..., 0].sum(dtype=float) / 255
     if aligned and min(width, height) > 1:
         assert area == pytest.approx(width * height * scale**2, rel=0.01)

@@ -12,7 +12,7 @@ import pytest
 from mmface.datasets.transforms import FacePhotometric
 from mmface.datasets.transforms.face_photometric import PhotometricChange
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 CHANGES = {
     'brightness': PhotometricChange(brightness=-31.5),
     'contrast': PhotometricChange(contrast=1.5),
@@ -47,11 +47,11 @@ def step_by_step(img, change: PhotometricChange, contrast_last: bool) -> np.ndar
 @pytest.mark.parametrize('name', CHANGES)
 def test_apply__equals_the_float_steps_clipped_at_the_end(name, contrast_last):
     change = CHANGES[name]
-    floats = step_by_step(PICTURE, change, contrast_last)
+    floats = step_by_step(IMAGE, change, contrast_last)
     # HSV has no meaning where brightness leaves no channel above 0.
-    valid = PICTURE.max(-1) > -change.brightness
+    valid = IMAGE.max(-1) > -change.brightness
     assert valid.mean() > 0.99
-    got = FacePhotometric.apply(PICTURE, change)
+    got = FacePhotometric.apply(IMAGE, change)
     assert got.dtype == np.uint8
     difference = np.abs(got - np.clip(floats, 0, 255))[valid]
     # Half a grey level for rounding, and what single precision adds.
@@ -77,17 +77,17 @@ def test_apply__hue_turns_by_degrees():
 
 
 def test_apply__nothing_to_do_changes_nothing():
-    np.testing.assert_array_equal(FacePhotometric.apply(PICTURE, PhotometricChange()), PICTURE)
+    np.testing.assert_array_equal(FacePhotometric.apply(IMAGE, PhotometricChange()), IMAGE)
 
 
 def test_apply__leaves_its_input():
-    before = PICTURE.copy()
+    before = IMAGE.copy()
     for change in CHANGES.values():
-        FacePhotometric.apply(PICTURE, change)
-    np.testing.assert_array_equal(PICTURE, before)
+        FacePhotometric.apply(IMAGE, change)
+    np.testing.assert_array_equal(IMAGE, before)
 
 
-def test_draw__each_part_in_half_of_the_pictures_within_its_range():
+def test_draw__each_part_in_half_of_the_images_within_its_range():
     np.random.seed(0)
     draws = [FacePhotometric().draw() for _ in range(4000)]
     ranges = dict(brightness=(-32, 32), contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=(-18, 18))
@@ -102,7 +102,7 @@ def test_draw__each_part_in_half_of_the_pictures_within_its_range():
     assert 0.38 < np.mean([draw.channels != (0, 1, 2) for draw in draws]) < 0.46
 
 
-def test_transform__a_picture_that_is_a_view():
+def test_transform__a_image_that_is_a_view():
     img = np.random.default_rng(1).integers(0, 256, (80, 90, 3), dtype=np.uint8)
     for seed in range(20):
         np.random.seed(seed)

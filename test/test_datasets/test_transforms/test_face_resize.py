@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Resizing: sizes, factors, boxes and landmarks."""
+"""Resizing: sizes, factors, boxes and keypoints."""
 
 from __future__ import annotations
 
@@ -54,6 +54,6 @@ def test_resize__cuts_at_the_border_on_request():
     assert results['gt_keypoints'].tolist() == [[[20, 10, 1], [0, 0, 0]]]
 
 
-def test_resize__picture_alone():
+def test_resize__image_alone():
     results = FaceResize((20, 10))(dict(img=np.zeros((5, 5, 3), np.uint8)))
     assert results['img'].shape == (10, 20, 3)

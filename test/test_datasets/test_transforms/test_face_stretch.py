@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Star-Clouds' way to a picture that fits the strides."""
+"""Star-Clouds' way to an image that fits the strides."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Picture files that are decoded as far as is needed."""
+"""Image files that are decoded as far as is needed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_decode__the_rows_asked_for_are_those_of_the_whole_picture(tmp_path, kind):
+def test_decode__the_rows_asked_for_are_those_of_the_whole_image(tmp_path, kind):
     path = str(tmp_path / 'a.jpg')
     cv2.imwrite(path, SMOOTH, KINDS[kind])
     want = cv2.imread(path)
@@ -41,7 +41,7 @@ def test_decode__the_rows_asked_for_are_those_of_the_whole_picture(tmp_path, kin
     np.testing.assert_array_equal(ImageFile(path).decode(Scratch()), want)
 
 
-def test_decode__grey_pictures_have_three_channels(tmp_path):
+def test_decode__grey_images_have_three_channels(tmp_path):
     path = str(tmp_path / 'a.jpg')
     cv2.imwrite(path, SMOOTH[..., 0])
     ImageFile(path).decode(Scratch())
@@ -132,7 +132,7 @@ def test_find__none_where_the_layout_is_not_the_usual(data):
 
 
 @pytest.mark.reference
-def test_decode__real_pictures(reference_dir):
+def test_decode__real_images(reference_dir):
     paths = sorted((reference_dir / 'data/wider').glob('WIDER_train/images/*/*.jpg'))[::6]
     assert len(paths) == 100
     rng = np.random.default_rng(0)

@@ -23,7 +23,7 @@ def test_load__types_and_shapes():
     assert results['gt_ignore_flags'].tolist() == [False, True]
 
 
-def test_load__a_picture_without_labels_has_no_faces():
+def test_load__a_image_without_labels_has_no_faces():
     results = LoadFaceAnnotations()({})
     assert results['gt_bboxes'].shape == (0, 4)
     assert results['gt_keypoints'].shape == (0, 5, 3)

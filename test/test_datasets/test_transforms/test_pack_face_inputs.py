@@ -47,7 +47,7 @@ def test_pack__metainfo_is_complete():
     assert changed['data_samples'].flip is True
 
 
-def test_pack__a_picture_without_faces():
+def test_pack__a_image_without_faces():
     results = make_results()
     for key in [key for key in results if key.startswith('gt_')]:
         results[key] = results[key][:0]
@@ -56,7 +56,7 @@ def test_pack__a_picture_without_faces():
     assert instances.keypoints.shape == (0, 5, 3)
 
 
-def test_pack__picture_is_a_copy_and_contiguous():
+def test_pack__image_is_a_copy_and_contiguous():
     """Transforms use their memory again: what is packed must not change with it."""
     results = make_results()
     img = results['img'] = results['img'][:, ::-1]

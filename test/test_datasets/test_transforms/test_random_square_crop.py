@@ -38,7 +38,7 @@ def no_endless_loop():
 
 
 def golden_input(height: int, width: int) -> dict:
-    """The picture and faces that the golden values were computed from."""
+    """The image and faces that the golden values were computed from."""
     y, x = np.mgrid[:height, :width]
     img = np.stack([(3 * x + y) % 256, (5 * y + x) % 256, (x * y) % 251], -1).astype(np.uint8)
     bboxes = [[100, 100, 180, 200], [300, 250, 360, 330], [20, 400, 50, 440], [-10, -5, 30, 40]]
@@ -54,7 +54,7 @@ def golden_input(height: int, width: int) -> dict:
 @pytest.mark.reference
 @pytest.mark.parametrize('case', CASES)
 def test_golden__crop_resize_and_flip(reference_dir, case):
-    """The same numpy seed gives the same crop, boxes and landmarks as SCRFD's code."""
+    """The same numpy seed gives the same crop, boxes and keypoints as SCRFD's code."""
     golden = json.loads((reference_dir / 'data/scrfd/golden/pipeline.json').read_text())
     assert len(golden) == len(CASES)
     want = golden[case]
@@ -102,7 +102,7 @@ def test_crop__pixels_and_faces_stay_together():
         assert others <= {(0, 0, 0), (128, 128, 128)}
 
 
-def test_crop__inside_the_picture_is_a_view():
+def test_crop__inside_the_image_is_a_view():
     img = np.zeros((100, 100, 3), np.uint8)
     cropped = RandomSquareCrop([0.5])(results_of(img, [40, 40, 60, 60]))['img']
     assert np.shares_memory(cropped, img)
@@ -126,7 +126,7 @@ def test_crop__drops_faces_whose_centre_is_outside():
     assert set(sizes) == {1, 2}
 
 
-def test_crop__keeps_weight_of_missing_landmarks():
+def test_crop__keeps_weight_of_missing_keypoints():
     results = results_of(np.zeros((100, 100, 3), np.uint8), [40, 40, 60, 60])
     results['gt_keypoints'][0] = [[45, 45, 1], [-1, -1, 0], [50, 50, 1], [-1, -1, 0], [55, 55, 1]]
     cropped = RandomSquareCrop([0.5, 2.0])(results)
@@ -146,15 +146,15 @@ def test_crop__clipping_can_be_turned_off():
 
 
 def test_draw__distribution_of_sides_and_positions():
-    """A face in the middle of a picture accepts nearly all squares of the larger choices."""
+    """A face in the middle of an image accepts nearly all squares of the larger choices."""
     np.random.seed(0)
     crop = RandomSquareCrop([0.8, 1.0, 1.6])
-    # 100 wide, 50 high, all but accepted everywhere: the centre is in the middle of the picture.
+    # 100 wide, 50 high, all but accepted everywhere: the centre is in the middle of the image.
     draws = np.array([crop.draw(100, 50, np.array([[50, 25]], np.float32)) for _ in range(6000)])
     left, top, side = draws.T
     shares = [np.mean(side == s) for s in (40, 50, 80)]
     np.testing.assert_allclose(shares, 1 / 3, atol=0.03)
-    # Smaller than the picture: from 0, the end of the room left out; x must hold the centre.
+    # Smaller than the image: from 0, the end of the room left out; x must hold the centre.
     assert set(top[side == 40]) == set(range(10))
     assert set(left[side == 40]) == set(range(11, 50))
     # As large: 0.
@@ -231,7 +231,7 @@ def test_crop__with_size_equals_crop_and_resize():
 
 
 @pytest.mark.parametrize('size', [None, 64])
-def test_crop__reads_the_picture_if_nobody_did(tmp_path, size):
+def test_crop__reads_the_image_if_nobody_did(tmp_path, size):
     path = str(tmp_path / 'a.jpg')
     cv2.imwrite(path, cv2.resize(np.arange(35, dtype=np.uint8).reshape(5, 7), (210, 290)))
     for seed in range(20):
@@ -250,7 +250,7 @@ def test_crop__reads_the_picture_if_nobody_did(tmp_path, size):
             np.testing.assert_array_equal(given[key], read[key])
 
 
-def test_crop__missing_picture_is_named(tmp_path):
+def test_crop__missing_image_is_named(tmp_path):
     results = results_of(np.zeros((10, 10, 3), np.uint8), [2, 3, 6, 9])
     results.update(img=None, img_path=str(tmp_path / 'no.jpg'))
     with pytest.raises(FileNotFoundError, match=r'no\.jpg does not exist.*prepare_widerface'):

@@ -194,7 +194,7 @@ def test_checkpoint_of_another_model__is_refused(detector, tmp_path):
         load_detector(cfg, tmp_path / 'a.pth')
 
 
-def test_pictures_at_their_own_size__need_a_size(detector, tmp_path):
+def test_images_at_their_own_size__need_a_size(detector, tmp_path):
     with pytest.raises(ValueError, match='at its own size: choose a size'):
         export(detector, STAR_CLOUDS, tmp_path / 'a.onnx')
 

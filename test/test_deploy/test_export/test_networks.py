@@ -87,10 +87,10 @@ def test_scrfd_decoded__is_what_the_head_decodes(detector, image, size):
     clipped = found['boxes'].reshape(2, -1, 2, 2)
     clipped = torch.minimum(clipped.clamp(min=0), torch.tensor([SIZE[1], SIZE[0]])).flatten(2)
     assert (clipped != found['boxes']).any()  # they are not clipped in the file
-    for picture, truth in enumerate(wanted):
-        torch.testing.assert_close(clipped[picture], truth.bboxes)
-        torch.testing.assert_close(found['scores'][picture], truth.scores)
-        torch.testing.assert_close(found['keypoints'][picture], truth.keypoints[..., :2])
+    for image, truth in enumerate(wanted):
+        torch.testing.assert_close(clipped[image], truth.bboxes)
+        torch.testing.assert_close(found['scores'][image], truth.scores)
+        torch.testing.assert_close(found['keypoints'][image], truth.keypoints[..., :2])
 
 
 @pytest.mark.parametrize(('convention', 'anchor'), CODERS)
@@ -108,15 +108,15 @@ def test_centerface__every_convention_becomes_that_of_the_layout(
     assert torch.equal(maps['output1'], raw['heatmap'])
     assert converted.spec.keypoint_anchor == decoder.spec.keypoint_anchor
     coder = CenterFaceCoder('centernet', converted.spec.keypoint_anchor)
-    for picture in range(2):
-        values = [rows(raw[name][picture]) for name in ('size', 'offset', 'keypoints')]
+    for image in range(2):
+        values = [rows(raw[name][image]) for name in ('size', 'offset', 'keypoints')]
         truth, points = model.bbox_head.coder.decode(cells(), *values)
-        same = [rows(maps[f'output{number}'][picture]) for number in (2, 3, 4)]
+        same = [rows(maps[f'output{number}'][image]) for number in (2, 3, 4)]
         found, found_points = coder.decode(cells(), *same)
         torch.testing.assert_close(found, truth, rtol=1e-4, atol=1e-3)
         torch.testing.assert_close(found_points, points, rtol=1e-4, atol=1e-3)
-        torch.testing.assert_close(boxes['boxes'][picture], truth, rtol=1e-4, atol=1e-3)
-        torch.testing.assert_close(boxes['keypoints'][picture], points, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(boxes['boxes'][image], truth, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(boxes['keypoints'][image], points, rtol=1e-4, atol=1e-3)
 
 
 def test_centerface_decoded__keeps_the_scores_of_peaks_alone(detector, image):
@@ -138,7 +138,7 @@ def test_starclouds__is_raw_with_the_names_of_the_released_file(detector, image)
         assert torch.equal(left, right)
 
 
-def test_without_landmarks__there_are_no_outputs_for_them(detector, image):
+def test_without_keypoints__there_are_no_outputs_for_them(detector, image):
     cfg = copy.deepcopy(detector(CENTERFACE)[0])
     cfg.model.bbox_head.num_keypoints = 0
     cfg.model.bbox_head.coder.convention = 'star_clouds'

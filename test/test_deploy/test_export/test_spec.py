@@ -36,7 +36,7 @@ def test_scrfd(detector):
     assert ModelSpec.from_json(spec.to_json()) == spec
 
 
-def test_scrfd_without_landmarks(detector):
+def test_scrfd_without_keypoints(detector):
     assert spec_of(detector, 'scrfd/scrfd_500m.py', 'raw').num_keypoints == 0
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Tracing, and the pictures that a file is checked with."""
+"""Tracing, and the images that a file is checked with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmface.deploy.export.check import check_pictures, compare
+from mmface.deploy.export.check import check_images, compare
 from mmface.deploy.export.trace import trace
 
 
@@ -63,20 +63,20 @@ def test_compare__refuses_other_shapes(tmp_path):
         compare(tmp_path / 'a.onnx', Enlarge(3), [(X.numpy(), X)], 1e-6)
 
 
-def test_pictures__fill_batches_and_are_drawn_where_none_is_given(tmp_path):
+def test_images__fill_batches_and_are_drawn_where_none_is_given(tmp_path):
     for value in range(4):
         cv2.imwrite(str(tmp_path / f'{value}.png'), np.full((9, 7, 3), value, np.uint8))
-    found = check_pictures(sorted(tmp_path.iterdir()), (32, 64), 3)
-    assert [int(picture[0, 0, 0]) for picture in found] == [0, 1, 2, 3, 0, 1]
-    assert {picture.shape for picture in found} == {(32, 64, 3)}
-    drawn = check_pictures((), (32, 64), 2)
-    assert [picture.shape for picture in drawn] == [(32, 64, 3)] * 2
+    found = check_images(sorted(tmp_path.iterdir()), (32, 64), 3)
+    assert [int(image[0, 0, 0]) for image in found] == [0, 1, 2, 3, 0, 1]
+    assert {image.shape for image in found} == {(32, 64, 3)}
+    drawn = check_images((), (32, 64), 2)
+    assert [image.shape for image in drawn] == [(32, 64, 3)] * 2
     assert (drawn[0] != drawn[1]).any()
 
 
-def test_pictures_that_are_none__are_named(tmp_path):
+def test_images_that_are_none__are_named(tmp_path):
     (tmp_path / 'a.png').write_text('text')
-    with pytest.raises(ValueError, match=r'a\.png is not a picture'):
-        check_pictures([tmp_path / 'a.png'], (32, 32), 1)
+    with pytest.raises(ValueError, match=r'a\.png is not an image'):
+        check_images([tmp_path / 'a.png'], (32, 32), 1)
     with pytest.raises(FileNotFoundError, match=r'b\.png does not exist'):
-        check_pictures([tmp_path / 'b.png'], (32, 32), 1)
+        check_images([tmp_path / 'b.png'], (32, 32), 1)

@@ -59,7 +59,7 @@ def test_rois__are_what_the_second_stage_gives(toy, image):
     _, _, *feats = ProposalNetwork(model)(image)
     generator = torch.Generator().manual_seed(0)
     corner = torch.rand(64, 2, generator=generator) * 60
-    # From one cell to the whole picture: boxes of several levels.
+    # From one cell to the whole image: boxes of several levels.
     sides = 2 ** (torch.rand(64, 2, generator=generator) * 6 + 1)
     bboxes = torch.cat([corner, corner + sides], 1)
     scores = torch.rand(64, generator=generator)

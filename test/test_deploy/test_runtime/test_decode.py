@@ -98,7 +98,7 @@ def test_scrfd__equals_the_head(layout, points):
     assert_equal(decode(outputs, spec, PLACEMENTS, max_per_img=150), expected)
 
 
-def test_scrfd__reads_one_picture_without_a_batch_axis():
+def test_scrfd__reads_one_image_without_a_batch_axis():
     scores, boxes, kps = scrfd_maps()
     outputs = [*in_rows([s.sigmoid() for s in scores], 1), *in_rows(boxes, 4), *in_rows(kps, 10)]
     spec = replace(SCRFD, layout='insightface')

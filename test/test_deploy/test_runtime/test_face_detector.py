@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Files of all kinds find faces in pictures of all kinds, or say why not."""
+"""Files of all kinds find faces in images of all kinds, or say why not."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_call__gives_the_same_faces_with_files_of_other_projects(
     assert_same(detector(make_image(200, 300)), found_by_maps)
 
 
-def test_call__reads_files_without_landmarks_and_with_five_strides(scrfd_file, make_image):
+def test_call__reads_files_without_keypoints_and_with_five_strides(scrfd_file, make_image):
     detector = every_face(scrfd_file(kinds=2), size=SIZE)
     assert all(face.keypoints is None for face in detector(make_image(200, 300)))
     file = scrfd_file(strides=(8, 16, 32, 64, 128), num_priors=1)
@@ -81,7 +81,7 @@ def test_call__gives_the_same_faces_in_batches(scrfd_file, make_image, batch):
     assert detector([]) == []
 
 
-def test_call__groups_pictures_by_the_size_of_their_input(centerface_file, make_image):
+def test_call__groups_images_by_the_size_of_their_input(centerface_file, make_image):
     detector = every_face(centerface_file(), max_per_img=20)
     runs = []
     run = detector.run
@@ -115,7 +115,7 @@ def test_call__keeps_threads_apart(scrfd_file, make_image):
     'shape', [(1, 1, 3), (20, 20000, 3), (20000, 20, 3), (50, 60), (50, 60, 4)]
 )
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
-def test_call__takes_any_picture(scrfd_file, centerface_file, shape, dtype):
+def test_call__takes_any_image(scrfd_file, centerface_file, shape, dtype):
     image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype=dtype)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
@@ -125,7 +125,7 @@ def test_call__takes_any_picture(scrfd_file, centerface_file, shape, dtype):
 
 
 @pytest.mark.parametrize('image', [None, 'people.jpg', np.zeros((0, 0, 3), np.uint8), 3])
-def test_call__refuses_what_is_no_picture(scrfd_file, image):
+def test_call__refuses_what_is_no_image(scrfd_file, image):
     detector = every_face(scrfd_file())
     for given in (image, [image]):
         with pytest.raises(ValueError, match=r'^image'):

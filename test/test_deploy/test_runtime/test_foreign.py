@@ -78,7 +78,7 @@ def test_infer_spec__names_what_it_found_and_what_it_knows(ports):
         assert known in text
 
 
-def test_infer_spec__refuses_an_input_that_is_no_picture():
+def test_infer_spec__refuses_an_input_that_is_no_image():
     with pytest.raises(ValueError, match=r'unknown layout: found input x \(1, 10\)'):
         infer_spec(Port('x', (1, 10)), scrfd_ports(3, 3))
 

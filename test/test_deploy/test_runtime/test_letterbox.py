@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Pictures lie in the input as in the pipelines that the models are tested with."""
+"""Images lie in the input as in the pipelines that the models are tested with."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_spec(resize: str = 'keep_ratio', order: str = 'rgb', **options) -> Mode
 
 
 def expected(results: dict, spec: ModelSpec, pad_size: tuple[int, int] | None) -> np.ndarray:
-    """Do what the data preprocessor does to the picture of a pipeline."""
+    """Do what the data preprocessor does to the image of a pipeline."""
     preprocessor = FaceDataPreprocessor(spec.mean, spec.std, bgr_to_rgb=spec.rgb, pad_size=pad_size)
     pixels = torch.from_numpy(np.ascontiguousarray(results['img'].transpose(2, 0, 1)))
     data = dict(inputs=[pixels], data_samples=[DetDataSample()])
@@ -105,7 +105,7 @@ def test_tight__pads_to_the_next_multiple(make_image):
 
 
 @pytest.mark.parametrize('resize', ['keep_ratio', 'centre'])
-def test_size_of_the_picture__keeps_its_pixels(make_image, resize):
+def test_size_of_the_image__keeps_its_pixels(make_image, resize):
     image = make_image(50, 90)
     pixels, placement = place(image, make_spec(resize, size=(0, 0)))
     assert placement.scale == (1, 1)

@@ -30,7 +30,7 @@ def weights(reference_dir) -> Path:
 
 @pytest.fixture(scope='module')
 def files(reference_dir) -> list[Path]:
-    """One picture of each of the first events."""
+    """One image of each of the first events."""
     root = reference_dir / 'data' / 'wider' / 'WIDER_val' / 'images'
     return [sorted(event.glob('*.jpg'))[0] for event in sorted(root.iterdir())[:2]]
 
@@ -43,7 +43,7 @@ def golden_dir(reference_dir) -> Path:
 def assert_faces(
     found: Sequence[Face], boxes: np.ndarray, points: np.ndarray, atol: float = 1e-2
 ) -> None:
-    """Compare with boxes (n, 5), of which the last column is the score, and landmarks (n, 10).
+    """Compare with boxes (n, 5), of which the last column is the score, and keypoints (n, 10).
 
     The order may differ: two networks round differently, and some scores are nearly equal.
     """
@@ -57,7 +57,7 @@ def assert_faces(
     np.testing.assert_allclose(found_points[order], points, atol=atol)
 
 
-def test_scrfd__equals_torch_on_pictures(repo, weights, files):
+def test_scrfd__equals_torch_on_images(repo, weights, files):
     config = repo / 'configs' / 'scrfd' / 'scrfd_500m_bnkps.py'
     cfg = Config.fromfile(config)
     init_default_scope(cfg.default_scope)
@@ -80,16 +80,16 @@ def test_scrfd__generations_of_a_file_agree(weights, files):
     paths = (weights / f'{name}.onnx' for name in SCRFD_FILES[1::-1])
     old, new = (FaceDetector(path, score_thr=None) for path in paths)
     assert (old.batch_size, new.batch_size) == (1, 1)
-    pictures = [cv2.imread(str(path)) for path in files[:2]]
-    for found, expected in zip(old(pictures), new(pictures), strict=True):
+    images = [cv2.imread(str(path)) for path in files[:2]]
+    for found, expected in zip(old(images), new(images), strict=True):
         boxes = np.array([[*face.bbox, face.score] for face in expected])
         assert_faces(found, boxes, np.array([face.keypoints.ravel() for face in expected]))
 
 
 def test_scrfd__takes_other_sizes_with_a_file_of_free_sides(weights, files, capfd):
-    picture = cv2.imread(str(files[1]))
+    image = cv2.imread(str(files[1]))
     detector = FaceDetector(weights / f'{SCRFD_FILES[1]}.onnx', size=(480, 800), score_thr=0.5)
-    assert len(detector(picture)) > 0
+    assert len(detector(image)) > 0
     assert capfd.readouterr().err == ''  # it declares outputs of 640x640
 
 
@@ -101,9 +101,9 @@ def test_scrfd__equals_the_insightface_package(weights, files, name):
     theirs.prepare(-1)
     detector = FaceDetector(file, compat='insightface')
     for path in files:
-        picture = cv2.imread(str(path))
-        boxes, points = theirs.detect(picture, input_size=(640, 640))
-        assert_faces(detector(picture), boxes, points.reshape(len(points), -1))
+        image = cv2.imread(str(path))
+        boxes, points = theirs.detect(image, input_size=(640, 640))
+        assert_faces(detector(image), boxes, points.reshape(len(points), -1))
 
 
 @pytest.mark.parametrize('part', ['crop', 'whole'])
@@ -112,10 +112,10 @@ def test_star_clouds__equals_its_own_code(reference_dir, golden_dir, part):
     detector = FaceDetector(folder / 'centerface_dequant_fp32.onnx', score_thr=0.35)
     if part == 'crop':
         golden = np.load(golden_dir / 'golden_000388_crop_320x224.npz')
-        picture, scale, count = golden['input_rgb_u8'].transpose(1, 2, 0)[..., ::-1], (1, 1), 28
+        image, scale, count = golden['input_rgb_u8'].transpose(1, 2, 0)[..., ::-1], (1, 1), 28
     else:
         golden = np.load(golden_dir / 'golden_000388_1024x704_boxes.npz')
-        picture, scale, count = cv2.imread(str(golden_dir / '000388.jpg')), golden['scale_xy'], 145
+        image, scale, count = cv2.imread(str(golden_dir / '000388.jpg')), golden['scale_xy'], 145
     assert len(golden['boxes']) == count
     boxes = golden['boxes'] / [*scale, *scale, 1]
-    assert_faces(detector(picture), boxes, golden['lms'] / np.tile(scale, 5), atol=1e-3)
+    assert_faces(detector(image), boxes, golden['lms'] / np.tile(scale, 5), atol=1e-3)

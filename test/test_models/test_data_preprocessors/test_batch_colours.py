@@ -16,7 +16,7 @@ from mmface.utils.colour_map import ColourMap
 
 RNG = np.random.default_rng(0)
 # Noise, a ramp of all greys, saturated colours, and dark ones that brightness takes below 0.
-PICTURES = [
+IMAGES = [
     RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8),
     np.repeat(np.arange(48 * 64, dtype=np.uint8).reshape(48, 64, 1), 3, axis=2),
     RNG.choice(np.array([0, 255], np.uint8), (48, 64, 3)),
@@ -24,8 +24,8 @@ PICTURES = [
 ]
 
 
-def to_batch(pictures) -> torch.Tensor:
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+def to_batch(images) -> torch.Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
 
 @pytest.mark.parametrize('transform', [FacePhotometric, ColourJitter])
@@ -33,9 +33,9 @@ def test_change_colours__equals_the_worker(transform):
     np.random.seed(0)
     # More than a chunk, so that two of them meet.
     changes = [transform(on_device=False).draw() for _ in range(40)]
-    pictures = [PICTURES[i % len(PICTURES)] for i in range(len(changes))]
-    want = to_batch([transform.apply(p, c) for p, c in zip(pictures, changes, strict=True)])
-    got = change_colours(to_batch(pictures), [change.to_map() for change in changes])
+    images = [IMAGES[i % len(IMAGES)] for i in range(len(changes))]
+    want = to_batch([transform.apply(p, c) for p, c in zip(images, changes, strict=True)])
+    got = change_colours(to_batch(images), [change.to_map() for change in changes])
     assert got.dtype == torch.float32
     assert (got == got.round()).all()
     difference = (got - want.float()).abs()
@@ -44,9 +44,9 @@ def test_change_colours__equals_the_worker(transform):
     assert (difference > 0).float().mean() < (0.002 if transform is FacePhotometric else 0.25)
 
 
-def test_change_colours__every_picture_has_its_own_and_none_changes_nothing():
+def test_change_colours__every_image_has_its_own_and_none_changes_nothing():
     maps = [ColourMap(), ColourMap(shift=(10.0, 10.0, 10.0)), ColourMap(channels=(2, 0, 1))]
-    batch = to_batch([PICTURES[0]] * 3)
+    batch = to_batch([IMAGES[0]] * 3)
     got = change_colours(batch, maps)
     assert torch.equal(got[0], batch[0].float())
     assert torch.equal(got[1], (batch[1].float() + 10).clamp(max=255))
@@ -57,7 +57,7 @@ def test_change_colours__a_batch_of_both_kinds():
     np.random.seed(0)
     changes = [FacePhotometric(on_device=False).draw(), ColourJitter(on_device=False).draw()]
     maps = [change.to_map() for change in changes]
-    batch = to_batch(PICTURES[:2])
+    batch = to_batch(IMAGES[:2])
     got = change_colours(batch, maps)
     for index in range(2):
         alone = change_colours(batch[index : index + 1], maps[index : index + 1])[0]
@@ -65,7 +65,7 @@ def test_change_colours__a_batch_of_both_kinds():
 
 
 def sample(transform, size: int = 64) -> dict:
-    img = np.ascontiguousarray(np.resize(PICTURES[0], (size, 64, 3)))
+    img = np.ascontiguousarray(np.resize(IMAGES[0], (size, 64, 3)))
     results = dict(img=img, img_shape=(size, 64), img_id='a', img_path='a', ori_shape=(size, 64))
     return PackFaceInputs()(transform(results))
 
@@ -94,7 +94,7 @@ def test_change_colours__fixed_shapes_and_no_value_is_read(transform):
         np.random.seed(seed)
         # So many that each part of the change is drawn for some of them.
         changes = [transform(on_device=False).draw() for _ in range(20)]
-        return to_batch([PICTURES[seed]] * 20), [change.to_map() for change in changes]
+        return to_batch([IMAGES[seed]] * 20), [change.to_map() for change in changes]
 
     trace = trace_steps(lambda batch: change_colours(*batch), [draw(0), draw(1), draw(2)])
     assert not trace.faults, str(trace)
@@ -110,6 +110,6 @@ def test_on_device__default_goes_by_the_device(transform, monkeypatch):
 
 
 def test_on_device__a_second_change_is_refused():
-    waiting = FacePhotometric(on_device=True)(dict(img=PICTURES[0]))
+    waiting = FacePhotometric(on_device=True)(dict(img=IMAGES[0]))
     with pytest.raises(ValueError, match='at most one with on_device=True'):
         ColourJitter(on_device=True)(waiting)

@@ -42,9 +42,9 @@ def test_forward__swaps_bgr_to_rgb():
 
 
 def test_forward__stacked_and_padded_ways_give_the_same_pixels():
-    pictures = [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
-    stacked = build()(dict(inputs=pictures, data_samples=None))['inputs']
-    padded = build()(dict(inputs=[*pictures, make_image(96, 64)], data_samples=None))['inputs']
+    images = [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
+    stacked = build()(dict(inputs=images, data_samples=None))['inputs']
+    padded = build()(dict(inputs=[*images, make_image(96, 64)], data_samples=None))['inputs']
     assert torch.equal(stacked, padded[:2, :, :64])
 
 
@@ -90,6 +90,6 @@ def test_forward__warns_once_of_a_crowd():
     assert f'event/crowd.jpg has {CROWD + 1} faces to learn, more than {CROWD}' in lines[0]
 
 
-def test_forward__picture_larger_than_the_padding_is_refused():
+def test_forward__image_larger_than_the_padding_is_refused():
     with pytest.raises(ValueError, match='does not fit the padded size'):
         build(pad_size=(64, 64))(dict(inputs=[make_image(65, 10)], data_samples=None))

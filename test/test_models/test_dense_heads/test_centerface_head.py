@@ -35,12 +35,12 @@ def perfect_maps(head: CenterFaceHead, gt: list[InstanceData], size: int = 64) -
     """Raw maps that say exactly what the targets ask for."""
     maps = [torch.zeros(len(gt), c, size, size) for c in (1, 2, 2, 10)]
     maps[0] -= 20
-    for picture, found in enumerate(gt):
+    for image, found in enumerate(gt):
         values = head.coder.encode(found.bboxes, found.keypoints[..., :2])
         for face, (x, y) in enumerate(values.cell.tolist()):
-            maps[0][picture, 0, y, x] = 10.0 - face / 10
+            maps[0][image, 0, y, x] = 10.0 - face / 10
             for level, value in zip(maps[1:], values[1:], strict=True):
-                level[picture, :, y, x] = value[face]
+                level[image, :, y, x] = value[face]
     return maps
 
 
@@ -58,7 +58,7 @@ def test_loss__of_one_face_is_that_of_the_formulas():
     wanted = torch.tensor(POINTS) / 4 - torch.tensor([35.0, 42.0])
     expected = 0.1 * (points - wanted.flatten()).abs().sum() / 10.0001
     torch.testing.assert_close(losses['loss_kps'].detach(), expected)
-    # One positive cell: the divisor of the heat map is one.
+    # One positive cell: the divisor of the heatmap is one.
     losses['loss_heatmap'].backward(retain_graph=True)
     p = heat.sigmoid()
     slope = -((1 - p) ** 3) + 2 * p * (1 - p) ** 2 * p.log()
@@ -131,7 +131,7 @@ def test_loss__of_perfect_maps_is_almost_zero(convention):
     assert float(total(losses)) < 1e-5
 
 
-def test_loss__missing_landmark_has_no_influence():
+def test_loss__missing_keypoint_has_no_influence():
     maps = raw_maps(batch=1)
     gt = faces(BOX, [POINTS])
     gt.keypoints[0, 3, 2] = 0
@@ -142,7 +142,7 @@ def test_loss__missing_landmark_has_no_influence():
     assert float(first['loss_kps'].detach()) > 0
 
 
-def test_loss__order_of_pictures_and_padding_do_not_matter():
+def test_loss__order_of_images_and_padding_do_not_matter():
     generator = torch.Generator().manual_seed(5)
     corner = torch.rand(40, 2, generator=generator) * 200
     many = torch.cat([corner, corner + 10 + corner.flip(0) / 8], dim=1)
@@ -196,7 +196,7 @@ def test_loss__from_samples_reaches_every_parameter():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in head.parameters())
 
 
-def test_loss__without_landmarks():
+def test_loss__without_keypoints():
     head = build_head(num_keypoints=0)
     maps = raw_maps(batch=1)[:3]
     gt = objects(BOX)
@@ -207,7 +207,7 @@ def test_loss__without_landmarks():
     assert 'keypoints' not in found
 
 
-def test_init__landmarks_without_their_loss_are_refused():
+def test_init__keypoints_without_their_loss_are_refused():
     with pytest.raises(ValueError, match='needs loss_kps'):
         CenterFaceHead(
             head_module=dict(type='CenterFaceModule', in_channels=8),

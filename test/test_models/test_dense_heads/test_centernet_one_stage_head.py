@@ -17,7 +17,7 @@ from mmface.models.losses.plus_one_giou_loss import plus_one_giou
 from mmface.models.task_modules.padded_ground_truth import pack_ground_truth
 
 CLASSES = 3
-SIZES = (16, 8, 4, 2, 1)  # cells per side of pictures of 128 px
+SIZES = (16, 8, 4, 2, 1)  # cells per side of images of 128 px
 SHAPES = [(2, 32, size, size) for size in SIZES]
 META = dict(img_shape=(128, 100), ori_shape=(64, 50), scale_factor=(2.0, 2.0))
 TEST = dict(score_thr=0.05, nms_pre=1000, nms=dict(type='nms', iou_threshold=0.6), max_per_img=100)
@@ -71,9 +71,9 @@ def test_loss__equals_the_definition(more_pos, agnostic):
     def add(name: str, chance: Tensor, heatmap: Tensor, channels: list[int]) -> None:
         chance = chance.clamp(1e-4, 1 - 1e-4)
         cells = targets.pos_cell[targets.positive].tolist()
-        pictures = targets.positive.nonzero()[:, 0].tolist()
+        images = targets.positive.nonzero()[:, 0].tolist()
         positives = torch.stack(
-            [chance[place] for place in zip(pictures, channels, cells, strict=True)]
+            [chance[place] for place in zip(images, channels, cells, strict=True)]
         )
         expected[f'{name}_pos'] = -0.25 * (positives.log() * (1 - positives) ** 2).sum() / count
         negatives = (1 - chance).log() * chance**2 * (1 - heatmap) ** 4
@@ -106,7 +106,7 @@ def test_loss__without_objects_is_finite():
     head = build_head()
     losses = head.loss(random_maps(*SHAPES), samples_of([GT[1], GT[1]], **META))
     assert losses['loss_loc'] == losses['loss_pos'] == 0
-    # The faulty heat map of mmdet's CenterNetUpdateHead would give a hundred.
+    # The faulty heatmap of mmdet's CenterNetUpdateHead would give a hundred.
     assert 0 < losses['loss_neg'] < 1
     sum(losses.values()).backward()
     assert all(torch.isfinite(p.grad).all() for p in head.parameters())
@@ -139,7 +139,7 @@ def test_predict__boxes_scores_and_labels():
     (found,) = head.predict_by_feat(scores, [], distances, [META])
     assert found.labels.tolist() == [2, 1]
     assert found.scores.tolist() == pytest.approx([0.880797, 0.5])
-    assert found.bboxes.tolist() == [[92.0, 36.0, 100.0, 52.0]] * 2, 'clipped to the picture'
+    assert found.bboxes.tolist() == [[92.0, 36.0, 100.0, 52.0]] * 2, 'clipped to the image'
     (rescaled,) = head.predict_by_feat(scores, [], distances, [META], rescale=True)
     assert rescaled.bboxes.tolist() == [[46.0, 18.0, 50.0, 26.0]] * 2
 
@@ -162,7 +162,7 @@ def test_predict__agnostic_heat_multiplies_after_the_threshold():
 
 def test_predict__boxes_that_clip_to_nothing_are_dropped():
     scores, _, distances = one_cell_maps({0: 3.0})
-    scores[0][0, 0, 5, 15] = 3.0  # its box begins at x = 124 - 8, right of the picture
+    scores[0][0, 0, 5, 15] = 3.0  # its box begins at x = 124 - 8, right of the image
     (found,) = build_head().predict_by_feat(scores, [], distances, [META])
     assert len(found) == 1
 

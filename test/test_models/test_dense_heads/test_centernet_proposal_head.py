@@ -86,7 +86,7 @@ class Golden(NamedTuple):
         return found
 
     def level_first(self, values: Tensor) -> Tensor:
-        """From cells (B, A, ...) to the reference's order: levels, then pictures."""
+        """From cells (B, A, ...) to the reference's order: levels, then images."""
         sizes = [level.shape[-2] * level.shape[-1] for level in self.heat]
         return torch.cat([part.flatten(0, 1) for part in values.split(sizes, dim=1)])
 
@@ -168,8 +168,8 @@ def test_golden__targets(golden, mode):
     place = torch.empty_like(order)
     place[order] = torch.arange(2 * cells)
     found = [
-        place[picture * cells + targets.pos_cell[picture][targets.positive[picture]]]
-        for picture in range(2)
+        place[image * cells + targets.pos_cell[image][targets.positive[image]]]
+        for image in range(2)
     ]
     assert torch.cat(found).tolist() == golden.values[f'{mode}/gt_pos_inds'].tolist()
     if mode != 'train_all':
@@ -314,7 +314,7 @@ def test_loss__without_objects_is_finite_and_lowers_the_heat():
     assert all(torch.isfinite(p.grad).all() for p in head.parameters())
 
 
-def test_loss__picture_without_objects_adds_only_negatives():
+def test_loss__image_without_objects_adds_only_negatives():
     head = build_head()
     maps = feats(size=256)
     one = head.loss([level[:1] for level in maps], samples_of([objects(5)], img_shape=(128, 128)))

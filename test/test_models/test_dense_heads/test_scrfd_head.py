@@ -55,14 +55,14 @@ def test_loss__equals_golden_values_and_gradients(reference_dir):
     sums = [[float(level.grad.abs().sum()) for level in row] for row in maps]
     np.testing.assert_allclose(sums, golden['grad_sum'], rtol=1e-5)
 
-    # The default weighs each landmark by itself; only the level with the face that has
+    # The default weighs each keypoint by itself; only the level with the face that has
     # four of five may change.
     own = build_head(full_search=True).loss_by_feat(*maps, gt)
     np.testing.assert_allclose(float(own['loss_kps'][0].detach()), golden['loss_kps'][0], rtol=1e-5)
     assert float(own['loss_kps'][1].detach()) < golden['loss_kps'][1]
 
 
-def test_loss__missing_landmark_has_no_influence():
+def test_loss__missing_keypoint_has_no_influence():
     maps = raw_maps(batch=1)
     bboxes = torch.tensor([[100.0, 100.0, 160.0, 170.0]])
     keypoints = torch.rand(1, 5, 3) * 50 + 100
@@ -110,7 +110,7 @@ def test_loss__extreme_outputs_stay_finite(value):
     assert all(torch.isfinite(level.grad).all() for row in maps for level in row)
 
 
-def test_loss__order_of_pictures_and_padding_do_not_matter():
+def test_loss__order_of_images_and_padding_do_not_matter():
     maps = raw_maps()
     generator = torch.Generator().manual_seed(5)
     corner = torch.rand(40, 2, generator=generator) * 250
@@ -157,7 +157,7 @@ def one_face_maps() -> list[list[Tensor]]:
     return maps
 
 
-def test_predict__decodes_boxes_and_landmarks_in_original_pixels():
+def test_predict__decodes_boxes_and_keypoints_in_original_pixels():
     meta = dict(img_shape=(160, 160), scale_factor=(2.0, 0.5))
     found = build_head().predict_by_feat(*one_face_maps(), [meta])[0]
     x, y = 5 * 16, 4 * 16
@@ -182,7 +182,7 @@ def test_predict__undoes_the_offset_of_a_letterbox():
     torch.testing.assert_close(found.keypoints[..., :2], points)
 
 
-def test_predict__clips_to_the_picture_without_padding():
+def test_predict__clips_to_the_image_without_padding():
     meta = dict(img_shape=(100, 110), scale_factor=(1.0, 1.0))
     found = build_head().predict_by_feat(*one_face_maps(), [meta])[0]
     assert found.bboxes.tolist() == [[64.0, 32.0, 110.0, 100.0]]
@@ -211,7 +211,7 @@ def test_predict__nothing_found():
     assert found.keypoints.shape == (0, 5, 3)
 
 
-def test_loss__thousands_of_faces_in_one_picture():
+def test_loss__thousands_of_faces_in_one_image():
     head = build_head()
     generator = torch.Generator().manual_seed(0)
     corner = torch.rand(2500, 2, generator=generator) * 600
@@ -242,7 +242,7 @@ def test_loss__of_a_crowd_is_the_same(monkeypatch):
         torch.testing.assert_close(many, few, rtol=1e-5, atol=1e-7)
 
 
-def test_init__landmarks_without_their_loss_are_refused():
+def test_init__keypoints_without_their_loss_are_refused():
     with pytest.raises(ValueError, match='needs loss_kps'):
         SCRFDHead(
             head_module=dict(

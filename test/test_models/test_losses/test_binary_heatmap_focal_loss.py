@@ -36,11 +36,11 @@ def test_loss__equals_the_definition():
     found = [float(value) for value in loss(logits, heatmap, positives, mask)]
 
     positive = negative = 0.0
-    for picture in range(2):
-        for cell, real in zip(place[picture].tolist(), mask[picture].tolist(), strict=True):
-            p = 1 / (1 + math.exp(-logits[picture, 0, cell].item()))
+    for image in range(2):
+        for cell, real in zip(place[image].tolist(), mask[image].tolist(), strict=True):
+            p = 1 / (1 + math.exp(-logits[image, 0, cell].item()))
             positive -= real * math.log(p) * (1 - p) ** 2
-        cells = logits[picture, 0].tolist(), heatmap[picture, 0].tolist()
+        cells = logits[image, 0].tolist(), heatmap[image, 0].tolist()
         for value, heat in zip(*cells, strict=True):
             p = 1 / (1 + math.exp(-value))
             if p < 0.85:

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The focal loss of heat maps equals its definition and stays finite."""
+"""The focal loss of heatmaps equals its definition and stays finite."""
 
 from __future__ import annotations
 

@@ -42,12 +42,12 @@ def batch(objects: int, seed: int = 0, proposals: int = 100) -> tuple[list, list
     generator = torch.Generator().manual_seed(seed)
     options = dict(side=(8, 98), generator=generator)
     found, samples = [], []
-    for picture in range(2):
+    for image in range(2):
         truth = random_boxes(objects, place=(0, SIZE - 40), **options)
         near = truth.repeat(20, 1)[:20]
         near = near + torch.randn(near.shape, generator=generator)
         far = random_boxes(proposals - len(near), place=(-60, SIZE - 40), **options)
-        valid = torch.arange(proposals) < proposals - 3 - picture
+        valid = torch.arange(proposals) < proposals - 3 - image
         found.append(
             InstanceData(
                 bboxes=torch.cat([near, far]) * valid[:, None],
@@ -55,7 +55,7 @@ def batch(objects: int, seed: int = 0, proposals: int = 100) -> tuple[list, list
                 valid=valid,
             )
         )
-        meta = dict(img_shape=(SIZE - 30, SIZE - 50 * picture), scale_factor=(2.0, 2.0))
+        meta = dict(img_shape=(SIZE - 30, SIZE - 50 * image), scale_factor=(2.0, 2.0))
         meta['ori_shape'] = (meta['img_shape'][0] // 2, meta['img_shape'][1] // 2)
         sample = DetDataSample(metainfo=meta)
         labels = torch.randint(3, (objects,), generator=generator)
@@ -75,7 +75,7 @@ def total(losses: dict) -> torch.Tensor:
 
 
 def shaken(head: CenterNet2RoIHead) -> CenterNet2RoIHead:
-    """Let boxes move far, so that some leave the picture and are dropped."""
+    """Let boxes move far, so that some leave the image and are dropped."""
     for stage in head.stages:
         torch.nn.init.normal_(stage.fc_reg.weight, std=3)
         torch.nn.init.normal_(stage.fc_cls.weight, std=3)
@@ -158,8 +158,8 @@ def test_loss__later_stages_train_on_what_the_stage_before_gave():
         torch.cat([found.bboxes, sample.gt_instances.bboxes])
         for found, sample in zip(proposals, samples, strict=True)
     ]
-    for picture, expected in enumerate(first):
-        own = seen[0][seen[0][:, 0] == picture, 1:]
+    for image, expected in enumerate(first):
+        own = seen[0][seen[0][:, 0] == image, 1:]
         assert torch.equal(own.sort(dim=0).values, expected.sort(dim=0).values)
     for stage in (0, 1):
         coder = head.stages[stage].bbox_coder
@@ -173,7 +173,7 @@ def test_loss__later_stages_train_on_what_the_stage_before_gave():
             if right > left and bottom > top:
                 expected.append([rois[0], left, top, right, bottom])
         torch.testing.assert_close(seen[stage + 1], torch.tensor(expected))
-    # The mean over all RoIs of the stage, those of other pictures included.
+    # The mean over all RoIs of the stage, those of other images included.
     for stage in range(3):
         wanted = torch.full((len(seen[stage]),), 3)
         for index, rois in enumerate(seen[stage]):

@@ -68,7 +68,7 @@ def test_sample__counts_are_those_of_the_reference(case):
     kind = torch.zeros(1000, dtype=torch.long)
     kind[: there[0]] = 1
     kind[there[0] : sum(there)] = 2
-    # The second picture is always full, so that pictures are seen not to mix.
+    # The second image is always full, so that images are seen not to mix.
     kind = torch.stack([kind[torch.randperm(1000)], 1 + torch.arange(1000) % 2])
     index, valid = sample_rois(kind == 1, kind == 2, 512, 0.25)
     assert index.shape == valid.shape == (2, 512)

@@ -51,7 +51,7 @@ def random_faces(generator: torch.Generator, count: int) -> Tensor:
 
 
 def assign_one(priors: Tensor, candidates: Tensor, gts: Tensor, inside_mode: int) -> list[int]:
-    """Assign one picture face by face, literally as the paper and reference describe."""
+    """Assign one image face by face, literally as the paper and reference describe."""
     owner = [0] * len(priors)
     owner_iou = [-1.0] * len(priors)
     for number, (gt, indices) in enumerate(zip(gts, candidates, strict=True), start=1):
@@ -114,9 +114,9 @@ def test_assign__equals_literal_per_image_loop(mode):
     assigner = BatchedATSSAssigner(topk=9, inside_mode=mode)
     slots = assigner.assign(priors, grids, bboxes, mask)
     gt_inds = slots.gt_inds(len(priors))
-    for picture, gt in enumerate(gts):
-        expected = assign_one(priors, slots.prior_index[picture, : len(gt)], gt, mode)
-        assert gt_inds[picture].tolist() == expected
+    for image, gt in enumerate(gts):
+        expected = assign_one(priors, slots.prior_index[image, : len(gt)], gt, mode)
+        assert gt_inds[image].tolist() == expected
     assert (gt_inds > 0).any()
 
 
@@ -126,7 +126,7 @@ def test_assign__equals_literal_per_image_loop(mode):
 def test_candidates__are_the_nearest_of_every_level(size, topk, full_search):
     generator = torch.Generator().manual_seed(0)
     priors, grids = scrfd_priors(size)
-    # Also centres outside of the picture, near and far, and on the corners of cells.
+    # Also centres outside of the image, near and far, and on the corners of cells.
     points = (torch.rand(60, 2, generator=generator) * 1.6 - 0.3) * size
     points[40:] = points[40:].div(8).round() * 8
     gts = torch.cat([points - 3, points + 3], dim=1)
@@ -158,15 +158,15 @@ def test_candidates__grid_with_an_origin_and_other_strides():
         torch.testing.assert_close(distance[chosen].sort().values, distance.sort().values[:7])
 
 
-def test_assign__padding_and_other_pictures_change_nothing():
+def test_assign__padding_and_other_images_change_nothing():
     generator = torch.Generator().manual_seed(1)
     priors, grids = scrfd_priors()
     gts = [random_faces(generator, 5), random_faces(generator, 30)]
     assigner = BatchedATSSAssigner()
     together = assigner.assign(priors, grids, *pad(gts, 64)).gt_inds(len(priors))
-    for picture, gt in enumerate(gts):
+    for image, gt in enumerate(gts):
         alone = assigner.assign(priors, grids, *pad([gt], len(gt))).gt_inds(len(priors))
-        assert torch.equal(together[picture], alone[0])
+        assert torch.equal(together[image], alone[0])
 
 
 def test_assign__two_identical_faces_share_nothing():

@@ -54,7 +54,7 @@ def test_encode__centernet():
     torch.testing.assert_close(faces.keypoints, torch.tensor([[32.5 - 35, 37.5 - 42]]))
 
 
-def test_encode__mindspore_divides_landmarks_by_the_sides():
+def test_encode__mindspore_divides_keypoints_by_the_sides():
     faces = CenterFaceCoder('mindspore').encode(FACE, EYE)
     torch.testing.assert_close(faces.size, torch.tensor([[math.log(5), math.log(6.25)]]))
     torch.testing.assert_close(faces.offset, torch.tensor([[0.0, 0.5]]))
@@ -111,7 +111,7 @@ def test_decode__others_leave_boxes_outside():
         assert found.tolist() == [[-8.0, -8.0, 8.0, 8.0]]
 
 
-def test_decode__centre_anchor_moves_landmarks_by_the_offset():
+def test_decode__centre_anchor_moves_keypoints_by_the_offset():
     values = torch.tensor([[1.0, 1.0]])
     args = (torch.tensor([[5, 6]]), torch.zeros(1, 2), torch.tensor([[0.25, 0.75]]), values)
     _, cell = CenterFaceCoder('centernet').decode(*args)

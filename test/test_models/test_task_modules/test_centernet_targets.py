@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Targets of CenterNet2's dense heads against plain loops over pictures, boxes and cells."""
+"""Targets of CenterNet2's dense heads against plain loops over images, boxes and cells."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make(targets: CenterNetTargets, gt: list[InstanceData], *args) -> CenterNetT
 
 
 def crowd(count: int, seed: int, classes: int = 3) -> InstanceData:
-    """Boxes of all sizes, some with one centre, cut to the picture."""
+    """Boxes of all sizes, some with one centre, cut to the image."""
     generator = torch.Generator().manual_seed(seed)
     centre = torch.rand(count, 2, generator=generator) * SIZE
     centre[1::4] = centre[0::4][: len(centre[1::4])]
@@ -61,7 +61,7 @@ def sides(x: float, y: float, box: list[float]) -> list[float]:
 
 
 def plain(gt: InstanceData, classes: int) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
-    """Heat map (C, A), distances (A, 4), -1 where none, and positives (cell, channel)."""
+    """Heatmap (C, A), distances (A, 4), -1 where none, and positives (cell, channel)."""
     heatmap = torch.zeros(classes, CELLS)
     distances = torch.full((CELLS, 4), -1.0)
     positives = []
@@ -119,9 +119,9 @@ def plain_more_positives(gt: InstanceData, predictions: Tensor) -> list[tuple[in
     return sorted(positives)
 
 
-def chosen(targets: CenterNetTargetMaps, picture: int) -> list[tuple[int, int]]:
-    mask = targets.positive[picture]
-    cells, channels = targets.pos_cell[picture][mask], targets.pos_channel[picture][mask]
+def chosen(targets: CenterNetTargetMaps, image: int) -> list[tuple[int, int]]:
+    mask = targets.positive[image]
+    cells, channels = targets.pos_cell[image][mask], targets.pos_channel[image][mask]
     return sorted(zip(cells.tolist(), channels.tolist(), strict=True))
 
 
@@ -129,13 +129,13 @@ def chosen(targets: CenterNetTargetMaps, picture: int) -> list[tuple[int, int]]:
 def test_targets__equal_plain_loops(classes):
     gt = [crowd(12, seed=0), objects([]), crowd(40, seed=1)]
     targets = make(build(), gt, classes)
-    for picture, each in enumerate(gt):
+    for image, each in enumerate(gt):
         heatmap, distances, positives = plain(each, classes)
-        torch.testing.assert_close(targets.heatmap[picture], heatmap, rtol=1e-5, atol=1e-6)
-        learned = targets.regressed[picture]
+        torch.testing.assert_close(targets.heatmap[image], heatmap, rtol=1e-5, atol=1e-6)
+        learned = targets.regressed[image]
         assert torch.equal(learned, distances[:, 0] >= 0)
-        torch.testing.assert_close(targets.distances[picture][learned], distances[learned])
-        assert chosen(targets, picture) == positives
+        torch.testing.assert_close(targets.distances[image][learned], distances[learned])
+        assert chosen(targets, image) == positives
     assert targets.regressed.sum() > 100
 
 
@@ -158,7 +158,7 @@ def test_targets__two_boxes_in_a_cell_count_twice():
     assert len(set(chosen(make(build(), [gt]), 0))) == 1
 
 
-def test_targets__picture_without_objects_has_none():
+def test_targets__image_without_objects_has_none():
     targets = make(build(), [objects([]), objects([])])
     assert not targets.heatmap.any()
     assert not targets.positive.any()
@@ -175,7 +175,7 @@ def test_targets__boxes_without_area_or_off_the_map_are_no_positives(box):
         assert bool(targets.heatmap.isfinite().all())
 
 
-def test_targets__do_not_depend_on_the_other_pictures():
+def test_targets__do_not_depend_on_the_other_images():
     gt = [crowd(5, seed=0), crowd(70, seed=1)]
     both = make(build(), gt, 3)
     alone = make(build(), gt[:1], 3)
@@ -193,9 +193,9 @@ def test_more_positives__equal_plain_loops(classes):
     noise = torch.randn(exact.shape, generator=generator)
     predictions = (exact * (0.12 * noise).exp()).where(exact != 1, noise.abs() * 3)
     targets = make(build(more_pos=True), gt, classes, predictions)
-    for picture, each in enumerate(gt):
-        expected = plain_more_positives(each, predictions[picture])
-        found = chosen(targets, picture)
+    for image, each in enumerate(gt):
+        expected = plain_more_positives(each, predictions[image])
+        found = chosen(targets, image)
         assert found == (expected if classes > 1 else [(cell, 0) for cell, _ in expected])
     count = int(targets.positive.sum())
     assert count > int(make(build(), gt).positive.sum()), 'more positives than without'

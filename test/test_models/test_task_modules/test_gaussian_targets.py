@@ -17,8 +17,8 @@ from mmface.models.task_modules.gaussian_targets import gaussian_radius
 from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth, pack_ground_truth
 
 
-def pack(*pictures: InstanceData, num_keypoints: int = 5) -> PaddedGroundTruth:
-    return pack_ground_truth(pictures, torch.device('cpu'), num_keypoints)
+def pack(*images: InstanceData, num_keypoints: int = 5) -> PaddedGroundTruth:
+    return pack_ground_truth(images, torch.device('cpu'), num_keypoints)
 
 
 def one(bboxes: list[list[float]], size: tuple[int, int] = (200, 200), **options):
@@ -99,14 +99,14 @@ def test_targets__of_one_face():
 
 def test_heatmap__equals_that_of_the_literal_maker():
     generator = torch.Generator().manual_seed(1)
-    pictures = []
+    images = []
     for count in (0, 1, 70):
         corner = torch.rand(count, 2, generator=generator) * 420 - 20
         side = 2 + torch.rand(count, 2, generator=generator).pow(3) * 300
-        pictures.append(torch.cat([corner, corner + side], dim=1))
-    gt = pack(*(faces(bboxes) for bboxes in pictures))
+        images.append(torch.cat([corner, corner + side], dim=1))
+    gt = pack(*(faces(bboxes) for bboxes in images))
     found = GaussianTargets()(gt, (80, 100), CenterFaceCoder()).heatmap
-    for heatmap, bboxes in zip(found, pictures, strict=True):
+    for heatmap, bboxes in zip(found, images, strict=True):
         expected = literal_heatmap(bboxes, (80, 100))
         torch.testing.assert_close(heatmap[0], expected)
         assert torch.equal(heatmap[0] == 1, expected == 1)

@@ -38,11 +38,11 @@ def test_pack__keeps_every_face_and_marks_padding():
     assert not packed.bboxes[~packed.mask].any()
 
 
-def test_pack__without_landmarks():
+def test_pack__without_keypoints():
     assert pack_ground_truth([faces(2)], CPU).keypoints is None
 
 
 @pytest.mark.parametrize('points', [None, 4])
-def test_pack__missing_landmarks_are_named(points):
-    with pytest.raises(ValueError, match='predicts 5 landmarks'):
+def test_pack__missing_keypoints_are_named(points):
+    with pytest.raises(ValueError, match='predicts 5 keypoints'):
         pack_ground_truth([faces(2, points)], CPU, num_keypoints=5)

@@ -25,7 +25,7 @@ def maps(channels: int, scale: float = 1.0, seed: int = 0) -> list[Tensor]:
 
 
 def candidates(boxes: list, scores: list, labels: list | None = None) -> Candidates:
-    """One picture; scores of 0 are not valid."""
+    """One image; scores of 0 are not valid."""
     score = torch.tensor([scores], dtype=torch.float32)
     label = torch.tensor([labels or [0] * len(scores)])
     box = torch.tensor([boxes], dtype=torch.float32)
@@ -42,12 +42,12 @@ def test_candidates__are_the_best_of_each_level(with_factors):
     factors = maps(1, seed=2) if with_factors else None
     found = best_candidates(scores, distances, STRIDES, 0.85, 10, factors)
     assert found.scores.shape == (2, 20), 'as many as asked for, whatever the scores'
-    for picture in range(2):
+    for image in range(2):
         got = []
-        for n in found.valid[picture].nonzero()[:, 0].tolist():
-            box = [round(value, 3) for value in found.bboxes[picture, n].tolist()]
-            score = round(found.scores[picture, n].item(), 5)
-            got.append((score, int(found.labels[picture, n]), *box))
+        for n in found.valid[image].nonzero()[:, 0].tolist():
+            box = [round(value, 3) for value in found.bboxes[image, n].tolist()]
+            score = round(found.scores[image, n].item(), 5)
+            got.append((score, int(found.labels[image, n]), *box))
         expected = []
         for level, stride in enumerate(STRIDES):
             rows = []
@@ -55,13 +55,13 @@ def test_candidates__are_the_best_of_each_level(with_factors):
             for c in range(3):
                 for i in range(height):
                     for j in range(width):
-                        score = scores[level][picture, c, i, j].item()
+                        score = scores[level][image, c, i, j].item()
                         if score <= 0.85:
                             continue
                         if factors is not None:
-                            score *= factors[level][picture, 0, i, j].item()
+                            score *= factors[level][image, 0, i, j].item()
                         left, top, right, bottom = (
-                            distances[level][picture, :, i, j] * stride
+                            distances[level][image, :, i, j] * stride
                         ).tolist()
                         x, y = j * stride + stride // 2, i * stride + stride // 2
                         box = (x - left, y - top, x + right, y + bottom)

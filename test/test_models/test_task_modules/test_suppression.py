@@ -18,7 +18,7 @@ VOTING = dict(type='box_voting', iou_threshold=0.4)
 
 
 def crowd(count=150, classes=1, seed=0):
-    """Groups of faces that overlap. Landmarks say which box they belong to."""
+    """Groups of faces that overlap. Keypoints say which box they belong to."""
     generator = torch.Generator().manual_seed(seed)
     centre = torch.rand(count // 5, 2, generator=generator).repeat(5, 1) * 200
     corner = centre + torch.randn(count, 2, generator=generator) * 2
@@ -41,7 +41,7 @@ def iou(box, boxes):
 
 
 def places(found):
-    """Boxes, landmarks and scores in one row for each face."""
+    """Boxes, keypoints and scores in one row for each face."""
     return torch.cat([found.bboxes, found.keypoints[..., :2].flatten(1), found.scores[:, None]], 1)
 
 
@@ -68,7 +68,7 @@ def test_suppress__keeps_fields_together_and_best_first(cfg):
     source = found[kept.number]
     if cfg is VOTING:
         assert not torch.equal(kept.bboxes, source.bboxes)
-        # Landmarks of the toy lie where their box begins, so their means do too.
+        # Keypoints of the toy lie where their box begins, so their means do too.
         torch.testing.assert_close(kept.keypoints[:, 0, :2], kept.bboxes[:, :2])
     else:
         assert torch.equal(kept.bboxes, source.bboxes)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Views of a picture come back to one result, with boxes and landmarks in their place."""
+"""Views of an image come back to one result, with boxes and keypoints in their place."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def build(repo, name, merge, **tta_cfg) -> FaceTTAModel:
     return model.eval()
 
 
-def views_of(repo, make_image, *, sizes=SIZES, flips=(0.0, 1.0)):
-    """Run the pipeline of the repository with these sizes on a picture with one labelled face."""
+def views_of(repo, image, *, sizes=SIZES, flips=(0.0, 1.0)):
+    """Run the pipeline of the repository with these sizes on an image with one labelled face."""
     cfg = Config.fromfile(repo / 'configs/_base_/tta/face_tta.py')
     cfg.tta_pipeline[1].transforms[0] = [dict(type='RandomFlip', prob=prob) for prob in flips]
     cfg.tta_pipeline[1].transforms[1] = sizes
@@ -61,7 +61,7 @@ def views_of(repo, make_image, *, sizes=SIZES, flips=(0.0, 1.0)):
         keypoints=np.full((1, 5, 3), 25, np.float32),
         ignore_flags=np.zeros(1, bool),
     )
-    return pseudo_collate([pipeline(dict(img=picture, img_id='e/p.jpg', img_path='p', **labels))])
+    return pseudo_collate([pipeline(dict(img=image, img_id='e/p.jpg', img_path='p', **labels))])
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def scope():
 
 
 @pytest.fixture(scope='module')
-def make_image():
+def image():
     """100 x 150 pixels (height x width) of smooth noise."""
     noise = np.random.default_rng(0).integers(0, 256, (10, 15, 3), np.uint8)
     return cv2.resize(noise, (150, 100), interpolation=cv2.INTER_CUBIC)
@@ -95,11 +95,11 @@ def mirrored(found: InstanceData, width: int) -> InstanceData:
 @torch.no_grad()
 @pytest.mark.parametrize('name', CONFIGS)
 @pytest.mark.parametrize('merge', MERGES, ids=lambda m: m.get('method', m['type']))
-def test_views__of_the_mirrored_picture_give_the_mirrored_result(repo, make_image, name, merge):
+def test_views__of_the_mirrored_image_give_the_mirrored_result(repo, image, name, merge):
     """Both have the same views, so whatever the network says, the results must be mirrored."""
     model = build(repo, name, merge, max_per_img=20)
-    straight = model.test_step(views_of(repo, picture))[0].pred_instances
-    turned = model.test_step(views_of(repo, picture[:, ::-1].copy()))[0].pred_instances
+    straight = model.test_step(views_of(repo, image))[0].pred_instances
+    turned = model.test_step(views_of(repo, image[:, ::-1].copy()))[0].pred_instances
     expected = mirrored(straight, 150)
     assert len(turned) == 20
     assert expected.scores[0] > expected.scores[-1]
@@ -112,10 +112,10 @@ def test_views__of_the_mirrored_picture_give_the_mirrored_result(repo, make_imag
 
 @torch.no_grad()
 @pytest.mark.parametrize('name', CONFIGS)
-def test_one_view__is_the_test_without_augmentation(repo, make_image, name):
+def test_one_view__is_the_test_without_augmentation(repo, image, name):
     model = build(repo, name, NMS)
     assert model.module.data_preprocessor.pad_size is None
-    data = views_of(repo, picture, sizes=SIZES[:1], flips=(0.0,))
+    data = views_of(repo, image, sizes=SIZES[:1], flips=(0.0,))
     merged = model.test_step(copy.deepcopy(data))[0].pred_instances
     alone = model.module.test_step({key: value[0] for key, value in data.items()})[0]
     expected = suppress(alone.pred_instances, NMS)
@@ -126,11 +126,11 @@ def test_one_view__is_the_test_without_augmentation(repo, make_image, name):
 
 @torch.no_grad()
 @pytest.mark.parametrize('name', CONFIGS)
-def test_view__on_a_canvas_with_an_offset(repo, make_image, name):
+def test_view__on_a_canvas_with_an_offset(repo, image, name):
     """A letterbox puts the image in the middle of a canvas; every head takes the offset away."""
     model = build(repo, name, NMS)
     sizes = [dict(type='FaceLetterbox', size=96)]
-    data = views_of(repo, picture, sizes=sizes, flips=(0.0,))
+    data = views_of(repo, image, sizes=sizes, flips=(0.0,))
     merged = model.test_step(copy.deepcopy(data))[0]
     assert merged.pad_offset == (0, 16)
     batch = model.module.data_preprocessor({key: value[0] for key, value in data.items()})
@@ -141,8 +141,8 @@ def test_view__on_a_canvas_with_an_offset(repo, make_image, name):
     assert len(expected) > 20
 
 
-def test_pipeline__views_and_labels(repo, make_image):
-    data = views_of(repo, picture)
+def test_pipeline__views_and_labels(repo, image):
+    data = views_of(repo, image)
     assert [tuple(view[0].shape) for view in data['inputs']] == [
         (3, 64, 96), (3, 85, 128), (3, 64, 96), (3, 85, 128)
     ]  # fmt: skip
@@ -151,13 +151,13 @@ def test_pipeline__views_and_labels(repo, make_image):
     assert samples[3].flip_direction == 'horizontal'
     same, turned = (data['inputs'][index][0] for index in (0, 2))
     assert (turned.flip(-1).int() - same.int()).abs().max() <= 1
-    for sample in samples:  # in pixels of the picture as stored, in every view
+    for sample in samples:  # in pixels of the image as stored, in every view
         assert sample.gt_instances.bboxes.tolist() == [[10, 20, 30, 50]]
         assert sample.gt_instances.keypoints[0, 0].tolist() == [25, 25, 25]
 
 
 def views(*changes):
-    """Views of one picture of width 150, each with one detection."""
+    """Views of one image of width 150, each with one detection."""
     samples = []
     for change in changes:
         sample = DetDataSample(
@@ -199,7 +199,7 @@ def test_merge__weighs_by_score(repo):
     assert found.scores.tolist() == [pytest.approx(0.9)]
 
 
-def test_merge__pictures_are_kept_apart_and_may_be_empty(repo):
+def test_merge__images_are_kept_apart_and_may_be_empty(repo):
     model = build(repo, 'scrfd', NMS)
     empty = views({}, {})
     for sample in empty:
@@ -213,7 +213,7 @@ def test_merge__pictures_are_kept_apart_and_may_be_empty(repo):
     ('change', 'flip_indices', 'message'),
     [
         (dict(flip_direction='vertical'), (1, 0, 2, 4, 3), "horizontal only, found 'vertical'"),
-        ({}, (1, 0, 2), r'\(1, 0, 2\) do not fit the 5 landmarks'),
+        ({}, (1, 0, 2), r'\(1, 0, 2\) do not fit the 5 keypoints'),
     ],
 )
 def test_merge__refuses(repo, change, flip_indices, message):

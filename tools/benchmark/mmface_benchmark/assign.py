@@ -25,9 +25,9 @@ _SIZE = 640
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``benchmark.py assign``."""
     add = parser.add_argument
-    add('config', nargs='?', default=_CONFIG, help='SCRFD without landmarks (%(default)s)')
-    add('--batch-size', type=int, default=32, help='pictures (%(default)s)')
-    add('--faces', type=int, nargs='+', default=[1, 30, 1000], help='per picture (%(default)s)')
+    add('config', nargs='?', default=_CONFIG, help='SCRFD without keypoints (%(default)s)')
+    add('--batch-size', type=int, default=32, help='images (%(default)s)')
+    add('--faces', type=int, nargs='+', default=[1, 30, 1000], help='per image (%(default)s)')
     add('--device', default='cpu', help='cpu (default) or cuda')
 
 
@@ -61,14 +61,14 @@ def make_ways(
     """Give both ways to compute the losses of the same raw maps and faces, with backward pass.
 
     Raises:
-        ValueError: If the config is no SCRFD, or one with landmarks, which mmdet does not have.
+        ValueError: If the config is no SCRFD, or one with keypoints, which mmdet does not have.
     """
     from mmface_benchmark.baseline_gfl import StockScrfdHead
 
     model: Any = build_model(Path(config)).to(device)
     head = model.bbox_head
     if type(head).__name__ != 'SCRFDHead' or head.num_keypoints:
-        raise ValueError(f'{config}: expected an SCRFD config without landmarks (no _bnkps)')
+        raise ValueError(f'{config}: expected an SCRFD config without keypoints (no _bnkps)')
     generator = head.prior_generator
     stock = StockScrfdHead(
         dict(

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""SCRFD's losses the stock way: mmdet's assigner and target code, picture by picture."""
+"""SCRFD's losses the stock way: mmdet's assigner and target code, image by image."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from torch import Tensor
 class StockScrfdHead(ATSSHead):
     """What SCRFD's head is on stock mmdet parts: the loss of ``GFLHead`` without distributions.
 
-    Anchors, ``ATSSAssigner`` per picture, sampling and targets are mmdet's own; the loss of a
+    Anchors, ``ATSSAssigner`` per image, sampling and targets are mmdet's own; the loss of a
     level selects its positives by index, as ``GFLHead.loss_by_feat_single`` does. A baseline for
-    speed; without landmarks. mmdet's inside test differs by fractions of a pixel from SCRFD's.
+    speed; without keypoints. mmdet's inside test differs by fractions of a pixel from SCRFD's.
 
     Args:
         prior_generator: As of ``SCRFDHead``.

@@ -1,7 +1,7 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
 """The pipelines that the references train with, as baselines for the time that ours take.
 
-They draw the same numbers in the same order as ours and do the same work: pictures are decoded
+They draw the same numbers in the same order as ours and do the same work: images are decoded
 by OpenCV, floats from the step on where the reference has floats, and end as normalised float32
 tensors (3, h, w) with the faces next to them.
 """
@@ -36,7 +36,7 @@ META_KEYS = ('img_path', 'img_shape')
 
 
 class FloatSquareCrop(RandomSquareCrop):
-    """SCRFD's crop as in its code: a float canvas of the fill, into which the picture is put."""
+    """SCRFD's crop as in its code: a float canvas of the fill, into which the image is put."""
 
     def transform(self, results: dict) -> dict:
         """Crop."""
@@ -99,7 +99,7 @@ def stock_scrfd(
     Args:
         pipeline: Our pipeline, for its numbers.
         preprocessor: Our data preprocessor, for its numbers.
-        normalise: Whether pictures are normalised here, as in SCRFD's configs, or not, as in
+        normalise: Whether images are normalised here, as in SCRFD's configs, or not, as in
             those of mmdet 3.
     """
     steps = {step['type']: ConfigDict(step) for step in pipeline}
@@ -124,13 +124,13 @@ def stock_scrfd(
 class ReferenceCenterFace(mmcv.transforms.BaseTransform):
     """CenterFace's chain, as in the sample code of CenterNet that all its projects share.
 
-    Anchor sampling resizes the whole picture, mirroring takes the whole picture, an affine warp
+    Anchor sampling resizes the whole image, mirroring takes the whole image, an affine warp
     makes the square, then floats get colours, lighting and normalisation one step after the other.
 
     Args:
         pipeline: Our pipeline, for its numbers.
         preprocessor: Our data preprocessor, for its numbers.
-        enlarge: Whether anchor sampling enlarges pictures too, as the references do.
+        enlarge: Whether anchor sampling enlarges images too, as the references do.
     """
 
     def __init__(self, pipeline: list[dict], preprocessor: dict, enlarge: bool = True) -> None:
@@ -211,12 +211,12 @@ def reference_centerface(
 
 
 def stack_batch(samples: list[dict]) -> torch.Tensor:
-    """Give normalised pictures as a batch, as the data preprocessor of mmdet does."""
+    """Give normalised images as a batch, as the data preprocessor of mmdet does."""
     return torch.stack([sample['inputs'] for sample in samples])
 
 
 def normalised_batch(preprocessor: dict) -> Callable[[list[dict]], torch.Tensor]:
-    """Give what makes a batch of pictures not yet normalised: mmdet's data preprocessor."""
+    """Give what makes a batch of images not yet normalised: mmdet's data preprocessor."""
     stock = DetDataPreprocessor(
         preprocessor['mean'], preprocessor['std'], bgr_to_rgb=preprocessor['bgr_to_rgb']
     )

@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('configs', nargs='*', default=CONFIGS, help='of SCRFD or CenterFace (one of each)')
     add('--labels', help="label file (the config's)")
-    add('--images', help='folder of its pictures, given with --labels')
-    add('--batch-size', type=int, default=32, help='pictures timed at a time (%(default)s)')
+    add('--images', help='folder of its images, given with --labels')
+    add('--batch-size', type=int, default=32, help='images timed at a time (%(default)s)')
     add('--device', default='cpu', help='cpu (default) or cuda: where a batch gets its colours')
 
 
@@ -77,7 +77,7 @@ def _compare(config: str, args: argparse.Namespace) -> list[Comparison]:
         name: feed(transforms, finish)
         for name, (transforms, finish) in _references(pipeline, preprocessor).items()
     }
-    each = f'{config}, {args.batch_size} of {len(dataset)} pictures, one core'
+    each = f'{config}, {args.batch_size} of {len(dataset)} images, one core'
     on_cpu, on_device = (_build_pipeline(pipeline, place) for place in (False, True))
     ways: dict[str, Way] = {OURS: whole(on_cpu), **references}
     found = [compare(f'{each}: everything on the CPU', ways, args.rounds)]
@@ -108,7 +108,7 @@ def _on_device(
 
 
 class _Feed:
-    """A way: run the next pictures of a data set through transforms and finish the batch."""
+    """A way: run the next images of a data set through transforms and finish the batch."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class _Feed:
 
     def sample(self) -> dict | None:
         epoch, index = divmod(self.drawn, len(self.dataset))
-        # Coprime to most lengths: pictures of one event, alike in size, come apart.
+        # Coprime to most lengths: images of one event, alike in size, come apart.
         index = index * 211 % len(self.dataset)
         self.drawn += 1
         results = self.dataset.get_data_info(index)

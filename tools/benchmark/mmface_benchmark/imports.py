@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='whose training data set is built (%(default)s)',
     )
     add('--labels', help="labelv2 file, read as often as it takes (the config's)")
-    add('--images', help='folder of its pictures, given with --labels')
+    add('--images', help='folder of its images, given with --labels')
     add('--count', type=int, default=12880, help='entries of the label file (%(default)s)')
 
 
@@ -87,7 +87,7 @@ def _labels(args: argparse.Namespace) -> list[Comparison]:
                 return DATASETS.build(options)
 
         ways = {OURS: ours, PORT: lambda: read_by_line(labels, images)}
-        task = f'start of a data set of {args.count} pictures'
+        task = f'start of a data set of {args.count} images'
         start = compare(task, ways, args.rounds, warmup=1)
         text = coco_text(read_annotations(labels))
     task = f'COCO-style labels of {args.count} images, {len(text) / 1e6:.1f} MB'
@@ -95,8 +95,8 @@ def _labels(args: argparse.Namespace) -> list[Comparison]:
     return [start, compare(task, ways, args.rounds, warmup=1)]
 
 
-def repeat_labels(source: Path, target: Path, pictures: int) -> None:
-    """Write a labelv2 file of ``pictures`` entries, those of ``source`` again and again.
+def repeat_labels(source: Path, target: Path, images: int) -> None:
+    """Write a labelv2 file of ``images`` entries, those of ``source`` again and again.
 
     Raises:
         ValueError: If ``source`` has no entry.
@@ -110,12 +110,12 @@ def repeat_labels(source: Path, target: Path, pictures: int) -> None:
     if not entries:
         raise ValueError(f'{source}: expected "# path width height" lines (labelv2), found none')
     with target.open('w', encoding='utf-8') as file:
-        for number in range(pictures):
+        for number in range(images):
             file.writelines(entries[number % len(entries)])
 
 
 def read_by_line(labels: Path, images: str) -> list[dict]:
-    """Read labelv2 as SCRFD's data set does: an array for each face, stacked for each picture."""
+    """Read labelv2 as SCRFD's data set does: an array for each face, stacked for each image."""
     names: dict[str, list[dict]] = {}
     items = []
     for raw in labels.read_text(encoding='utf-8').splitlines():

@@ -38,16 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``benchmark.py step``."""
     add = parser.add_argument
     add('config', nargs='?', default='configs/scrfd/scrfd_10g.py', help='default: %(default)s')
-    add('--batch-size', type=int, default=8, help='pictures (%(default)s)')
-    add('--size', type=int, nargs=2, default=(640, 640), metavar=('H', 'W'), help='of pictures')
-    add('--faces', type=int, default=30, help='per picture (%(default)s)')
+    add('--batch-size', type=int, default=8, help='images (%(default)s)')
+    add('--size', type=int, nargs=2, default=(640, 640), metavar=('H', 'W'), help='of images')
+    add('--faces', type=int, default=30, help='per image (%(default)s)')
     add('--precision', choices=tuple(_FILES), help='default: as the config says')
     add('--formats', action='store_true', help='time both memory formats of the weights, too')
     add('--profile', action='store_true', help='show where the time of a step goes, too')
 
 
 def run(args: argparse.Namespace) -> list[Comparison]:
-    """Time the training step of a config, on synthetic pictures that are already in memory.
+    """Time the training step of a config, on synthetic images that are already in memory.
 
     SCRFD and CenterFace are compared with the forward and backward pass of their network alone,
     CenterNet2 with mmdet's Cascade R-CNN on the same backbone.
@@ -86,9 +86,9 @@ def make_batch(batch_size: int, size: tuple[int, int], faces: int, seed: int = 0
     """Make a batch as the data loader gives it.
 
     Args:
-        batch_size: Number of pictures.
+        batch_size: Number of images.
         size: Their height and width.
-        faces: Faces of each, with five landmarks.
+        faces: Faces of each, with five keypoints.
         seed: Of everything drawn.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -106,8 +106,8 @@ def make_batch(batch_size: int, size: tuple[int, int], faces: int, seed: int = 0
         )
         sample.ignored_instances = sample.gt_instances[:0]
         samples.append(sample)
-    pictures = torch.randint(0, 256, (batch_size, 3, *size), generator=generator)
-    return dict(inputs=list(pictures.to(torch.uint8)), data_samples=samples)
+    images = torch.randint(0, 256, (batch_size, 3, *size), generator=generator)
+    return dict(inputs=list(images.to(torch.uint8)), data_samples=samples)
 
 
 class _Step:

@@ -105,7 +105,7 @@ def trace_steps(
 
     Args:
         step: Trains one step on a batch.
-        batches: Pictures of one size with different faces, all of one bucket of padding.
+        batches: Images of one size with different faces, all of one bucket of padding.
         device: Type of the device the step runs on. On an accelerator, work on host tensors is
             told apart by itself; on the CPU it cannot be.
         host_functions: Names of functions that work on the host by design, before the one copy to

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Time a whole test against decoding the pictures and running the network."""
+"""Time a whole test against decoding the images and running the network."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('config', help='config file')
     add('checkpoint', help='checkpoint file')
     add('--data-path', help='folder of the data set (default: of the config)')
-    add('--mode', help='picture size, as of tools/test.py')
-    add('--part', help="only the pictures in this list ('event/name.jpg' lines)")
+    add('--mode', help='image size, as of tools/test.py')
+    add('--part', help="only the images in this list ('event/name.jpg' lines)")
 
 
 def run(args: argparse.Namespace) -> list[Comparison]:
@@ -78,5 +78,5 @@ def run(args: argparse.Namespace) -> list[Comparison]:
             TEST: lambda: runner.test_loop.run(),
             STOCK: lambda: bare(stock),
         }
-        task = f'{Path(args.config).stem}: test of {len(files)} pictures, {device}'
+        task = f'{Path(args.config).stem}: test of {len(files)} images, {device}'
         return [compare(task, ways, args.rounds, 0, wait)]

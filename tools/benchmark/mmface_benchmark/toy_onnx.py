@@ -15,11 +15,11 @@ def write_toy_centerface(path: str | os.PathLike[str], batch: int | None = None)
     """Write a file in the layout of Ascend's CenterFace recipe; needs the package onnx.
 
     Input ``image`` (batch, 3, h, w), sides free; outputs ``output1`` to ``output4``: heat,
-    logarithm of the size, offset and five landmarks in 1, 2, 2 and 10 maps, a quarter as large.
+    logarithm of the size, offset and five keypoints in 1, 2, 2 and 10 maps, a quarter as large.
 
     Args:
         path: Where to.
-        batch: Pictures at a time, ``None`` for any number.
+        batch: Images at a time, ``None`` for any number.
     """
     from onnx import TensorProto, helper, numpy_helper, save
 

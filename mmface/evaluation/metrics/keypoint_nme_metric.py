@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Landmark accuracy on detected faces."""
+"""Keypoint accuracy on detected faces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmface.evaluation.metrics.predictions import (
     to_array,
     xyxy_to_xywh,
 )
-from mmface.evaluation.nme import NORMALIZERS, landmark_errors
+from mmface.evaluation.nme import NORMALIZERS, keypoint_errors
 from mmface.evaluation.wider_match import check_protocol
 
 
@@ -29,14 +29,14 @@ class _ImageErrors:
 
 
 @METRICS.register_module()
-class LandmarkNMEMetric(ImageMetric):
-    """Normalised mean error of the landmarks of detected faces.
+class KeypointNMEMetric(ImageMetric):
+    """Normalised mean error of the keypoints of detected faces.
 
     Gives ``nme``, the mean over all labelled faces that a detection hits (NaN if there is
     none), and ``found``, the share of labelled faces that is hit. Faces without labelled
-    landmarks are left out. The ground truth comes from ``gt_instances``; like the
-    detections it must be in pixels of the original picture, so annotations are loaded
-    after the picture is resized in a test pipeline.
+    keypoints are left out. The ground truth comes from ``gt_instances``; like the
+    detections it must be in pixels of the original image, so annotations are loaded
+    after the image is resized in a test pipeline.
 
     Args:
         normalizer: ``interocular`` (distance of the eyes) or ``box`` (square root of the area
@@ -50,7 +50,7 @@ class LandmarkNMEMetric(ImageMetric):
         ValueError: Unknown normaliser or a threshold without meaning.
     """
 
-    default_prefix = 'landmark'
+    default_prefix = 'keypoint'
 
     def __init__(
         self,
@@ -74,24 +74,24 @@ class LandmarkNMEMetric(ImageMetric):
             data_batch: Not used.
             data_samples: Samples or dicts with ``pred_instances`` (``bboxes``, ``scores``,
                 ``keypoints``) and ``gt_instances`` (``bboxes``, ``keypoints`` with weights),
-                boxes xyxy, all in pixels of the original picture.
+                boxes xyxy, all in pixels of the original image.
         """
         for sample in data_samples:
             found, labelled = sample.get('pred_instances'), sample.get('gt_instances')
             if 'keypoints' not in found:
                 raise ValueError(
-                    'LandmarkNMEMetric needs pred_instances.keypoints; use it with a model that '
-                    'predicts landmarks (the configs named *_bnkps)'
+                    'KeypointNMEMetric needs pred_instances.keypoints; use it with a model that '
+                    'predicts keypoints (the configs named *_bnkps)'
                 )
             if labelled is None or 'keypoints' not in labelled:
                 raise ValueError(
-                    'LandmarkNMEMetric needs gt_instances.keypoints; add LoadFaceAnnotations '
+                    'KeypointNMEMetric needs gt_instances.keypoints; add LoadFaceAnnotations '
                     'after the resize in the test pipeline'
                 )
             rows = detection_rows(found)
             points = to_array(found['keypoints'])[..., :2]
             finite = np.isfinite(rows).all(axis=1) & np.isfinite(points).all(axis=(1, 2))
-            errors = landmark_errors(
+            errors = keypoint_errors(
                 rows[finite],
                 points[finite],
                 xyxy_to_xywh(to_array(labelled['bboxes'])),
