@@ -22,7 +22,6 @@ asks for: .json is COCO-style JSON with five keypoints a face, as the CenterFace
 it (annotations/train_wider_face.json, annotations/train.json), .txt is labelv2. Boxes
 without area in their image are left out, as in the published files. Images are only
 opened, with --images, where SRC does not give their sizes."""
-_FORMATS = ('auto', 'labelv2', 'bbx_gt', 'retinaface', 'coco')
 
 
 def with_sizes(
@@ -77,7 +76,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('source', type=Path, metavar='SRC', help='label file to read')
     add('target', type=Path, metavar='DST', help='file to write, .json or .txt')
     add('--images', type=Path, metavar='DIR', help='folder of the images (SRC/../images)')
-    add('--format', default='auto', choices=_FORMATS, help='of SRC (%(default)s)')
+    add('--format', default='auto', help='name of the format of SRC (default: recognised)')
     return parser.parse_args(argv)
 
 

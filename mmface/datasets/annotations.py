@@ -26,6 +26,7 @@ import os
 from array import array
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,15 +96,12 @@ def read_annotations(path: str | os.PathLike[str], fmt: str = 'auto') -> list[Fa
         FileNotFoundError: If there is no such file.
         ValueError: If a line or an entry does not fit the format; names file and place.
     """
-    if fmt not in ('auto', 'coco', *_PARSERS):
-        raise ValueError(f'format {fmt!r} of {path}: expected auto, {", ".join(_PARSERS)}, coco')
+    if fmt not in ('auto', *FORMATS):
+        raise ValueError(f'format {fmt!r} of {path}: expected auto, {", ".join(FORMATS)}')
     source, text = str(path), _read_text(path)
-    if fmt == 'auto' and (source.lower().endswith('.json') or text.lstrip()[:1] in ('{', '[')):
-        fmt = 'coco'
-    if fmt == 'coco':
-        return parse_coco(source, text)
-    lines = [(n, line) for n, raw in enumerate(text.split('\n'), 1) if (line := raw.strip())]
-    return _PARSERS[_detect(source, lines) if fmt == 'auto' else fmt](source, lines)
+    if fmt == 'auto':
+        fmt = next(name for name, kind in FORMATS.items() if kind.recognise(source, text))
+    return FORMATS[fmt].parse(source, text)
 
 
 def _read_text(path: str | os.PathLike[str]) -> str:
@@ -132,15 +130,23 @@ def _header_size(line: str) -> tuple[str, int, int] | None:
     return parts[0], int(parts[1]), int(parts[2])
 
 
-def _detect(source: str, lines: Lines) -> str:
-    if 'labelv2' in Path(source).name:
-        return 'labelv2'
-    headers = [line for _, line in lines if line[0] == '#']
-    if not headers:
-        return 'bbx_gt'
-    # A labelv2 file with one size forgotten must not pass as the other format, whose boxes
-    # mean something else: the first size found decides, and the reader names the line.
-    return 'labelv2' if any(map(_header_size, headers)) else 'retinaface'
+def _lines(text: str) -> Lines:
+    return [(n, line) for n, raw in enumerate(text.split('\n'), 1) if (line := raw.strip())]
+
+
+def _is_coco(source: str, text: str) -> bool:
+    return source.lower().endswith('.json') or text.lstrip()[:1] in ('{', '[')
+
+
+def _is_labelv2(source: str, text: str) -> bool:
+    # A labelv2 file with one size forgotten must not pass as retinaface, whose boxes mean
+    # something else: the first size found decides, and the reader names the line.
+    named = 'labelv2' in Path(source).name
+    return named or any(_header_size(line) for _, line in _lines(text) if line[0] == '#')
+
+
+def _is_bbx_gt(source: str, text: str) -> bool:
+    return all(line[0] != '#' for _, line in _lines(text))
 
 
 def _parse_hashed(
@@ -162,10 +168,10 @@ def _parse_hashed(
     return heads
 
 
-def _parse_labelv2(source: str, lines: Lines) -> list[FaceAnnotation]:
+def _parse_labelv2(source: str, text: str) -> list[FaceAnnotation]:
     layout = 'x1 y1 x2 y2, perhaps with ignore or 5 x (x y flag) [blur]: 4, 5, 19 or 20 numbers'
     rows = _Rows(source, (4, 5, 19, 20), layout)
-    heads = _parse_hashed(source, lines, True, rows)
+    heads = _parse_hashed(source, _lines(text), True, rows)
     table, lengths, owners = rows.table()
     inverted = np.flatnonzero((table[:, 2:4] < table[:, :2]).any(axis=1))
     # A stray box without area occurs in real files; many of them are boxes in another form.
@@ -182,22 +188,22 @@ def _parse_labelv2(source: str, lines: Lines) -> list[FaceAnnotation]:
     return assemble(heads, owners, table[:, :4], table[:, 4:19], ignore)
 
 
-def _parse_retinaface(source: str, lines: Lines) -> list[FaceAnnotation]:
+def _parse_retinaface(source: str, text: str) -> list[FaceAnnotation]:
     layout = 'x y w h, perhaps with 5 x (x y flag) [blur]: 4, 19, 20 or 21 numbers'
     rows = _Rows(source, (4, 19, 20, 21), layout)
-    heads = _parse_hashed(source, lines, False, rows)
+    heads = _parse_hashed(source, _lines(text), False, rows)
     table, _, owners = rows.table()
     ignore = np.zeros(len(table), dtype=bool)
     return assemble(heads, owners, _corners(table), table[:, 4:19], ignore)
 
 
-def _parse_bbx_gt(source: str, lines: Lines) -> list[FaceAnnotation]:
+def _parse_bbx_gt(source: str, text: str) -> list[FaceAnnotation]:
     # Images without faces come as 1 and a row of zeros, in a later release as 0 and a row of
     # zeros; 0 alone is read as well. The row of zeros is not a face and left out.
     layout = (
         'x y w h blur expression illumination invalid occlusion pose, or x y w h: 10 or 4 numbers'
     )
-    rows = _Rows(source, (4, 10), layout)
+    rows, lines = _Rows(source, (4, 10), layout), _lines(text)
     heads: list[tuple[str, int, int]] = []
     at = 0
     while at < len(lines):
@@ -242,8 +248,23 @@ def _corners(table: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([table[:, :2], table[:, :2] + table[:, 2:4]], axis=1)
 
 
-_PARSERS: dict[str, Callable[[str, Lines], list[FaceAnnotation]]] = {
-    'labelv2': _parse_labelv2,
-    'bbx_gt': _parse_bbx_gt,
-    'retinaface': _parse_retinaface,
+class LabelFormat(NamedTuple):
+    """How to recognise and read a label format.
+
+    Attributes:
+        recognise: Returns whether a file, given its name and text, has this format.
+        parse: Reads the labels from the name, for messages, and the text.
+    """
+
+    recognise: Callable[[str, str], bool]
+    parse: Callable[[str, str], list[FaceAnnotation]]
+
+
+#: All formats by the name that users give, in the order in which they are recognised. A new format
+#: is a new entry here; data sets, the tools and their options follow.
+FORMATS: dict[str, LabelFormat] = {
+    'coco': LabelFormat(_is_coco, parse_coco),
+    'labelv2': LabelFormat(_is_labelv2, _parse_labelv2),
+    'bbx_gt': LabelFormat(_is_bbx_gt, _parse_bbx_gt),
+    'retinaface': LabelFormat(lambda source, text: True, _parse_retinaface),
 }

@@ -170,7 +170,7 @@ def test_bad_file__labelv2_by_name_without_any_size(write):
 def test_missing_file_and_unknown_format(tmp_path, write):
     with pytest.raises(FileNotFoundError, match=r'prepare_widerface'):
         read_annotations(tmp_path / 'no.txt')
-    with pytest.raises(ValueError, match=r"'voc'.*auto, labelv2, bbx_gt, retinaface"):
+    with pytest.raises(ValueError, match=r"'voc'.*auto, coco, labelv2, bbx_gt, retinaface"):
         read_annotations(write(HEAD), 'voc')
 
 
