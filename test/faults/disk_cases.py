@@ -107,7 +107,7 @@ def train_checkpoint(folder: Path) -> Outcome:
         f'model.data_preprocessor.pad_size=({SIDE},{SIDE})',
     )  # fmt: skip
     command = ['tools/train.py', CONFIG, '--data-path', data, '--no-validate', '--resume']
-    with small_disk(folder / 'disk', 7_500) as disk:
+    with small_disk(folder / 'disk', 4_500) as disk:
         work = disk / 'work'
         done = run(*command, '--work-dir', work, '--cfg-options', *options)
         outcome = judge(done, 'epoch_2.pth', disk, kept=['epoch_1.pth'])
