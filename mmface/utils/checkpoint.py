@@ -66,8 +66,6 @@ def load_checkpoint_file(
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(file, str(error))) from error
     except Exception as error:  # whatever the bytes of a damaged file make of it
-        if isinstance(error, MemoryError):
-            raise
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise  # of the disk; a cut zip file seeks in front of its start
         raise ValueError(

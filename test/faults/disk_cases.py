@@ -102,6 +102,7 @@ def train_checkpoint(folder: Path) -> Outcome:
     """The second checkpoint does not fit: the first one stays, and the run goes on from it."""
     data = data_set(folder)
     options = (
+        'default_hooks.checkpoint.interval=1',
         'train_cfg.max_epochs=2', 'train_dataloader.num_workers=0',
         'train_dataloader.batch_size=2', f'train_dataloader.dataset.pipeline.2.size={SIDE}',
         f'model.data_preprocessor.pad_size=({SIDE},{SIDE})',
@@ -140,8 +141,8 @@ def test_metrics(folder: Path) -> Outcome:
         work = disk / 'work'
 
         def fill() -> None:
-            while not list(work.glob('*/*.log')):
-                time.sleep(0.1)
+            while not any('Load checkpoint' in log.read_text() for log in work.glob('*/*.log')):
+                time.sleep(0.05)
             with suppress(OSError), (disk / 'other').open('wb', buffering=0) as other:
                 while True:
                     other.write(bytes(1024))
