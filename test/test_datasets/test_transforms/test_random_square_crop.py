@@ -183,7 +183,9 @@ def test_draw__distribution_of_sides_and_positions():
 )
 def test_crop__always_ends(no_endless_loop, shape, bboxes, ignore, choice):
     np.random.seed(0)
-    results = RandomSquareCrop(choice)(results_of(np.zeros((*shape, 3), np.uint8), bboxes, ignore))
+    results = RandomSquareCrop(choice)(
+        results_of(np.zeros((*shape, 3), np.uint8), bboxes, ignore=ignore)
+    )
     height, width = results['img'].shape[:2]
     assert height == width == results['img_shape'][0] >= 1
     assert len(results['gt_bboxes']) == len(results['gt_keypoints']) <= len(bboxes)
