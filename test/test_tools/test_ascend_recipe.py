@@ -177,7 +177,7 @@ def test_postprocess__names_in_the_manifest_stay_inside(name, bins, results, doo
     (tmp_path / 'manifest.json').write_text(json.dumps(manifest))
     out = tmp_path / 'watched' / 'out'
     done = door(POST, results, tmp_path / 'manifest.json', '--out', out, ok=False)
-    assert done.returncode == 2 and 'comes from a data file and leads out of' in done.stderr
+    assert done.returncode == 2 and 'file: expected event/name.jpg' in done.stderr
     assert not list(tmp_path.rglob('*.txt'))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
-from mmface.utils.files import write_text
+from mmface.utils.files import is_safe, write_text
 
 MANIFEST_NAME = 'manifest.json'
 _FORMAT = 'mmface bins 1'
@@ -163,10 +163,9 @@ def _image(values: Any) -> BinImage:
     offset = _numbers(values, 'offset', 2, whole=False)
     _check(min(scale) > 0, 'scale', 'two numbers above 0')
     stem, file = _text(values, 'stem'), _text(values, 'file')
-    # Names of results and txt files are made of them: they stay inside of their folders.
     path = PurePosixPath(file)
-    inside = bool(path.stem) and not path.is_absolute() and not {'..', '\\'} & {*path.parts, *file}
-    _check(inside, 'file', 'event/name.jpg')
+    # Names of results and txt files are made of them.
+    _check(is_safe(file.split('/')), 'file', 'event/name.jpg')
     _check(stem == path.stem, 'stem', f'that of {file!r}')
     return BinImage(
         stem=stem,
