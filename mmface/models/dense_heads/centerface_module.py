@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The network of the CenterFace head, apart from its losses and decoding."""
+"""The network of the CenterFace head, without losses and decoding."""
 
 from __future__ import annotations
 

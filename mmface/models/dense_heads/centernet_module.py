@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The network of CenterNet2's dense heads, apart from their losses and decoding."""
+"""The network of CenterNet2's dense heads, without losses and decoding."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The focal loss of CenterNet2's heatmaps, whose positives are passed apart from the map."""
+"""The focal loss of CenterNet2's heatmaps, whose positives are passed separately."""
 
 from __future__ import annotations
 

@@ -115,8 +115,8 @@ class BiFPN(BaseModule):
     """BiFPN (EfficientDet, arXiv 1911.09070) with 3x3 convolutions, as used in CenterNet2.
 
     A cell passes features from coarse maps to fine ones and back. Each node has a learned weight
-    per input; weights are cut off at 0 and divided by their sum. Levels beyond those of the
-    backbone are made from its last map by a 1x1 convolution with norm, then max pooling.
+    per input; negative weights become 0, and all are divided by their sum. Levels beyond the maps
+    of the backbone are made from its last map by a 1x1 convolution with norm, then max pooling.
 
     The two kinds differ in two things. ``efficientdet`` pools 2x2 cells and has a 1x1 convolution
     for each edge between maps of different widths. ``fcos`` (realtime FCOS) pools 3x3 cells, and

@@ -32,7 +32,7 @@ class IDAUpNeck(BaseModule):
     """Join four maps, from the coarsest to the finest, into one of stride 4.
 
     The coarsest map is reduced to ``out_channels``. Then, three times, it is doubled in size and
-    the next finer map, reduced likewise, is added. A 3x3 convolution follows.
+    the next finer map, also reduced, is added. A 3x3 convolution follows.
 
     Args:
         in_channels: Channels of the maps of strides 4, 8, 16 and 32, in this order.

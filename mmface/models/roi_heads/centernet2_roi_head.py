@@ -89,7 +89,9 @@ class CenterNet2RoIHead(BaseRoIHead):
             delta_weights=delta_weights, stage_ious=train_cfg and train_cfg['stage_ious']
         ).items():
             if values is not None and len(values) < num_stages:
-                raise ValueError(f'{num_stages} stages need as many {name}, got {len(values)}')
+                raise ValueError(
+                    f'{num_stages} stages need one entry per stage in {name}, got {len(values)}'
+                )
         super().__init__(
             bbox_roi_extractor=bbox_roi_extractor,
             bbox_head=bbox_head,
