@@ -237,7 +237,7 @@ def make_toy_coco(
     edge_cases: bool = True,
     progress: bool = False,
 ) -> Path:
-    """Draw a COCO with five classes: ball, ring, star, cross and house.
+    """Draw a COCO data set with five classes: ball, ring, star, cross and house.
 
     Writes ``{train,val}2017/<id, 12 digits>.jpg`` and ``annotations/instances_{train,val}2017
     .json`` (boxes, no masks). Every third image is in portrait format; some have a crowd. Every

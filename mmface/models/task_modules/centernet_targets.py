@@ -173,7 +173,7 @@ class CenterNetTargets:
         cell, positive = around.cell[..., _MIDDLE, None], (owned & seen)[..., None]
         if self.more_pos:
             if predictions is None:
-                raise ValueError('more_pos=True chooses positives by the predictions: pass them')
+                raise ValueError('more_pos=True needs the predictions of the head, found None')
             cell, positive = around.cell, self._more_positives(real, owned, around, predictions)
         return CenterNetTargetMaps(
             heatmap,

@@ -203,7 +203,7 @@ def test_more_positives__equal_plain_loops(classes):
 
 
 def test_more_positives__need_predictions():
-    with pytest.raises(ValueError, match='pass them'):
+    with pytest.raises(ValueError, match='more_pos=True'):
         make(build(more_pos=True), [objects([])])
 
 
