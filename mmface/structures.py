@@ -1,9 +1,9 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What a face is, and how its keypoints move with the image.
+"""The structure of a detected face, and transforms of keypoints.
 
-Keypoints are arrays (N, K, 3) of x, y, weight in pixels, where weight 0 marks a missing
-point. A missing point moves with the others, so its x and y mean nothing after the first
-step; whoever uses points looks at the weight. Only numpy is needed here.
+Keypoints are arrays (N, K, 3) of x, y, weight in pixels. Weight 0 marks a missing point.
+Transforms also move missing points, so their x and y have no meaning after the first step:
+check the weight before you use a point. This module needs only numpy.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 FLIP_INDICES_5 = (1, 0, 2, 4, 3)
-"""Where the points of a mirrored face come from: eyes and corners of the mouth change places."""
+"""Source index of each point after a horizontal flip: eyes and mouth corners are swapped."""
 
 
 @dataclass
 class Face:
-    """A detected face, in pixels of the image that was given.
+    """A detected face, in pixels of the input image.
 
     Attributes:
-        bbox: (4,) x1, y1, x2, y2, float32. May leave the image.
+        bbox: (4,) x1, y1, x2, y2, float32. May extend beyond the image.
         score: Confidence, 0 to 1.
-        keypoints: (K, 2) x, y, float32, or ``None`` if the model has no keypoints. With five:
-            left eye, right eye, nose, left and right corner of the mouth, left and right as
+        keypoints: (K, 2) x, y, float32, or ``None`` if the model has no keypoints. Five keypoints
+            are left eye, right eye, nose, left and right mouth corner, with left and right as
             seen in the image.
     """
 
@@ -36,7 +36,7 @@ class Face:
 
 
 def flip_bboxes(bboxes: NDArray[np.float32], width: float) -> NDArray[np.float32]:
-    """Mirror boxes (N, 4) x1, y1, x2, y2 in an image of ``width``: x becomes width - x."""
+    """Flip boxes (N, 4) x1, y1, x2, y2 in an image of ``width``: x becomes width - x."""
     flipped = bboxes.copy()
     flipped[:, [2, 0]] = width - bboxes[:, [0, 2]]
     return flipped
@@ -45,17 +45,17 @@ def flip_bboxes(bboxes: NDArray[np.float32], width: float) -> NDArray[np.float32
 def flip_keypoints(
     keypoints: NDArray[np.float32], width: float, flip_indices: Sequence[int] = FLIP_INDICES_5
 ) -> NDArray[np.float32]:
-    """Mirror keypoints (N, K, 3) in an image of ``width`` and swap left and right.
+    """Flip keypoints (N, K, 3) in an image of ``width`` and swap left and right.
 
-    The weight goes along with its point.
+    Each weight stays with its point.
 
     Args:
         keypoints: x, y, weight.
         width: Width of the image; x becomes width - x.
-        flip_indices: For each of the K points, which one it is after mirroring.
+        flip_indices: For each of the K points, its source index before the flip.
 
     Raises:
-        ValueError: If ``flip_indices`` is not an order of K points.
+        ValueError: ``flip_indices`` is not a permutation of K indices.
     """
     if sorted(flip_indices) != list(range(keypoints.shape[1])):
         raise ValueError(
@@ -84,8 +84,8 @@ def translate_keypoints(
 def clip_points(
     points: NDArray[np.float32], low: tuple[float, float], high: tuple[float, float]
 ) -> NDArray[np.float32]:
-    """Move points (..., 2) outside of the rectangle from ``low`` to ``high``, (x, y), to its edge.
+    """Clip points (..., 2) to the rectangle from ``low`` to ``high``, both (x, y).
 
-    Boxes are clipped as ``clip_points(bboxes.reshape(-1, 2, 2), ...)``.
+    To clip boxes, call ``clip_points(bboxes.reshape(-1, 2, 2), ...)``.
     """
     return np.clip(points, np.array(low, np.float32), np.array(high, np.float32))

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Backgrounds and objects for drawn images: what a detector must not take for a face."""
+"""Draw backgrounds and objects that a detector must not mistake for a face."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _WORDS = (
 
 
 def random_colour(rng: Rng, low: int = 20, high: int = 235) -> tuple[int, int, int]:
-    """A BGR colour of independent channels in [low, high)."""
+    """Draw a random BGR colour with independent channels in [low, high)."""
     b, g, r = (int(v) for v in rng.integers(low, high, 3))
     return b, g, r
 
 
 def _noise(rng: Rng, size: tuple[int, int], cells: int, channels: int = 1) -> Image:
-    """Smooth noise (h, w, channels) with blobs of about 1/cells of the image height."""
+    """Draw smooth noise (h, w, channels) with blobs of about 1/cells of the image height."""
     w, h = size
     grid = rng.normal(size=(cells + 1, max(2, cells * w // h) + 1, channels)).astype(np.float32)
     return cv2.resize(grid, size, interpolation=cv2.INTER_CUBIC).reshape(h, w, channels)
@@ -51,7 +51,7 @@ def _noise(rng: Rng, size: tuple[int, int], cells: int, channels: int = 1) -> Im
 def _gradient(rng: Rng, size: tuple[int, int]) -> Image:
     w, h = size
     ends = [np.array(random_colour(rng), np.float32) for _ in range(2)]
-    ends = [0.4 * end + 0.6 * end.mean() for end in ends]  # real walls and skies are not gaudy
+    ends = [0.4 * end + 0.6 * end.mean() for end in ends]  # real walls and skies have dull colours
     share = np.linspace(0, 1, h, dtype=np.float32)[:, None, None]
     if rng.random() < 0.3:
         share = np.linspace(0, 1, w, dtype=np.float32)[None, :, None]
@@ -59,7 +59,7 @@ def _gradient(rng: Rng, size: tuple[int, int]) -> Image:
 
 
 def _street(rng: Rng, image: Image) -> None:
-    """Houses with rows of windows above a road."""
+    """Draw houses with rows of windows above a road."""
     h, w = image.shape[:2]
     floor = int(h * rng.uniform(0.45, 0.75))
     x = 0
@@ -84,7 +84,7 @@ def _street(rng: Rng, image: Image) -> None:
 
 
 def _wall(rng: Rng, image: Image) -> None:
-    """Bricks or panels."""
+    """Draw bricks or panels."""
     h, w = image.shape[:2]
     colour = np.array(random_colour(rng, 50, 200))
     bw, bh = int(rng.integers(24, 90)), int(rng.integers(12, 60))
@@ -107,7 +107,7 @@ def _leaves(rng: Rng, image: Image) -> None:
 
 
 def _lights(rng: Rng, image: Image) -> None:
-    """Out-of-focus lamps on a dark scene."""
+    """Draw out-of-focus lamps on a dark scene."""
     image *= 0.35
     h, w = image.shape[:2]
     for _ in range(int(rng.integers(15, 45))):
@@ -120,7 +120,7 @@ def _lights(rng: Rng, image: Image) -> None:
 
 
 def _shapes(rng: Rng, image: Image) -> None:
-    """Overlapping rectangles, ellipses and stripes, like posters and furniture."""
+    """Draw overlapping rectangles, ellipses and stripes, like posters and furniture."""
     h, w = image.shape[:2]
     for _ in range(int(rng.integers(8, 26))):
         x, y = int(rng.integers(0, w)), int(rng.integers(0, h))
@@ -148,11 +148,11 @@ def draw_background(rng: Rng, size: tuple[int, int]) -> Image:
     """Draw a background.
 
     Args:
-        rng: Source of every choice.
+        rng: Source of all random choices.
         size: Width and height, pixels.
 
     Returns:
-        BGR image (h, w, 3), 0 to 255, with texture and an uneven light.
+        BGR image (h, w, 3), 0 to 255, with texture and uneven light.
     """
     image = _gradient(rng, size)
     kind = rng.integers(6)
@@ -188,7 +188,7 @@ def _ball(rng: Rng, art: NDArray[np.uint8], r: int) -> None:
 
 
 def _hand(rng: Rng, art: NDArray[np.uint8], r: int) -> None:
-    """An arm, a palm and fingers of skin colour."""
+    """Draw an arm, a palm and fingers in a skin colour."""
     skin = (*SKINS[rng.integers(len(SKINS))], 255)
     turn = rng.uniform(-0.7, 0.7)
     center = np.array((2 * r, 2 * r))
@@ -221,7 +221,7 @@ def _hand(rng: Rng, art: NDArray[np.uint8], r: int) -> None:
 
 
 def _clock(rng: Rng, art: NDArray[np.uint8], r: int) -> None:
-    """A disc with a rim and marks: clock or wheel."""
+    """Draw a disc with a rim and marks, like a clock or a wheel."""
     center = (2 * r, 2 * r)
     rim = (*random_colour(rng, 10, 160), 255)
     cv2.circle(art, center, r, (*random_colour(rng, 120, 250), 255), -1, cv2.LINE_AA)
@@ -236,7 +236,7 @@ def _clock(rng: Rng, art: NDArray[np.uint8], r: int) -> None:
 
 
 def _sign(rng: Rng, art: NDArray[np.uint8], r: int) -> None:
-    """A board with text on a pole."""
+    """Draw a board with text on a pole."""
     word = _WORDS[rng.integers(len(_WORDS))]
     cv2.line(art, (2 * r, 2 * r), (2 * r, 4 * r), (70, 75, 80, 255), max(1, r // 6), cv2.LINE_AA)
     cv2.rectangle(
@@ -291,16 +291,16 @@ def draw_object(
     """Draw a ball, hand, clock, sign or balloon.
 
     Args:
-        rng: Source of every choice.
-        center: Where in the image (x, y), pixels.
-        radius: About half its size, pixels.
+        rng: Source of all random choices.
+        center: Centre in the image (x, y), pixels.
+        radius: About half the size of the object, pixels.
 
     Returns:
         The patch (s, s, 4) of premultiplied BGRA, 0 to 255, and the image coordinates
         (x, y) of its upper left pixel.
     """
     side = int(np.ceil(4 * radius))
-    r = max(12, side // 2) if radius < 40 else side // 4  # small ones are drawn finer
+    r = max(12, side // 2) if radius < 40 else side // 4  # draw small objects at a finer scale
     art = np.zeros((4 * r, 4 * r, 4), np.uint8)
     _OBJECTS[rng.integers(len(_OBJECTS))](rng, art, r)
     patch = cv2.resize(art, (side, side), interpolation=cv2.INTER_AREA)

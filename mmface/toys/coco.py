@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A small drawn COCO for tests and first steps: no download, no licence to accept."""
+"""Draw a small COCO data set for tests and first steps: no download, no licence to accept."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _MARK = 'toy_coco.json'
 _SPLITS = ('train', 'val')
 _FINE = 4  # objects are drawn this many times larger
 _LINE = (25, 25, 30)
-_TRIES = 20  # places tried for an object
-# Which images of a split are the edge cases (the same ones whatever the number of images).
+_TRIES = 20  # number of positions tried for an object
+# Image indices of the edge cases in a split; they do not depend on the number of images.
 _NO_OBJECT, _ONLY_CROWD, _TINY, _FILLS, _ZERO_SIZE = range(1, 6)
 
 
@@ -37,7 +37,7 @@ def _polygon(art: Art, points: Any, colour: tuple[int, int, int], line: int) -> 
 
 
 def _ball(rng: Rng, art: Art, r: float, line: int) -> None:
-    """A beach ball: sectors of two colours."""
+    """Draw a beach ball: sectors of two colours."""
     center, radius = (art.shape[1] // 2, art.shape[0] // 2), round(r)
     colours = random_colour(rng, 130, 256), random_colour(rng, 0, 110)
     turn = float(rng.uniform(0, 60))
@@ -49,7 +49,7 @@ def _ball(rng: Rng, art: Art, r: float, line: int) -> None:
 
 
 def _ring(rng: Rng, art: Art, r: float, line: int) -> None:
-    """A tyre: what is inside of it belongs to the background."""
+    """Draw a tyre: the area inside of it belongs to the background."""
     center = (art.shape[1] // 2, art.shape[0] // 2)
     width = max(2, round(0.38 * r))
     cv2.circle(art, center, round(r - width / 2), (*random_colour(rng), 255), width, cv2.LINE_AA)
@@ -58,7 +58,7 @@ def _ring(rng: Rng, art: Art, r: float, line: int) -> None:
 
 
 def _star(rng: Rng, art: Art, r: float, line: int) -> None:
-    """Five points."""
+    """Draw a star with five points."""
     angle = rng.uniform(-0.3, 0.3) + np.arange(10) * math.pi / 5
     reach = np.where(np.arange(10) % 2, 0.45, 1.0) * r
     points = np.stack([reach * np.sin(angle), -reach * np.cos(angle)], 1)
@@ -66,7 +66,7 @@ def _star(rng: Rng, art: Art, r: float, line: int) -> None:
 
 
 def _cross(rng: Rng, art: Art, r: float, line: int) -> None:
-    """A plus sign, hardly turned."""
+    """Draw a plus sign, slightly rotated."""
     arm = rng.uniform(0.26, 0.36)
     shape = [(arm, arm), (arm, 1), (-arm, 1), (-arm, arm), (-1, arm), (-1, -arm)]
     points = np.array([*shape, *(-np.array(shape))]) * r
@@ -76,7 +76,7 @@ def _cross(rng: Rng, art: Art, r: float, line: int) -> None:
 
 
 def _house(rng: Rng, art: Art, r: float, line: int) -> None:
-    """A wall with a door and a window under a roof; not as high as wide, or higher."""
+    """Draw a wall with a door and a window under a roof; height and width vary independently."""
     center = np.array(art.shape[1::-1]) / 2
     wide, high = r * rng.uniform(0.6, 1.0), r * rng.uniform(0.75, 1.0)
     wall = np.array([(-0.85, -0.1), (0.85, -0.1), (0.85, 1), (-0.85, 1)])
@@ -90,7 +90,7 @@ def _house(rng: Rng, art: Art, r: float, line: int) -> None:
     _polygon(art, window * size + center, (230, 220, 190), 0)
 
 
-#: What is drawn, by the id of its category; with gaps, as in COCO.
+#: Name and drawing function by category id. The ids have gaps, as in COCO.
 CATEGORIES: dict[int, tuple[str, Callable[[Rng, Art, float, int], None]]] = {
     1: ('ball', _ball),
     2: ('ring', _ring),
@@ -103,7 +103,7 @@ CLASSES = tuple(name for name, _ in CATEGORIES.values())
 
 @dataclass
 class _Label:
-    """A row of the annotations: ``box`` is x, y, width, height in pixels."""
+    """A row of the annotations; ``box`` is x, y, width, height in pixels."""
 
     category: int
     box: tuple[float, float, float, float]
@@ -120,9 +120,9 @@ def _place(
     center: tuple[float, float] | None = None,
     overlap: float = 0.15,
 ) -> None:
-    """Draw an object that covers at most a share ``overlap`` of any other, if there is room.
+    """Draw an object that covers at most a fraction ``overlap`` of any other, if there is room.
 
-    Its label is the extent of the pixels that show it.
+    Its label box is the extent of its visible pixels.
     """
     height, width = image.shape[:2]
     side = 2 * math.ceil(radius + 1)
@@ -167,7 +167,7 @@ def _intersection(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 
 
 def _crowd(rng: Rng, image: NDArray[np.float32], category: int) -> _Label:
-    """Draw many objects of one kind over each other, labelled by one box."""
+    """Draw many objects of one kind over each other, with one box as label."""
     height, width = image.shape[:2]
     extent = np.array((width, height)) * rng.uniform(0.25, 0.4, 2)
     corner = rng.uniform((0, 0), np.array((width, height)) - extent)
@@ -221,7 +221,7 @@ def _draw(
 
 
 def _recipe(**arguments: object) -> str:
-    """What a data set was made from: the arguments and the code that draws."""
+    """Return what a data set was made from: the arguments and a hash of the drawing code."""
     code = hashlib.sha256()
     for name in ('backgrounds.py', 'coco.py'):
         code.update(Path(__file__).with_name(name).read_bytes())
@@ -237,39 +237,39 @@ def make_toy_coco(
     edge_cases: bool = True,
     progress: bool = False,
 ) -> Path:
-    """Draw a COCO with five classes: ball, ring, star, cross and house.
+    """Draw a COCO data set with five classes: ball, ring, star, cross and house.
 
     Writes ``{train,val}2017/<id, 12 digits>.jpg`` and ``annotations/instances_{train,val}2017
-    .json`` (boxes, no masks). Every third image is upright, some have a crowd. Every image
-    has a seed of its own: more images leave the first ones as they are. A set that is already
-    there with the same arguments is kept.
+    .json`` (boxes, no masks). Every third image is in portrait format; some have a crowd. Every
+    image has its own seed, so more images do not change the first ones. An existing set that was
+    made with the same arguments is kept.
 
     Edge cases, images 1 to 5 of each split: no object (1), nothing but a crowd (2), objects
     of 1 to 8 px and one box below a pixel (3), an object that fills the image (4), boxes
     without area and outside the image (5, training only).
 
     Args:
-        root: Folder to make.
+        root: Folder to create.
         num_train: Number of training images.
         num_val: Number of validation images.
-        image_size: Width and height of the wide images, at least 64 pixels each; the upright
-            ones are turned.
-        seed: Another seed draws another set.
-        edge_cases: False leaves the edge cases out.
+        image_size: Width and height of the landscape images, at least 64 pixels each; portrait
+            images swap them.
+        seed: A different seed draws a different set.
+        edge_cases: Whether to include the edge cases.
         progress: Whether to show a progress bar.
 
     Returns:
         ``root``.
 
     Raises:
-        ValueError: For sizes that cannot be drawn, or a ``root`` that holds something else than a
-            toy data set.
+        ValueError: The sizes cannot be drawn, or ``root`` contains data that is not a toy data
+            set.
     """
     root = Path(root)
     if min(image_size) < 64:
         raise ValueError(f'image_size must be at least 64 x 64 pixels, got {image_size}')
     if min(num_train, num_val) < 0:
-        raise ValueError(f'the numbers of images must not be negative, got {num_train}, {num_val}')
+        raise ValueError(f'num_train and num_val must be 0 or more, got {num_train}, {num_val}')
     recipe = _recipe(
         num_train=num_train,
         num_val=num_val,
@@ -285,9 +285,9 @@ def make_toy_coco(
     elif any((root / name).exists() for name in ('annotations', 'train2017', 'val2017')):
         raise ValueError(
             f'{root} holds data that this program did not make (no {_MARK}): '
-            'name another folder or remove it'
+            'use another folder or remove it'
         )
-    write_text(mark, '{}')  # ours, but unfinished
+    write_text(mark, '{}')  # marks the folder as ours, but unfinished
     counts = dict(zip(_SPLITS, (num_train, num_val), strict=True))
     with progress_bar(total=sum(counts.values()), desc='drawing', show=progress) as bar:
         for split, count in counts.items():
@@ -341,6 +341,6 @@ def _write_image(path: Path, image: NDArray[np.float32], rng: Rng) -> None:
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(70, 96))]
     done, jpeg = cv2.imencode('.jpg', pixels, quality)
     if not done:
-        raise RuntimeError('OpenCV cannot write JPEG: install a build of OpenCV that can')
+        raise RuntimeError('OpenCV cannot write JPEG: install an OpenCV build that can')
     with whole_file(path, sync=False) as tmp:
         tmp.write_bytes(jpeg.tobytes())

@@ -1,11 +1,11 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Geometry and look of one drawn face: its box and keypoints are known exactly.
+"""Geometry and appearance of one drawn face, with exactly known box and keypoints.
 
 The head is an ellipsoid in "head units": the face is about 2 high (forehead -0.95 to
 chin +1), x points to the right of the image, y down and z to the camera. Eyes, nose,
-mouth, brows and so on are curves on its surface; yaw and pitch turn them in 3D, the
-projection is orthographic, roll turns the result in the image. Image coordinates
-are continuous: pixel i covers [i, i + 1), as boxes do.
+mouth, brows and so on are curves on its surface. Yaw and pitch rotate them in 3D, the
+projection is orthographic, and roll rotates the result in the image. Image coordinates
+are continuous: pixel i covers [i, i + 1), as for boxes.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ Colour = tuple[int, int, int]  # BGR
 _DEPTH = 0.86  # half axis of the head towards the camera, head units
 # Eyes, nose tip and mouth corners on the face, head units. Left is left in the image.
 KEYPOINTS = np.array([[-0.34, -0.16], [0.34, -0.16], [0.0, 0.24], [-0.27, 0.53], [0.27, 0.53]])
-NOSE_RISE = 0.22  # how far the tip of the nose stands out of the ellipsoid
+NOSE_RISE = 0.22  # height of the nose tip above the ellipsoid, head units
 _TURN = np.linspace(0, 2 * np.pi, 65)[:-1]
 
 
 @dataclass(frozen=True)
 class ToyFace:
-    """Geometry and look of one drawn person.
+    """Geometry and appearance of one drawn person.
 
     Attributes:
         center: Centre of the head in the image (x, y), pixels.
         height: Height of the upright face from forehead to chin, pixels.
-        yaw: Degrees, positive looks to the right of the image.
-        pitch: Degrees, positive looks down.
-        roll: Degrees in the image, positive turns clockwise.
+        yaw: Degrees; positive looks to the right of the image.
+        pitch: Degrees; positive looks down.
+        roll: Degrees in the image; positive rotates clockwise.
         width: Half width of the face, head units.
         colours: BGR of ``skin``, ``hair``, ``iris``, ``lips``, ``shirt`` and ``extra`` (hat,
             scarf, mask, trousers).
         hair: One of ``bald``, ``short``, ``long``, ``fringe``, ``cap``, ``scarf``, or ``back``
-            for a person seen from behind (no face at all).
+            for a person seen from behind (no face).
         glasses: ``none``, ``clear`` or ``dark``.
         beard: 0 none, 1 moustache, 2 full beard.
         mask: Whether a mask covers nose and mouth.
         smile: Lift of the mouth corners, -1 to 1.
-        mouth_open: 0 closed to 1 wide open.
-        eye_open: 0.15 nearly shut to 1.
-        light: Direction (x, y) the light comes from and its contrast 0 to 1.
+        mouth_open: 0 (closed) to 1 (wide open).
+        eye_open: 0.15 (nearly shut) to 1.
+        light: Direction (x, y) of the light source and contrast 0 to 1.
         exposure: Factor on all colours.
         blur: Standard deviation of the blur, in face heights.
     """
@@ -72,11 +72,11 @@ class ToyFace:
 
     @cached_property
     def unit(self) -> float:
-        """Pixels of one head unit (the face is 1.95 head units high)."""
+        """Return the number of pixels of one head unit (the face is 1.95 head units high)."""
         return self.height / 1.95
 
     def _turn(self, points: Array, rise: float = 0.0) -> Array:
-        """Curve on the face (n, 2) -> turned in 3D (n, 3), head units."""
+        """Rotate points on the face (n, 2) in 3D; return (n, 3), head units."""
         x, y = points[:, 0], points[:, 1]
         inside = 1 - (x / (self.width + 0.04)) ** 2 - (y / 1.1) ** 2
         z = _DEPTH * np.sqrt(np.clip(inside, 0, None)) + rise
@@ -84,26 +84,26 @@ class ToyFace:
 
     @cached_property
     def _turning(self) -> Array:
-        """Matrix (3, 3) that yaws, then pitches row vectors."""
+        """Return the matrix (3, 3) that applies yaw, then pitch, to row vectors."""
         (sy, sp), (cy, cp) = (f(np.deg2rad((self.yaw, self.pitch))) for f in (np.sin, np.cos))
         yaw = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
         return yaw @ np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
 
     @cached_property
     def _rolling(self) -> Array:
-        """Matrix (2, 2) from head units to pixels for row vectors."""
+        """Return the matrix (2, 2) from head units to pixels for row vectors."""
         roll = np.deg2rad(self.roll)
         turn = np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
         return turn * self.unit
 
     def _place(self, flat: Array) -> Array:
-        """Head units after 3D turning (n, 2) -> image pixels (n, 2)."""
+        """Convert head units after 3D rotation (n, 2) to image pixels (n, 2)."""
         return flat @ self._rolling + self.center
 
     def on_face(self, points: Array, rise: float = 0.0) -> Array:
-        """Image coordinates (n, 2) of points given on the face (n, 2), head units.
+        """Return image coordinates (n, 2) of points on the face (n, 2), head units.
 
-        Points that turned away from the camera are moved to the outline of the head.
+        Points on the side away from the camera are moved to the outline of the head.
         """
         turned = self._turn(np.atleast_2d(points), rise)
         hidden = turned[:, 2] < 0
@@ -112,17 +112,17 @@ class ToyFace:
         return self._place(turned[:, :2])
 
     def around(self, points: Array) -> Array:
-        """Image coordinates (n, 2) of points that roll with the head but lie behind the face."""
+        """Return image coordinates (n, 2) of points behind the face, which follow only the roll."""
         return self._place(np.atleast_2d(points))
 
     @cached_property
     def half_width(self) -> float:
-        """Half width of the turned head, head units."""
+        """Return half the width of the rotated head, head units."""
         yaw = np.deg2rad(self.yaw)
         return float(np.hypot(self.width * np.cos(yaw), _DEPTH * np.sin(yaw)))
 
     def outline(self) -> Array:
-        """Outline of the face, forehead to chin, in the image (64, 2)."""
+        """Return the outline of the face, forehead to chin, in the image (64, 2)."""
         lower = np.clip(-np.cos(_TURN), 0, None)
         x = self.half_width * np.sin(_TURN) * (1 - 0.16 * lower**2)
         y = np.where(np.cos(_TURN) > 0, -0.95, -1.0) * np.cos(_TURN)
@@ -131,20 +131,20 @@ class ToyFace:
         return self._place(np.stack([x, y], axis=1))
 
     def jaw(self) -> Array:
-        """The part of the outline below the nose, right to left over the chin (n, 2)."""
+        """Return the part of the outline below the nose, right to left over the chin (n, 2)."""
         outline = self.outline()
         return outline[np.sin(_TURN - np.pi / 2) > -0.12]
 
     def box(self) -> Array:
-        """Face box xyxy (4,), image pixels, not clipped to the image."""
+        """Return the face box xyxy (4,), image pixels, not clipped to the image."""
         outline = self.outline()
         return np.concatenate([outline.min(axis=0), outline.max(axis=0)])
 
     def keypoints(self) -> tuple[Array, NDArray[np.bool_]]:
-        """Left eye, right eye, nose tip and mouth corners.
+        """Compute left eye, right eye, nose tip and mouth corners.
 
         Returns:
-            Points (5, 2) in the image and whether each faces the camera (5,).
+            Points (5, 2) in the image, and whether each point faces the camera (5,).
         """
         points = KEYPOINTS.copy()
         points[3:, 1] -= 0.07 * self.smile

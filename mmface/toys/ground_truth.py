@@ -1,9 +1,9 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
 """Write labels of drawn images in the formats of WIDER FACE.
 
-The ``.mat`` files have the structure of the official ones: cell columns over events
-holding cell columns over images; int32 boxes x, y, w, h; uint8 attributes;
-``gt_list`` with 1-based indices into the boxes of an image.
+The ``.mat`` files have the structure of the official ones: cell columns over events, which
+contain cell columns over images. Boxes x, y, w, h are int32, attributes uint8, and
+``gt_list`` has 1-based indices into the boxes of an image.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class ToyImage:
         event: Folder, such as ``0--Parade``.
         name: File name with ``.jpg``.
         size: Width and height, pixels.
-        labels: One for each face.
-        zero_count: How the official text says that there is no face: True writes the count
-            0, False the count 1; a row of zeros follows both. Both exist in released files.
+        labels: One per face.
+        zero_count: Form in which the official text states that there is no face. True writes the
+            count 0, False the count 1; a row of zeros follows both. Released files have both.
     """
 
     event: str
@@ -44,11 +44,11 @@ class ToyImage:
 
 
 def _whole(label: ToyLabel) -> NDArray[np.int32]:
-    return np.array(label.box).astype(np.int32)  # towards zero: half a pixel has width 0
+    return np.array(label.box).astype(np.int32)  # rounds towards zero: half a pixel has width 0
 
 
 def write_bbx_gt(path: Path, images: Iterable[ToyImage]) -> None:
-    """Write the official text: path, count, then ``x y w h`` and six attributes a row."""
+    """Write the official text: path, count, then one row per face, ``x y w h`` and 6 attributes."""
     lines = []
     for image in images:
         rows = [
@@ -56,7 +56,7 @@ def write_bbx_gt(path: Path, images: Iterable[ToyImage]) -> None:
         ]
         count = len(rows) or int(not image.zero_count)
         lines += [f'{image.event}/{image.name}', str(count)]
-        # The blank at the end of a row belongs to the format.
+        # The format has a blank at the end of each row.
         lines += [''.join(f'{v} ' for v in row) for row in rows or [[0] * 10]]
     write_text(path, '\n'.join(lines) + '\n')
 
@@ -66,11 +66,11 @@ def write_labelv2(path: Path, images: Iterable[ToyImage], training: bool) -> Non
 
     Args:
         path: File to write.
-        images: What to write, in order.
-        training: True writes boxes as fractions and for an invalid face, which has no keypoints,
-            a fifth number 1 (ignore). False writes boxes as the whole numbers of the ground truth,
-            as the published validation file; that one has no keypoints, here there are any so that
-            their error can be measured.
+        images: Images to write, in order.
+        training: Whether to write the training form: boxes as fractions, and for an invalid face
+            a fifth number 1 (ignore) instead of keypoints. False writes boxes as the whole numbers
+            of the ground truth, as in the published validation file. That file has no keypoints;
+            here they are included, so that the keypoint error can be measured.
     """
     lines = []
     for image in images:
@@ -90,7 +90,7 @@ def write_labelv2(path: Path, images: Iterable[ToyImage], training: bool) -> Non
 
 
 def _column(items: Sequence[object]) -> NDArray[np.object_]:
-    """A MATLAB cell column (n, 1)."""
+    """Build a MATLAB cell column (n, 1)."""
     column = np.empty((len(items), 1), object)
     for row, item in enumerate(items):
         column[row, 0] = item
@@ -100,8 +100,8 @@ def _column(items: Sequence[object]) -> NDArray[np.object_]:
 def write_mat(folder: Path, images: Iterable[ToyImage]) -> None:
     """Write ``wider_{face,easy,medium,hard}_val.mat`` to ``folder``.
 
-    An image without a face has one box of zeros that is in no subset, as the official
-    files have. Events are sorted by name.
+    An image without a face has one box of zeros that is in no subset, as in the official
+    files. Events are sorted by name.
     """
     events: dict[str, list[ToyImage]] = {}
     for image in sorted(images, key=lambda p: p.event):
@@ -119,7 +119,7 @@ def write_mat(folder: Path, images: Iterable[ToyImage]) -> None:
     def indices(level: int) -> NDArray[np.object_]:
         def within(p: ToyImage) -> NDArray[np.unsignedinteger]:
             found = [k for k, x in enumerate(p.labels, 1) if x.level <= level]
-            # MATLAB stores its doubles in as few bytes as hold them; readers index with them.
+            # MATLAB stores doubles in as few bytes as possible; readers use them as indices.
             return np.array(found, np.min_scalar_type(len(p.labels))).reshape(-1, 1)
 
         return cells(within)
@@ -137,5 +137,6 @@ def write_mat(folder: Path, images: Iterable[ToyImage]) -> None:
     for name, table in tables.items():
         with whole_file(folder / f'wider_{name}_val.mat') as tmp:
             savemat(tmp, table, do_compression=True)
-            with tmp.open('r+b') as handle:  # scipy writes the time there: equal data, equal bytes
+            # scipy writes the time there; a constant text makes files of equal data equal.
+            with tmp.open('r+b') as handle:
                 handle.write(b'MATLAB 5.0 MAT-file, drawn by mmface'.ljust(116))

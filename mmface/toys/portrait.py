@@ -15,7 +15,7 @@ _SHIFT = 4  # fractional bits of the coordinates handed to OpenCV
 
 
 class _Brush:
-    """Fills curves on a patch of premultiplied BGRA ``scale`` times finer than the image."""
+    """Fill curves on a patch of premultiplied BGRA ``scale`` times finer than the image."""
 
     def __init__(self, corner: Array, size: tuple[int, int], scale: int) -> None:
         self.corner, self.scale = corner, scale
@@ -45,7 +45,7 @@ def _circle(count: int) -> Array:
 
 @cache
 def _weights(points: int, count: int) -> Array:
-    """Weights (count, points) of two or three points along a line or a parabola through them."""
+    """Return weights (count, points) of 2 or 3 points along a line or parabola through them."""
     t = np.linspace(0, 1, count)
     if points == 2:
         return np.stack([1 - t, t], axis=1)
@@ -53,7 +53,7 @@ def _weights(points: int, count: int) -> Array:
 
 
 def ellipse(center: tuple[float, float], radii: tuple[float, float], count: int = 20) -> Array:
-    """Points (count, 2) of an ellipse with horizontal and vertical radius."""
+    """Return points (count, 2) of an ellipse with horizontal and vertical radius."""
     return _circle(count) * radii + center
 
 
@@ -63,12 +63,12 @@ def _mix(colour: Colour, other: Colour, share: float) -> Colour:
 
 
 def _curve(*points: tuple[float, float], count: int = 9) -> Array:
-    """Curve (count, 2) through two or three points."""
+    """Return a curve (count, 2) through two or three points."""
     return _weights(len(points), count) @ np.array(points)
 
 
 def _body(brush: _Brush, face: ToyFace) -> None:
-    """Hair behind the head, neck, trunk and legs."""
+    """Draw the hair behind the head, neck, trunk and legs."""
     c = face.colours
     if face.hair in ('long', 'scarf'):
         colour = c['extra'] if face.hair == 'scarf' else _mix(c['hair'], (0, 0, 0), 0.25)
@@ -77,7 +77,7 @@ def _body(brush: _Brush, face: ToyFace) -> None:
             [ellipse((0, -0.25), (w, 1.08))[10:], [(w + 0.03, 1.25), (-w - 0.03, 1.25)]]
         )
         brush.fill(face.around(back), colour)
-    # Shoulders stay level however the head is tilted.
+    # Shoulders stay level, whatever the roll of the head.
     x, y = face.around(np.array([(0.0, 0.75)]))[0]
     u = face.unit
     neck = _mix(c['skin'], (20, 20, 40), 0.25)
@@ -100,7 +100,7 @@ def _body(brush: _Brush, face: ToyFace) -> None:
 
 
 def _head(brush: _Brush, face: ToyFace) -> None:
-    """Ears and skin."""
+    """Draw ears and skin."""
     skin = face.colours['skin']
     dark = _mix(skin, (20, 20, 60), 0.22)
     for side in (-1, 1):
@@ -113,7 +113,7 @@ def _head(brush: _Brush, face: ToyFace) -> None:
 
 
 def _back_of_head(brush: _Brush, face: ToyFace) -> None:
-    """A person seen from behind: hair where the face would be."""
+    """Draw the head of a person seen from behind: hair in place of the face."""
     hair = face.colours['hair']
     brush.fill(face.around(ellipse((0, -0.25), (face.half_width + 0.08, 1.02), 40)), hair)
     parting = _curve((0.05, -1.15), (-0.06, -0.8), (0.08, -0.4))
@@ -121,7 +121,7 @@ def _back_of_head(brush: _Brush, face: ToyFace) -> None:
 
 
 def _features(brush: _Brush, face: ToyFace) -> None:
-    """Brows, eyes, nose, mouth and beard."""
+    """Draw brows, eyes, nose, mouth and beard."""
     c, u = face.colours, face.unit
     skin, line = c['skin'], _mix(c['skin'], (10, 10, 45), 0.55)
     blush = _mix(skin, (90, 90, 235), 0.16)
@@ -235,7 +235,7 @@ def _mouth(brush: _Brush, face: ToyFace, line: Colour) -> None:
 
 
 def _hair(brush: _Brush, face: ToyFace) -> None:
-    """Hair or hat in front of the forehead, and glasses."""
+    """Draw hair or hat in front of the forehead, and glasses."""
     c, u = face.colours, face.unit
     top = ellipse((0, -0.28), (face.half_width + 0.1, 1.04), 40)
     side = np.sin(np.deg2rad(face.yaw))
@@ -291,7 +291,10 @@ def _hair(brush: _Brush, face: ToyFace) -> None:
 
 
 def _shade(patch: NDArray[np.float32], corner: Array, face: ToyFace) -> None:
-    """Darken the patch away from the light; the shade is smooth, so a coarse grid is enough."""
+    """Darken the patch on the side away from the light.
+
+    The shade is smooth, so a coarse grid is enough.
+    """
     size = 24
     h, w = patch.shape[:2]
     gx, gy = np.meshgrid((np.arange(size) + 0.5) / size * w, (np.arange(size) + 0.5) / size * h)
@@ -309,17 +312,17 @@ def _shade(patch: NDArray[np.float32], corner: Array, face: ToyFace) -> None:
 def draw_person(
     face: ToyFace, bottom: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], tuple[int, int]]:
-    """Draw the person.
+    """Draw one person.
 
     Args:
-        face: What to draw and where.
-        bottom: Height of the image: what is below is not drawn.
+        face: Geometry and appearance of the person.
+        bottom: Height of the image; nothing is drawn below it.
 
     Returns:
-        The patch (h, w, 4) of premultiplied BGRA, 0 to 255, at image resolution; the
-        pixels that belong to the face (h2, w), where h2 >= h reaches to the chin also below
-        ``bottom``; and the image coordinates (x, y) of
-        its upper left pixel, which may lie outside of the image.
+        The patch (h, w, 4) of premultiplied BGRA, 0 to 255, at image resolution; a mask (h2, w)
+        of the pixels that belong to the face, with h2 >= h so that it includes the chin even
+        below ``bottom``; and the image coordinates (x, y) of the upper left pixel of the patch,
+        which may be outside of the image.
     """
     u = face.unit
     corner = np.floor(np.array(face.center) - (1.95 * u, 1.7 * u) - 2)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Compose whole images of drawn people and label every face truthfully."""
+"""Compose whole images of drawn people and label every face exactly."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mmface.toys.portrait import draw_person
 _HAIRS = ((25, 25, 30), (30, 40, 60), (40, 70, 110), (70, 140, 190), (150, 150, 155), (40, 60, 140))
 _IRISES = ((40, 60, 90), (60, 90, 60), (140, 100, 60), (30, 40, 50))
 _STYLES = ('short', 'short', 'long', 'long', 'fringe', 'cap', 'bald', 'scarf')
-_ILL_LIT = (0.55, 1.45)  # exposure outside of this counts as extreme illumination
-_MIN_KEYPOINT_HEIGHT = 12  # px; smaller faces carry no keypoints
+_ILL_LIT = (0.55, 1.45)  # exposure outside of this range counts as extreme illumination
+_MIN_KEYPOINT_HEIGHT = 12  # px; smaller faces have no keypoints
 _OCCLUDER = -1
 
-# number of people, face height range in an image 360 px high, chance of a clear face
+# Number of people, face height range in an image 360 px high, probability of a clear face.
 SCENES: tuple[tuple[tuple[int, int], tuple[float, float], float], ...] = (
     ((4, 10), (18, 90), 0.75),  # a parade
     ((6, 14), (32, 80), 0.85),  # a group
@@ -36,12 +36,12 @@ class ToyLabel:
 
     Attributes:
         box: x, y, width, height in pixels.
-        keypoints: (5, 3) x, y, flag; flag 1 marks a point hidden behind something, rows of
-            -1 stand for points that are not in the image or turned away.
+        keypoints: (5, 3) x, y, flag. Flag 1 marks an occluded point. A row of -1 is a point
+            outside of the image or turned away from the camera.
         blur: 0 clear, 1 normal, 2 heavy.
         expression: 1 exaggerated.
         illumination: 1 extreme.
-        invalid: 1 where a face is beyond recognition.
+        invalid: 1 if the face is not recognisable.
         occlusion: 0 none, 1 up to 30 % of the face, 2 more.
         pose: 1 atypical.
         level: Difficulty: 0 easy, 1 medium, 2 hard, 3 outside of every subset.
@@ -59,7 +59,7 @@ class ToyLabel:
 
 
 class _Canvas:
-    """An image and, for every pixel, whose face it shows (0 background, -1 anything else)."""
+    """An image and, per pixel, the number of its face (0 background, -1 other objects)."""
 
     def __init__(self, image: NDArray[np.float32]) -> None:
         self.image = image
@@ -89,13 +89,13 @@ class _Canvas:
 
 
 def random_face(rng: Rng, center: tuple[float, float], height: float, clear: bool) -> ToyFace:
-    """A person with random look and pose.
+    """Return a person with random appearance and pose.
 
     Args:
-        rng: Source of every choice.
+        rng: Source of all random choices.
         center: Centre of the head (x, y), pixels.
         height: Face height, pixels.
-        clear: Near frontal, sharp, well lit; otherwise anything goes.
+        clear: Whether the face is near frontal, sharp and well lit; otherwise not restricted.
     """
     wild = 0.45 if clear else 1.0
     skin = tuple(
@@ -147,7 +147,7 @@ def random_face(rng: Rng, center: tuple[float, float], height: float, clear: boo
 
 
 def _arrange(rng: Rng, style: int, size: tuple[int, int]) -> list[ToyFace]:
-    """People of a scene, far ones first; nearly none covers another's face."""
+    """Place the people of a scene, far ones first; few of them cover another's face."""
     w, h = size
     zoom = min(w, h) / 360
     count, (low, high), clear = SCENES[style % len(SCENES)]
@@ -180,7 +180,7 @@ def _arrange(rng: Rng, style: int, size: tuple[int, int]) -> list[ToyFace]:
 
 
 def _label(face: ToyFace, number: int, area: int, canvas: _Canvas) -> ToyLabel | None:
-    """Label of a face from what is left of it in the finished image; None where it is gone."""
+    """Label a face by its visible part in the finished image; return None if it is not visible."""
     h, w = canvas.owner.shape
     visible = np.count_nonzero(canvas.owner == number) / max(area, 1)
     x0, y0, x1, y1 = np.round(np.clip(face.box(), 0, (w, h, w, h)))
@@ -193,7 +193,7 @@ def _label(face: ToyFace, number: int, area: int, canvas: _Canvas) -> ToyLabel |
         for k in np.flatnonzero(inside & facing):
             x, y = points[k]
             label.keypoints[k] = x, y, canvas.owner[int(y), int(x)] != number
-    fuzzy = np.hypot(face.blur, 0.6 / face.height)  # 0.6 px: what the pixels themselves lose
+    fuzzy = np.hypot(face.blur, 0.6 / face.height)  # 0.6 px: blur of the pixel grid itself
     label.blur = 2 if fuzzy >= 0.05 else int(fuzzy >= 0.022)
     label.expression = int(face.mouth_open > 0.7)
     label.illumination = int(not _ILL_LIT[0] <= face.exposure <= _ILL_LIT[1])
@@ -201,7 +201,7 @@ def _label(face: ToyFace, number: int, area: int, canvas: _Canvas) -> ToyLabel |
     label.pose = int(abs(face.yaw) > 40 or abs(face.roll) > 30 or abs(face.pitch) > 25)
     label.invalid = int(visible < 0.25 or (face.blur > 0.05 and face.height < 11))
     plain = not (label.illumination or label.pose or label.occlusion)
-    if label.invalid or label.box[3] < 9:  # the heights at which the official subsets end
+    if label.invalid or label.box[3] < 9:  # minimum heights of the official subsets
         label.level = 3
     elif label.box[3] >= 34 and label.blur < 2 and plain:
         label.level = 0
@@ -213,7 +213,7 @@ def _label(face: ToyFace, number: int, area: int, canvas: _Canvas) -> ToyLabel |
 
 
 def _finish(rng: Rng, image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """What a camera adds: colour cast, exposure, noise, a soft lens."""
+    """Apply camera effects: colour cast, exposure, soft lens and noise."""
     image = image * rng.uniform(0.9, 1.1, 3).astype(np.float32) * np.float32(rng.uniform(0.8, 1.15))
     if rng.random() < 0.06:
         image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
@@ -229,10 +229,10 @@ def compose(
     """Draw one image.
 
     Args:
-        rng: Source of every choice.
+        rng: Source of all random choices.
         style: Index into :data:`SCENES`, wraps around.
         size: Width and height, pixels.
-        people: Who to draw, far ones first; None arranges people as ``style`` says.
+        people: People to draw, far ones first; None places people as in scene ``style``.
 
     Returns:
         BGR image (h, w, 3) and the labels of the faces in it, in random order.
@@ -261,7 +261,7 @@ def compose(
         patch, mask, corner = draw_person(face, h)
         canvas.paste(patch, corner, mask, number)
         areas.append(int(np.count_nonzero(mask)))
-        if not staged and rng.random() < 0.1:  # something in front of this face
+        if not staged and rng.random() < 0.1:  # an object in front of this face
             angle = rng.uniform(0, 2 * np.pi)
             reach = face.height * rng.uniform(0.3, 0.6)
             spot = (face.center[0] + reach * np.cos(angle), face.center[1] + reach * np.sin(angle))

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A small drawn WIDER FACE for tests and first steps: no download, no licence to accept."""
+"""Draw a small WIDER FACE data set for tests and first steps: no download, no licence to accept."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from mmface.utils.files import whole_file, write_text
 from mmface.utils.progress import progress_bar
 
 EVENTS = ('0--Parade', '12--Group', '13--Interview', '19--Couple', '2--Demonstration')
-_HUGE = (1024, 860)  # image that holds the face of 700 px
+_HUGE = (1024, 860)  # size of the image with the face of 700 px
 _MARK = 'toy.json'
 _SPLITS = ('train', 'val')
-# Which images of a split are the edge cases (the same ones whatever the number of images).
+# Image indices of the edge cases in a split; they do not depend on the number of images.
 _NO_FACE, _NO_FACE_ZERO_COUNT, _TINY, _FILLS, _HUGE_FACE = range(1, 6)
 
 
 def _draw(
     split: str, index: int, events: Sequence[str], size: tuple[int, int], seed: int, edge_case: int
 ) -> tuple[bytes, ToyImage]:
-    """Draw image ``index`` of a split; depends on nothing but the arguments."""
+    """Draw image ``index`` of a split; the result depends only on the arguments."""
     rng = np.random.default_rng([seed, _SPLITS.index(split), index])
     style = index % len(events)
     people = None
@@ -52,12 +52,12 @@ def _draw(
             ToyLabel((round(0.20 * w) + 0.2, round(0.9 * h) + 0.3, 0.5, 0.6), blur=2),
             ToyLabel((round(0.40 * w), round(0.9 * h), 1, 1), blur=2),
             ToyLabel((round(0.60 * w), round(0.9 * h), 0, 3), blur=2),
-            # Like the one of width -2 in the official hard subset: it can never be found.
+            # Like the box of width -2 in the official hard subset, which no detection can match.
             ToyLabel((round(0.80 * w), round(0.8 * h), -2, 23), level=2),
         ]
     done, jpeg = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(55, 96))])
     if not done:
-        raise RuntimeError('OpenCV cannot write JPEG: install a build of OpenCV that can')
+        raise RuntimeError('OpenCV cannot write JPEG: install an OpenCV build that can')
     event = events[style]
     number, _, topic = event.partition('--')
     stem = f'{number}_{topic}_{topic}_{number}_{index}' if topic else f'{event}_{index}'
@@ -67,7 +67,7 @@ def _draw(
 
 
 def _recipe(**arguments: object) -> str:
-    """What a data set was made from: the arguments and the code that draws."""
+    """Return what a data set was made from: the arguments and a hash of the drawing code."""
     code = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob('*.py')):
         code.update(source.read_bytes())
@@ -84,35 +84,35 @@ def make_toy_widerface(
     edge_cases: bool = True,
     progress: bool = False,
 ) -> Path:
-    """Draw a WIDER FACE in the canonical layout.
+    """Draw a WIDER FACE data set in the canonical layout.
 
     Writes ``{train,val}/images/<event>/*.jpg``, ``{train,val}/labelv2.txt`` (with
     keypoints), ``{train,val}/wider_face_{train,val}_bbx_gt.txt`` and
-    ``val/gt/wider_{face,easy,medium,hard}_val.mat``. Every image has a seed of its own:
-    more images leave the first ones as they are. A set that is already there with the
-    same arguments is kept.
+    ``val/gt/wider_{face,easy,medium,hard}_val.mat``. Every image has its own seed, so more
+    images do not change the first ones. An existing set that was made with the same arguments
+    is kept.
 
     Edge cases, images 1 to 5 of each split: no face (1, count 1 in the official text;
     2, count 0, training only), boxes below one pixel and of negative width (3), a
     face that fills the image (4), a face of 700 px in a larger image (5).
 
     Args:
-        root: Folder to make.
+        root: Folder to create.
         num_train: Number of training images.
         num_val: Number of validation images.
         image_size: Width and height, at least 64 pixels each.
-        seed: Another seed draws another set.
+        seed: A different seed draws a different set.
         events: Folder names; the k-th one shows scene k of
             :data:`mmface.toys.scenes.SCENES` (they repeat).
-        edge_cases: False leaves the edge cases out.
+        edge_cases: Whether to include the edge cases.
         progress: Whether to show a progress bar.
 
     Returns:
         ``root``.
 
     Raises:
-        ValueError: For sizes that cannot be drawn, no events, or a ``root`` that holds
-            something else than a toy data set.
+        ValueError: The sizes cannot be drawn, ``events`` is empty or not a list of different
+            folder names, or ``root`` contains data that is not a toy data set.
     """
     root = Path(root)
     if min(image_size) < 64:
@@ -120,7 +120,7 @@ def make_toy_widerface(
     if not events or len(set(events)) < len(events) or any(not e or '/' in e for e in events):
         raise ValueError(f'events must be different folder names, got {list(events)}')
     if min(num_train, num_val) < 0:
-        raise ValueError(f'the numbers of images must not be negative, got {num_train}, {num_val}')
+        raise ValueError(f'num_train and num_val must be 0 or more, got {num_train}, {num_val}')
     recipe = _recipe(
         num_train=num_train,
         num_val=num_val,
@@ -139,9 +139,9 @@ def make_toy_widerface(
     elif any((root / split).exists() for split in _SPLITS):
         raise ValueError(
             f'{root} holds data that this program did not make (no {_MARK}): '
-            'name another folder or remove it'
+            'use another folder or remove it'
         )
-    write_text(mark, '{}')  # ours, but unfinished
+    write_text(mark, '{}')  # marks the folder as ours, but unfinished
     counts = dict(zip(_SPLITS, (num_train, num_val), strict=True))
     with progress_bar(total=sum(counts.values()), desc='drawing', show=progress) as bar:
         for split, count in counts.items():
@@ -151,7 +151,7 @@ def make_toy_widerface(
             for index in range(count):
                 case = index if edge_cases and index <= _HUGE_FACE else 0
                 if split == 'val' and case == _NO_FACE_ZERO_COUNT:
-                    case = 0  # no release of the validation labels has that form
+                    case = 0  # no release of the validation labels uses the count 0
                 jpeg, image = _draw(split, index, events, image_size, seed, case)
                 images.append(image)
                 with whole_file(root / split / 'images' / image.event / image.name) as tmp:

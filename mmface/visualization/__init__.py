@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Images of detections; importing registers the visualizer with mmdet."""
+"""Visualization of detections; importing this package registers the visualizer with mmdet."""
 
 from mmface.visualization.face_visualizer import FaceVisualizer
 

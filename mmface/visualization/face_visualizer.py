@@ -17,8 +17,8 @@ from mmface.utils.images import write_image
 class FaceVisualizer(DetLocalVisualizer):
     """``DetLocalVisualizer`` that draws faces: boxes, scores and keypoints.
 
-    mmdet's own draws no keypoints. Used by ``DetVisualizationHook``
-    (``tools/test.py --show-dir``).
+    mmdet's own class draws no keypoints. ``DetVisualizationHook`` uses this class (``tools/test.py
+    --show-dir``).
 
     Args: see ``DetLocalVisualizer``.
     """
@@ -42,12 +42,12 @@ class FaceVisualizer(DetLocalVisualizer):
             name: Title of the window and name in the storage backends.
             image: (H, W, 3) uint8 RGB.
             data_sample: A ``DetDataSample`` with boxes in pixels of ``image``.
-            draw_gt: Draw its ground truth in white.
-            draw_pred: Draw its predictions.
-            show: Open a window.
-            wait_time: Seconds the window stays; 0 is until a key is pressed.
-            out_file: Write the image there, whole or not at all.
-            pred_score_thr: Predictions below are left out.
+            draw_gt: Whether to draw its ground truth, in white.
+            draw_pred: Whether to draw its predictions.
+            show: Whether to open a window.
+            wait_time: Seconds until the window closes; 0 waits for a key.
+            out_file: File for the image, written whole or not at all.
+            pred_score_thr: Predictions with a lower score are skipped.
             step: Step for the storage backends.
 
         Raises:
@@ -74,11 +74,11 @@ class FaceVisualizer(DetLocalVisualizer):
         self._drawn = drawn
 
     def get_image(self) -> np.ndarray:
-        """Give the last image drawn, (H, W, 3) uint8 RGB."""
+        """Return the last image drawn, (H, W, 3) uint8 RGB."""
         return self._drawn
 
 
 def _boxes(instances: Any) -> np.ndarray:
-    """Give the boxes as a plain array (mmdet may wrap them)."""
+    """Return the boxes as a plain array (mmdet may wrap them)."""
     boxes = instances.bboxes
     return np.asarray(boxes.numpy() if hasattr(boxes, 'numpy') else boxes).reshape(-1, 4)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Star-Clouds' published network gives its maps, boxes and keypoints on a real image."""
+"""Star-Clouds' published network reproduces its maps, boxes and keypoints on a real image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def folder(reference_dir) -> Path:
 @pytest.fixture(scope='module')
 def model(folder) -> nn.Module:
     cfg = load_config('centerface_starclouds')
-    cfg.model.test_cfg.score_thr = 0.35  # that of the golden boxes
+    cfg.model.test_cfg.score_thr = 0.35  # as for the golden boxes
     network = MODELS.build(cfg.model).eval()
     weights = convert(
         folder / 'weights' / 'centerface_dequant_fp32.onnx', [config_file('centerface_starclouds')]
@@ -39,7 +39,7 @@ def model(folder) -> nn.Module:
 
 @torch.no_grad()
 def detect(model: nn.Module, image: np.ndarray) -> DetDataSample:
-    """Find faces in a BGR image of a size the network takes."""
+    """Detect faces in a BGR image of a size that the network accepts."""
     sample = DetDataSample(metainfo=dict(img_shape=image.shape[:2], scale_factor=(1.0, 1.0)))
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     batch = model.data_preprocessor(dict(inputs=[pixels], data_samples=[sample]))

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The recipe around the CenterFace networks is the published one."""
+"""The training recipes of the CenterFace models are the published ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 from helpers import batch_of, faces, load_config
 
 GT = faces([10, 12, 40, 50], [[[20, 20]] * 5])
-# Convention; channels of the neck and whether its up-sampling is depthwise; activation of the
+# Convention; channels of the neck and whether its upsampling is depthwise; activation of the
 # backbone; side of the training images (chenjun2hao, Star-Clouds, MindSpore, Ascend).
 VARIANTS = {
     'centerface': ('centernet', 64, True, 'ReLU6', 800),
@@ -22,7 +22,7 @@ VARIANTS = {
     'centerface_small': ('centernet', 24, False, 'ReLU6', 800),
     'centerface_1p_o1': ('centernet', 64, True, 'ReLU6', 800),
 }
-# Images per card, cards, rate, epochs with a drop, epochs, loss scale.
+# Images per card, cards, learning rate, epochs with a drop, epochs, loss scale.
 SCHEDULES = {
     'centerface': (8, 1, 1.25e-4, [30, 80], 140, None),
     'centerface_1p_o1': (32, 1, 5e-4, [75, 95], 160, 19.0),
@@ -75,7 +75,7 @@ def test_config__mindspore_samples_with_its_own_anchors():
     assert (len(sample.anchors), sample.max_choices, sample.min_keypoint_area) == (14, 11, 8)
     assert crop.crop_choice == pytest.approx([0.6 + 0.05 * step for step in range(8)])
     assert cfg.test_dataloader.dataset.pipeline[1] == dict(type='FaceLetterbox', size=832)
-    # The published numbers of the others must not have changed with them.
+    # The published values of the other configs must not change because of this one.
     sample = load_config('centerface').train_dataloader.dataset.pipeline[3]
     assert (len(sample.anchors), sample.max_choices, sample.min_keypoint_area) == (8, 5, 16)
 
@@ -94,7 +94,7 @@ def test_images__are_normalised_as_published():
 
 
 def test_training__starts_calmly():
-    # Flat heat of 0.5, as in the references, starts with a loss of about a thousand.
+    # A constant heatmap of 0.5, as in the references, starts with a loss of about a thousand.
     torch.manual_seed(0)
     cfg = load_config('centerface')
     losses = []

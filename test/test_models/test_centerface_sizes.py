@@ -10,9 +10,9 @@ from torch import nn
 
 from helpers import load_config
 
-# Config, channels of the neck if other than the config's; parameters, in all and of backbone,
-# neck and head; thousand millions of multiply-adds at 800 x 800 and 640 x 480: counted on the
-# references' own code.
+# Config; channels of the neck if they differ from the config; parameters in total and of
+# backbone, neck and head; billions of multiply-adds at 800 x 800 and 640 x 480. All counted on
+# the code of the references.
 SIZES = {
     'Star-Clouds': (
         ('centerface_starclouds', {}),
@@ -38,7 +38,7 @@ def build(config: str, changes: dict) -> nn.Module:
     cfg = load_config(config)
     cfg.model.neck.update(changes.get('neck', {}))
     cfg.model.bbox_head.head_module.update(changes.get('head', {}))
-    # Shapes are all that counts: nothing is computed.
+    # The test needs only shapes: nothing is computed.
     return MODELS.build(cfg.model).eval().to('meta')
 
 
@@ -47,12 +47,12 @@ def count(module: nn.Module) -> int:
 
 
 def run(model: nn.Module, height: int, width: int) -> tuple[float, list[tuple[int, ...]]]:
-    """Give the multiply-adds of all convolutions in thousand millions, and the shapes."""
+    """Return the multiply-adds of all convolutions, in billions, and the output shapes."""
     macs = 0
 
     def add(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
         nonlocal macs
-        # A transposed convolution spreads each input, the other gathers each output.
+        # A transposed convolution works per input pixel, a convolution per output pixel.
         pixels = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
         macs += pixels.numel() * module.weight[0].numel()
 

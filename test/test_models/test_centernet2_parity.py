@@ -1,7 +1,7 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""CenterNet2 and CenterNet2-F compute what the reference computes, in fixed shapes too.
+"""CenterNet2 and CenterNet2-F compute the same as the reference, in fixed shapes too.
 
-The golden values are those of xingyizhou/CenterNet2 run on a CPU, with a narrow network and two
+The golden values come from xingyizhou/CenterNet2, run on a CPU with a narrow network and two
 drawn images.
 """
 
@@ -29,7 +29,7 @@ from mmface.weights.centernet2 import rename
 
 SCHEDULE = CONFIGS / '_base_' / 'schedules' / 'centernet2_1x.py'
 CLASSES = 5
-# Network of the golden values; the rest is the published config.
+# Network of the golden values; everything else is the published config.
 NARROW = f"""
 _base_ = '{CONFIGS / 'centernet2'}/BASE'
 model = dict(
@@ -43,18 +43,18 @@ model = dict(
 )
 """
 BASES = dict(cascade='centernet2_r50_1x.py', faster='centernet2_f_r50_1x.py')
-ALL = 1 << 14  # RoIs per image: more than there are, so that nothing is drawn
+ALL = 1 << 14  # RoIs per image: more than there are, so that all are used
 
 BOXES = dict(atol=1e-2, rtol=0)  # pixels
 SCORES = dict(atol=1e-4, rtol=0)
-# Raw outputs reach some tens, where float32 kernels of two CPUs differ by 1e-5 of them.
+# Raw outputs reach several tens; float32 kernels of two CPUs differ by 1e-5 relative to them.
 LOGITS = dict(atol=1e-4, rtol=1e-5)
 LOSSES = dict(atol=1e-6, rtol=1e-4)
-# Limits of losses after 0, 1 and 2 steps. From the second on the network enlarges rounding: with
-# PyTorch's kernels for other CPUs the losses of the third step differ by 3e-3, those of the
+# Limits of losses after 0, 1 and 2 steps. From the second step on the network amplifies rounding:
+# with PyTorch's kernels for other CPUs the losses of the third step differ by 3e-3, those of the
 # second by 2e-4.
 TRAJECTORY = (1e-4, 1e-3, 2e-2)
-# Likewise, gradients differ by up to 9e-4 and 1.2e-3 with kernels for other CPUs.
+# With kernels for other CPUs, gradients differ by up to 9e-4 and 1.2e-3.
 GRADIENTS = dict(cascade=1e-3, faster=2e-3)
 
 
@@ -97,7 +97,7 @@ def golden(request, reference_dir, tmp_path_factory) -> Golden:
 
 @pytest.fixture(params=[False, True], ids=['dynamic', 'fixed'])
 def model(request, golden) -> nn.Module:
-    """The reference's weights; trains on all RoIs."""
+    """Build our model with the reference's weights; it trains on all RoIs."""
     init_default_scope('mmdet')
     cfg = Config.fromfile(golden.config).model
     cfg.train_cfg.rcnn.num_samples = ALL
@@ -112,7 +112,7 @@ def model(request, golden) -> nn.Module:
 
 @pytest.fixture
 def stages(model, golden) -> Iterator[list[dict[str, Tensor]]]:
-    """RoIs (R, 5), logits, deltas and labels of each stage, padding left out."""
+    """Return RoIs (R, 5), logits, deltas and labels of each stage, without padding."""
     seen: list[dict[str, Tensor]] = []
 
     def pooled(_: nn.Module, args: tuple, output: Tensor) -> None:
@@ -137,7 +137,7 @@ def stages(model, golden) -> Iterator[list[dict[str, Tensor]]]:
 
 
 def batch(golden: Golden, empty: bool = False) -> dict:
-    """The two images, with the second one's ground truth or without."""
+    """Return the two images, with or without the ground truth of the second one."""
     samples = []
     for image, original in enumerate(golden.numbers['orig']):
         height, width = golden[f'in/image{image}'].shape[1:]
@@ -157,7 +157,7 @@ def batch(golden: Golden, empty: bool = False) -> dict:
 
 
 def loss(model: nn.Module, golden: Golden, **options: bool) -> dict[str, Tensor]:
-    """Train on the images; losses under the reference's names."""
+    """Train on the images; return losses under the reference's names."""
     model.train()
     data = model.data_preprocessor(batch(golden, **options), training=True)
     losses = {}
@@ -182,7 +182,7 @@ def expected_losses(golden: Golden, mode: str) -> dict[str, float]:
 
 
 def partners(found: Tensor, expected: Tensor) -> Tensor:
-    """For each expected box the nearest of those found; near-equal scores swap places."""
+    """Find for each expected box the nearest one found; boxes of near-equal score may swap."""
     assert found.shape == expected.shape
     distance = torch.cdist(expected, found, p=torch.inf)
     assert distance.amin(0).max() < BOXES['atol']
@@ -192,7 +192,7 @@ def partners(found: Tensor, expected: Tensor) -> Tensor:
 
 
 def check_stages(stages: list[dict[str, Tensor]], golden: Golden, mode: str) -> None:
-    """Compare RoIs, labels, logits and deltas of each stage, as far as there are golden ones."""
+    """Compare RoIs, labels, logits and deltas of each stage for which golden values exist."""
     for number, stage in enumerate(stages):
         order: list[Tensor] = []
         for image in (0, 1):
@@ -273,7 +273,7 @@ def test_train__losses_gradients_and_three_steps(model, golden, stages):
         if step == 0:
             check_losses(losses, expected_losses(golden, 'train_all'))
             check_stages(stages, golden, 'train_all')
-        # Gradients are looked at before the wrapper clips them and steps.
+        # Look at the gradients before the wrapper clips them and steps.
         wrapper.backward(sum(losses.values()))
         if step == 0:
             names = [golden.names[name] for name in golden.arrays['train_all/grad_names']]

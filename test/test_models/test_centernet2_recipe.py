@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Data, schedule and optimizer around CenterNet2 are the published ones."""
+"""Data, schedule and optimizer of CenterNet2 are the published ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from helpers import load_config
 
 
 def rates(cfg: Config, at: list[int]) -> dict[int, float]:
-    """Give the learning rates of some iterations, from 0."""
+    """Return the learning rates of some iterations, counted from 0."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=cfg.optim_wrapper.optimizer.lr)
     schedulers = [
         PARAM_SCHEDULERS.build(dict(scheduler, optimizer=optimizer))
@@ -71,7 +71,7 @@ def test_config__has_the_published_recipe(name, batch, lr, iters, drops):
 
 
 def test_optimizer__decays_all_but_norms():
-    """8 tensors of 2048 numbers without, 99 of 71,421,449 with."""
+    """Check that 8 tensors (2048 numbers) have no weight decay and 99 (71,421,449) have it."""
     cfg = load_config('centernet2_r50_1x')
     with torch.device('meta'):
         model = MODELS.build(cfg.model)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Trainable numbers of CenterNet2, and what the optimizer does to which, are the reference's."""
+"""Trainable parameters of CenterNet2 and their optimizer settings are the reference's."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mmface.weights.convert import build_model
 
 # Two FCs and the outputs for 80 classes, background and a box.
 STAGE = (256 * 7 * 7 + 1) * 1024 + (1024 + 1) * (1024 + 81 + 4)
-# Tensors and numbers with weight decay and without, counted in the reference's own model and
-# optimizer; CenterNet2-F lacks two of the three stages, of 8 tensors each.
+# Tensors and parameters with and without weight decay, counted in the reference's own model and
+# optimizer. CenterNet2-F lacks two of the three stages, each with 8 tensors.
 SIZES = {
     'centernet2_r50_1x': ((99, 71_421_449), (8, 2048)),
     'centernet2_f_r50_1x': ((99 - 16, 71_421_449 - 2 * STAGE), (8, 2048)),
@@ -43,7 +43,7 @@ def test_optimizer__has_the_reference_s_groups(name):
 def test_model__has_the_reference_s_count():
     model = build_model(config_file('centernet2_r50_1x'))
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 71_423_497
-    # Without the counters of batches that mmdet's norms have and the reference's do not.
+    # Skip the batch counters: mmdet's norms have them and the reference's do not.
     state = {k: v for k, v in model.state_dict().items() if not k.endswith('num_batches_tracked')}
     assert (len(state), sum(v.numel() for v in state.values())) == (330, 71_752_137)
 

@@ -14,16 +14,16 @@ from mmengine.registry import PARAM_SCHEDULERS
 
 from helpers import load_config
 
-# Parameters of the classification networks: as torchvision states them, and of timm's res2net101d.
+# Parameters of the classification networks, as stated by torchvision and by timm (res2net101d).
 RESNEXT_101_32X8D = 88_791_336
 RES2NET_101_26W4S_V1B = 45_225_920
 CLASSIFIER = 2048 * 1000 + 1000
-# Blocks with deformable convolutions, and channels of each of these.
+# Number of blocks with deformable convolutions, and the channels of each.
 DEFORMABLE_BLOCKS = {'x101_dcn_2x': ((23, 1024), (3, 2048))}
 DEFORMABLE_BLOCKS['r2_101_dcn_896_4x'] = ((3 * 23, 104), (3 * 3, 208))
 DEFORMABLE_BLOCKS['r2_101_dcn_bifpn_1280_4x'] = DEFORMABLE_BLOCKS['r2_101_dcn_896_4x']
 
-# Parameters that are trained; the table in configs/centernet2/README.md.
+# Trained parameters, from the table in configs/centernet2/README.md.
 TRAINED = {
     'dla_bifpn_p3_4x': 47_576_315,
     'dla_bifpn_p5_640_16x': 49_544_978,
@@ -51,7 +51,7 @@ def test_model__number_of_trained_parameters(name):
 @pytest.mark.parametrize('name', DEFORMABLE_BLOCKS)
 def test_backbone__is_the_published_one_and_its_offsets(name):
     published = RESNEXT_101_32X8D if name.startswith('x101') else RES2NET_101_26W4S_V1B
-    # Two offsets and a mask for each of 9 places, by a 3x3 convolution.
+    # Two offsets and a mask for each of 9 positions, by a 3x3 convolution.
     offsets = sum(count * (channels * 9 + 1) * 27 for count, channels in DEFORMABLE_BLOCKS[name])
     assert size(build(name).backbone) == published - CLASSIFIER + offsets
 
@@ -65,9 +65,9 @@ def test_backbone__is_the_published_one_and_its_offsets(name):
 )
 def test_neck__is_the_bifpn_of_the_paper(name, widths, width, cells):
     norm = 2 * width
-    # Five nodes join two maps, three join three.
+    # Five nodes join two maps; three nodes join three.
     cell = 8 * (9 * width**2 + norm) + 5 * 2 + 3 * 3
-    # The finest map is read once, the others are twice.
+    # The finest map is read once, the others twice.
     laterals = (widths[0] + 2 * widths[1] + 2 * widths[2]) * width + 5 * norm
     extra = widths[2] * width + norm
     assert size(build(name).neck) == cells * cell + laterals + extra
@@ -84,7 +84,7 @@ def test_schedule__is_cosine_with_linear_warm_up(name):
     ]
     last = cfg.train_cfg.max_iters
     base = cfg.optim_wrapper.optimizer.lr
-    # By steps to the end of the warm-up, then by leaps: the cosine is chained factor by factor.
+    # Each step up to the end of the warm-up, then larger steps: the cosine is a chain of factors.
     for step in range(4010):
         warm_up = min(1.0, 0.00025 + 0.99975 * step / 4000)
         expected = base * warm_up * (1 + math.cos(math.pi * step / last)) / 2
@@ -123,10 +123,10 @@ def test_pipeline__resizes_and_crops_as_for_efficientdet(name):
         assert np.all(found >= 0)
         assert np.all(found <= np.array([results['img_shape'][i] for i in (1, 0, 1, 0)]))
         kept.add(len(found))
-    # Scales are drawn from a tenth of the side to twice it.
+    # Scales are drawn from 0.1 to 2 times the side.
     assert 0.1 * side - 1 <= min(longest) < 0.6 * side
     assert 1.4 * side < max(longest) <= 2 * side
-    # The small box is cut off at times.
+    # Sometimes the crop removes the small box.
     assert kept > {3}
 
 
@@ -147,7 +147,7 @@ def test_config__pads_to_what_the_neck_halves(name):
     strides = MODELS.build(cfg.model.rpn_head).strides
     divisor = cfg.model.data_preprocessor.pad_size_divisor
     assert divisor == (128 if cfg.model.neck.type == 'BiFPN' and len(strides) == 5 else 32)
-    # Images have the same size however they are tested.
+    # Images have the same size in validation and test.
     assert cfg.val_dataloader.dataset.pipeline == cfg.test_dataloader.dataset.pipeline
     assert cfg.test_pipeline == cfg.test_dataloader.dataset.pipeline
     assert cfg.train_pipeline == cfg.train_dataloader.dataset.pipeline

@@ -32,7 +32,7 @@ O2 = [name for name in ALL if name.endswith('_o2.py')]
 
 
 def inherited(name: str) -> str | None:
-    """Return the config that `name` has its model from, if that is another of ALL."""
+    """Return the config from which `name` inherits its model, if it is another one of ALL."""
     text = (CONFIGS / name).read_text()
     base = re.search(r"^_base_ = \[?\s*'\./(.*?)'", text, re.MULTILINE)
     if base is None or re.search(r'^model\b', text, re.MULTILINE):
@@ -40,18 +40,18 @@ def inherited(name: str) -> str | None:
     return f'{Path(name).parent}/{base.group(1)}'
 
 
-# Many configs differ in their schedule only: one test of each model.
+# Many configs differ only in their schedule: test each model once.
 SAME = {name: base for name in ALL if (base := inherited(name))}
 MODEL_CONFIGS = [name for name in ALL if name not in SAME]
 
 
 def build(name: str, initialise: bool = True) -> tuple[Config, torch.nn.Module]:
-    torch.manual_seed(0)  # the same weights and draws whatever ran before
+    torch.manual_seed(0)  # the same weights and draws, whatever ran before
     cfg = Config.fromfile(CONFIGS / name)
     init_default_scope(cfg.default_scope)
     # The test uses small images; the published padding would only cost time.
     cfg.model.data_preprocessor.pad_size = None
-    if 'roi_head' in cfg.model:  # so would a thousand RoIs
+    if 'roi_head' in cfg.model:  # a thousand RoIs would cost time too
         cfg.model.train_cfg.rpn_proposal.max_per_img = 64
         cfg.model.train_cfg.rcnn.num_samples = 32
     model = MODELS.build(cfg.model)
@@ -95,7 +95,7 @@ def test_config__trains_predicts_and_keeps_its_weights(name):
     total = sum(
         sum(value) if isinstance(value, list) else value
         for key, value in losses.items()
-        if 'loss' in key  # CenterNet2 gives an accuracy too
+        if 'loss' in key  # CenterNet2 also returns an accuracy
     )
     total.backward()
     assert torch.isfinite(total)
@@ -128,8 +128,8 @@ def test_config__trains_predicts_and_keeps_its_weights(name):
         for left, right in zip(maps, same, strict=True):
             assert torch.equal(left, right)
 
-    # FuseConvBNHook takes for granted that norms stand behind their convolutions. What two-stage
-    # models do with proposals of a network that has learnt nothing depends on every bit.
+    # FuseConvBNHook assumes that norms follow their convolutions. The proposals of an untrained
+    # network, and with them the results of two-stage models, depend on every bit.
     norms = sum(isinstance(module, _BatchNorm) for module in other.modules())
     fused = fuse_conv_bn(other)
     assert sum(isinstance(module, _BatchNorm) for module in fused.modules()) < max(norms, 1)
@@ -141,19 +141,19 @@ def test_config__trains_predicts_and_keeps_its_weights(name):
         )
     for maps, same in zip(raw, close, strict=True):
         for left, right in zip(maps, same, strict=True):
-            # A hundred deformable layers that have learnt nothing enlarge the rounding.
+            # A hundred untrained deformable layers amplify rounding.
             assert (right - left).abs().max() < 0.02 * left.abs().max()
 
 
 @pytest.mark.parametrize('name', O2)
 def test_config__steps_in_o2(name):
-    """In bfloat16: float16 convolutions take twenty times longer on a CPU."""
+    """Train in bfloat16: float16 convolutions take twenty times longer on a CPU."""
     cfg, model = build(name)
     assert OPTIM_WRAPPERS.get(cfg.optim_wrapper.type) is O2OptimWrapper
     cfg.optim_wrapper.dtype = 'bfloat16'
     cast_to_half(model, 'bfloat16', cfg.optim_wrapper.half_norms)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    # The state dict has the masters. Where norms are frozen, less than half of it is trained.
+    # The state dict holds the float32 master weights. With frozen norms, less than half is trained.
     trained = [key for key, value in model.named_parameters() if value.requires_grad]
     before = {key: model.state_dict()[key].clone() for key in trained}
     model.train_step(batch(), wrapper)

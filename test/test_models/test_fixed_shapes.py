@@ -1,8 +1,8 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A training step has the same operators and shapes whatever the faces, and reads no value.
+"""A training step has the same operators and shapes for any faces, and reads no value.
 
-NPUs compile an operator for each new shape, and every accelerator runs dry while the host waits
-for a value. The step is traced on the CPU; a new detector is one more name in ``DETECTORS``.
+NPUs compile an operator for each new shape, and every accelerator is idle while the host waits
+for a value. The step is traced on the CPU. To test a new detector, add its name to ``DETECTORS``.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ DETECTORS = [
     'centerface/centerface_small.py',
     'centernet2/centernet2_toy.py',
 ]
-# Work on the host by design: the one upload of faces, and NMS where no kernel is.
+# Functions that run on the host by design: the single upload of faces, and NMS without a kernel.
 HOST_FUNCTIONS = ('pack_ground_truth', 'suppress_fixed')
 SIZE = 128  # input pixels
 BATCH = 2
-FACES = (1, 30, 0)  # faces per image, of one bucket of padding
+FACES = (1, 30, 0)  # faces per image; all are padded to the same size
 PRECISIONS = {
     'fp32': dict(type='OptimWrapper'),
     'o1': dict(type='AutocastOptimWrapper', loss_scale='dynamic'),
-    # float16 convolutions take very long on a CPU.
+    # float16 convolutions are very slow on a CPU.
     'o2': dict(type='O2OptimWrapper', dtype='bfloat16', loss_scale=128.0),
 }
 
 
 @pytest.fixture(autouse=True)
 def on_cpu(monkeypatch):
-    """Let mixed precision be that of the CPU where an accelerator is there too."""
+    """Use the mixed precision of the CPU, even if there is an accelerator."""
     monkeypatch.setattr(mmengine.device.utils, 'DEVICE', 'cpu')
 
 
 def batch(count: int) -> dict:
-    """Make a batch of images with so many faces, half of whose keypoints are labelled."""
+    """Build a batch of images with these numbers of faces; half of the keypoints are labelled."""
     generator = torch.Generator().manual_seed(0)
     gts = []
     for _ in range(BATCH):
@@ -59,15 +59,15 @@ def batch(count: int) -> dict:
 
 
 def step_of(name: str, precision: dict):
-    """Build the detector of a config and give its training step."""
+    """Build the detector of a config and return its training step."""
     torch.manual_seed(0)
     cfg = load_config(name)
     cfg.model.data_preprocessor.pad_size = None
-    for head in ('rpn_head', 'roi_head'):  # two-stage detectors have another way on a CPU
+    for head in ('rpn_head', 'roi_head'):  # on a CPU, two-stage detectors use other code
         if head in cfg.model:
             cfg.model[head].fixed_shape = True
     cfg.optim_wrapper.update(precision)
-    # Adam reads its counter of steps on a CPU.
+    # Adam reads its step counter on a CPU.
     cfg.optim_wrapper.optimizer = dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4)
     model = MODELS.build(cfg.model)
     model.init_weights()
@@ -78,7 +78,7 @@ def step_of(name: str, precision: dict):
 
     def step(data):
         model.train_step(data, wrapper)
-        guard.end_step()  # as in every training
+        guard.end_step()  # as in real training
 
     return step
 
@@ -90,20 +90,20 @@ def test_training_step__has_fixed_shapes_and_reads_nothing(name, precision):
     trace = trace_steps(step, [batch(n) for n in FACES], host_functions=HOST_FUNCTIONS)
     assert not trace.faults, str(trace)
     assert trace.num_operators > 500
-    # The scaler reads whether a gradient overflowed, in the precisions that have one.
+    # In precisions with a loss scaler, it reads whether a gradient overflowed.
     assert all(read.startswith('loss scaler: ') for read in trace.known_reads)
     assert bool(trace.known_reads) is (precision == 'o2')
 
 
 def test_training_step__next_bucket_of_faces_is_another_shape():
-    """The tracer sees the ground truth grow, which a test of equal batches alone would not show."""
+    """Check that the tracer sees a new shape; equal batches alone would not show this."""
     step = step_of(DETECTORS[0], PRECISIONS['fp32'])
     trace = trace_steps(step, [batch(SMALLEST_BUCKET), batch(SMALLEST_BUCKET + 1)])
     assert any('batched_atss_assigner.py' in fault for fault in trace.faults)
 
 
 class Faulty(nn.Module):
-    """Does one thing that no training step may do."""
+    """A module with one operation that a training step must not contain."""
 
     def __init__(self, fault) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ def put(x, mask):
     return x
 
 
-# What it does, the operator that is named, and what is said of it.
+# The fault, the operator that the report names, and the text of the report.
 FAULTS = {
     'nonzero': (lambda x: x[(x > 0).nonzero()[:, 0]], 'aten::nonzero', 'data-dependent'),
     'where': (lambda x: x[torch.where(x > 0)], 'aten::nonzero', 'data-dependent'),
@@ -166,7 +166,7 @@ def test_trace__names_the_operator_and_the_line(fault):
 
 
 def test_trace__names_the_forward_line_of_a_fault_in_the_backward_pass():
-    """The gradient of a selection by mask puts by mask."""
+    """Trace a selection by mask, whose gradient writes by mask."""
     trace = trace_steps(train(Faulty(lambda x: x[x > 0])), [torch.ones(8)])
     found = [fault for fault in trace.faults if 'aten::index_put ' in fault]
     assert found, str(trace)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The recipe around the SCRFD networks is the published one."""
+"""The training recipes of the SCRFD models are the published ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from helpers import config_file, load_config
 
-# Images per card, learning rate, whether boxes are cut at the image's edge
+# Images per card, learning rate, whether boxes are clipped at the image's edge
 # (insightface detection/scrfd/configs/scrfd).
 RECIPES = {
     'scrfd_500m': (8, 0.01, True),
@@ -38,7 +38,7 @@ def test_config__has_the_published_recipe(name):
     assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=lr, momentum=0.9, weight_decay=5e-4)
     assert cfg.train_cfg.max_epochs == 640
     assert cfg.model.train_cfg.assigner.inside_mode == 0
-    # Easy, medium and hard come from the WIDER FACE metric, never from a VOC-style one.
+    # Easy, medium and hard come from the WIDER FACE metric, never from a VOC-style metric.
     assert cfg.val_evaluator.type == cfg.test_evaluator.type == 'WiderFaceMetric'
 
 
@@ -63,7 +63,7 @@ def test_learning_rate__warms_up_and_drops_at_the_published_points(name):
 
 
 def test_detector__head_gets_the_test_settings():
-    # mmdet overwrites what stands inside bbox_head with the detector's own.
+    # mmdet overwrites the configs inside bbox_head with the detector's own.
     cfg = load_config('scrfd_500m')
     head = MODELS.build(cfg.model).bbox_head
     assert head.test_cfg['score_thr'] == 0.02
@@ -73,7 +73,7 @@ def test_detector__head_gets_the_test_settings():
 
 
 def test_group_norm_models_are_tested_in_the_published_square():
-    # GroupNorm sees the padding: the same image scores differently in another canvas.
+    # GroupNorm sees the padding: the same image has other scores with other padding.
     cfg = load_config('scrfd_500m')
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).eval()

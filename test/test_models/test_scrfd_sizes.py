@@ -13,7 +13,7 @@ from helpers import config_file
 from mmface.weights.convert import build_model
 from mmface.weights.scrfd import UNUSED_KEYS, rename_key
 
-# Parameters, and multiply-adds of the convolutions at 480 x 640, both of the reference's own
+# Parameters, and multiply-adds of the convolutions at 480 x 640, both from the reference's own
 # code (insightface detection/scrfd).
 SIZES = {
     'scrfd_500m': (572_741, 477_583_200),
@@ -41,7 +41,7 @@ def test_model__has_the_published_size(name):
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(count)
-    # A fifth of each side keeps it quick; 32 divides these sides too, so it is exactly 1/25.
+    # A fifth of each side saves time. 32 divides these sides too, so the result is exactly 1/25.
     with torch.no_grad():
         model(torch.zeros(1, 3, 96, 128), mode='tensor')
     parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The drawn COCO is what it says it is."""
+"""The drawn COCO data set matches its description."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_edge_cases(table):
 
 
 def test_boxes_are_the_extent_of_what_is_seen(tmp_path):
-    """The dark outline of the large object reaches all four edges of its box."""
+    """Check that the dark outline of a large object reaches all four edges of its box."""
     make_toy_coco(tmp_path, num_train=5, num_val=0, seed=3)
     table = json.loads((tmp_path / 'annotations/instances_train2017.json').read_text())
     (row,) = _rows(table, 4)
@@ -102,7 +102,7 @@ def test_is_kept__and_finished_if_something_is_missing(tmp_path):
 def test_refuses(tmp_path):
     with pytest.raises(ValueError, match='at least 64 x 64'):
         make_toy_coco(tmp_path, image_size=(320, 60))
-    with pytest.raises(ValueError, match='must not be negative'):
+    with pytest.raises(ValueError, match='num_train and num_val must be 0 or more, got -1, 60'):
         make_toy_coco(tmp_path, num_train=-1)
     (tmp_path / 'annotations').mkdir()
     with pytest.raises(ValueError, match='data that this program did not make'):

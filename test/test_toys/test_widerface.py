@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The drawn WIDER FACE: formats, truth of the labels, reproducibility."""
+"""The drawn WIDER FACE data set: formats, correct labels, reproducibility."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_labels__agree_between_the_formats(toy):
         assert [a.path for a in official] == [b.path for b in labelv2]
         for a, b in zip(official, labelv2, strict=True):
             size = a.bboxes[:, 2:] - a.bboxes[:, :2]
-            whole = b.bboxes[(b.bboxes % 1 == 0).all(axis=1)]  # not the box of half a pixel
+            whole = b.bboxes[(b.bboxes % 1 == 0).all(axis=1)]  # without the box of half a pixel
             np.testing.assert_array_equal(a.bboxes[(size > 0).all(axis=1)], whole)
 
 
@@ -180,7 +180,7 @@ def test_keypoints__lie_in_their_boxes_in_order(toy):
                 margin = 0.15 * (box[2:] - box[:2])
                 assert (points[:, :2] > box[:2] - margin).all()
                 assert (points[:, :2] < box[2:] + margin).all()
-                right = points[1, :2] - points[0, :2]  # from the left eye to the right one
+                right = points[1, :2] - points[0, :2]  # from the left eye to the right eye
                 down = points[3:, :2].mean(axis=0) - points[:2, :2].mean(axis=0)
                 assert right[0] * down[1] - right[1] * down[0] > 0
                 assert (points[4, :2] - points[3, :2]) @ right > 0

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Drawing."""
+"""Drawing of detections."""
 
 from __future__ import annotations
 

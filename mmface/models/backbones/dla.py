@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 #: Channels of levels 0 to 5, whose strides are 1, 2, 4, 8, 16 and 32.
 CHANNELS = (16, 32, 64, 128, 256, 512)
-#: Depth of the trees that are levels 2 to 5: a tree of depth d joins 2^d blocks.
+#: Depth of the trees of levels 2 to 5: a tree of depth d joins 2^d blocks.
 DEPTHS = {2: 1, 3: 2, 4: 2, 5: 1}
 
 
@@ -28,7 +28,7 @@ def _conv_norm(
 
 
 class _Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut that the caller gives."""
+    """Two 3x3 convolutions and a shortcut that the caller passes in."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, norm_cfg: dict) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _Block(nn.Module):
 
 
 class _Tree(nn.Module):
-    """Two subtrees in a row (blocks at depth 1) and a root that joins what they found.
+    """Two subtrees in sequence (blocks at depth 1) and a root that joins their outputs.
 
     Args:
         depth: Number of levels of the tree.
@@ -51,7 +51,7 @@ class _Tree(nn.Module):
         stride: Stride of the first block.
         norm_cfg: Norm layers.
         joins_input: Whether the root also reads the pooled input.
-        extra_channels: Channels of all maps that the root also reads, given to ``forward``.
+        extra_channels: Total channels of the other maps that the root reads (``extra``).
     """
 
     tree1: nn.Module
@@ -74,8 +74,8 @@ class _Tree(nn.Module):
         if joins_input:
             extra_channels += in_channels
         if depth > 1:
-            # The reference has a projection here too, but reads it nowhere: parameters that get
-            # no gradient stop distributed training.
+            # The reference has a projection here too, but never reads it. Parameters without a
+            # gradient stop distributed training.
             self.tree1 = _Tree(depth - 1, in_channels, out_channels, stride, norm_cfg)
             extra_channels += out_channels
             self.tree2 = _Tree(
@@ -108,22 +108,22 @@ class _Tree(nn.Module):
 class DLA34(BaseModule):
     """DLA-34 (arXiv 1707.06484), with the names of its ImageNet weights ``dla34-ba72cf86.pth``.
 
-    Of that file ``fc`` is the classifier, and ``level3.project`` and ``level4.project`` (41,728
-    numbers) are computed by the reference without being read; they do not exist here.
+    Two parts of that file do not exist here: ``fc``, the classifier, and ``level3.project`` and
+    ``level4.project`` (41,728 numbers), which the reference computes but never reads.
 
     Args:
         out_levels: Levels whose output is returned; level l has stride 2^l and
             ``CHANNELS[l]`` channels.
-        norm_cfg: Norm layers, by default batch norm that is trained. For synchronised batch norm
-            set ``sync_bn = 'torch'`` at the top of the config, as for any model.
-        init_cfg: mmengine initialisation; Kaiming-normal (fan out) convolutions and unit norms by
-            default, as the reference.
+        norm_cfg: Norm layers; trained batch norm by default. For synchronised batch norm set
+            ``sync_bn = 'torch'`` at the top of the config, as for any model.
+        init_cfg: mmengine initialisation; by default Kaiming-normal (fan out) convolutions and
+            unit norms, as in the reference.
 
     Attributes:
         out_channels: Channels of the returned maps.
 
     Raises:
-        ValueError: If ``out_levels`` is empty, not ascending or not within 0 to 5.
+        ValueError: ``out_levels`` is empty, not ascending or not within 0 to 5.
     """
 
     def __init__(
@@ -150,12 +150,12 @@ class DLA34(BaseModule):
         self.level1 = nn.Sequential(*_conv_norm(16, 32, 3, norm_cfg, 2), nn.ReLU(inplace=True))
         for level in range(2, levels[-1] + 1):
             below, channels = CHANNELS[level - 1 : level + 1]
-            # Level 2, the first tree, has no coarser features to carry on.
+            # Level 2 is the first tree: there are no features of a tree below to carry on.
             tree = _Tree(DEPTHS[level], below, channels, 2, norm_cfg, joins_input=level > 2)
             self.add_module(f'level{level}', tree)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Compute the maps.
+        """Compute the feature maps.
 
         Args:
             x: Normalised images (B, 3, H, W); H and W are multiples of 2^(last level).

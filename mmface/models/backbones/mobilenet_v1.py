@@ -22,9 +22,8 @@ def _separable(in_channels: int, out_channels: int, stride: int) -> nn.Sequentia
 class MobileNetV1(StagedBackbone):
     """MobileNet V1 with a free number of units and channels per stage.
 
-    The stem is a 3x3 convolution of stride 2 and one depthwise-separable unit; each of
-    the four stages starts with a unit of stride 2, so that the outputs have strides 4,
-    8, 16 and 32.
+    The stem is a 3x3 convolution of stride 2 and one depthwise-separable unit. Each of the
+    four stages starts with a unit of stride 2. The outputs have strides 4, 8, 16 and 32.
 
     Args:
         stage_blocks: Number of depthwise-separable units in each of the four stages.
@@ -34,7 +33,7 @@ class MobileNetV1(StagedBackbone):
             reference (insightface ``mobilenet.py``).
 
     Raises:
-        ValueError: If ``stage_blocks`` has not four or ``stage_planes`` not six numbers.
+        ValueError: ``stage_blocks`` does not have 4 numbers, or ``stage_planes`` not 6.
     """
 
     def __init__(

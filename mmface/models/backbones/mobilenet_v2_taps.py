@@ -10,8 +10,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-#: Expansion, channels at width 1, number of blocks, stride of the first block: table 2 of
-#: MobileNetV2 (arXiv 1801.04381).
+#: Expansion, channels at width 1, number of blocks and stride of the first block, from table 2
+#: of MobileNetV2 (arXiv 1801.04381).
 STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -21,7 +21,7 @@ STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-#: The stages whose output is returned: the last ones of strides 4, 8, 16 and 32.
+#: The stages whose output is returned: the last stage of each stride 4, 8, 16 and 32.
 TAPS = (1, 2, 4, 6)
 
 
@@ -29,21 +29,21 @@ TAPS = (1, 2, 4, 6)
 class MobileNetV2Taps(BaseModule):
     """MobileNetV2 that ends with its last stage and returns four maps.
 
-    mmdet's ``MobileNetV2`` always has a last 1x1 convolution to 1280 channels. Nothing of
-    CenterFace reads it, and 412,160 parameters without a gradient stop distributed training.
+    mmdet's ``MobileNetV2`` always has a last 1x1 convolution to 1280 channels. CenterFace does
+    not use it, and its 412,160 parameters without a gradient stop distributed training.
 
     Args:
         width: Factor of all channel counts, which are rounded to multiples of 8.
-        act_cfg: Activation: ``ReLU6`` in chenjun2hao's, Ascend's and MindSpore's models and in
-            ImageNet weights, ``ReLU`` in Star-Clouds' released network.
-        init_cfg: mmengine initialisation; Kaiming-normal (fan out) convolutions and unit
-            norms by default.
+        act_cfg: Activation. ``ReLU6`` is used by the models of chenjun2hao, Ascend and MindSpore
+            and by ImageNet weights, ``ReLU`` by the released network of Star-Clouds.
+        init_cfg: mmengine initialisation; by default Kaiming-normal (fan out) convolutions
+            and unit norms.
 
     Attributes:
-        out_channels: Channels of the returned maps; (24, 32, 96, 320) at width 1.
+        out_channels: Channels of the returned maps, (24, 32, 96, 320) at width 1.
 
     Raises:
-        ValueError: If ``width`` is not positive.
+        ValueError: ``width`` is not positive.
     """
 
     def __init__(
@@ -91,11 +91,11 @@ class MobileNetV2Taps(BaseModule):
         """Compute the four maps.
 
         Args:
-            x: Images as the data preprocessor makes them, (B, 3, H, W).
+            x: Images from the data preprocessor, (B, 3, H, W).
 
         Returns:
-            Maps (B, C, H / s, W / s) for s in 4, 8, 16 and 32: the linear outputs of the last
-            blocks, shortcuts added.
+            Maps (B, C, H / s, W / s) for s in 4, 8, 16 and 32. They are the linear outputs of
+            the last blocks, with shortcuts added.
         """
         x = self.stem(x)
         outs = []

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Res2Net as CenterNet2 has it."""
+"""Res2Net as CenterNet2 uses it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch import nn
 class Res2NetCaffe(Res2Net):
     """mmdet's ``Res2Net`` with stride 2 in the first 1x1 convolution of a stage.
 
-    CenterNet2's Res2Net configs keep detectron2's ``STRIDE_IN_1X1: True``, though the ImageNet
-    weights were trained with the stride in the 3x3 convolutions and a pooled last split. mmdet
-    always builds the latter, whatever ``style`` says. The names of weights are the same.
+    CenterNet2's Res2Net configs keep detectron2's ``STRIDE_IN_1X1: True``. The ImageNet weights
+    were trained with the stride in the 3x3 convolutions and a pooled last split, and mmdet always
+    builds that, whatever ``style`` says. The names of the weights are the same.
 
-    The reference's deformable convolutions predict offsets without a bias. mmcv's have one; here
-    it stays 0, so that weights that were trained here can be given back.
+    The reference's deformable convolutions predict offsets without a bias; mmcv's have a bias.
+    Here it stays 0, so that weights trained here can be converted back to the reference.
     """
 
     def make_res_layer(self, **kwargs: Any) -> nn.Sequential:

@@ -19,23 +19,23 @@ _BLOCKS = {'basic': (BasicBlock, 'norm2'), 'bottleneck': (Bottleneck, 'norm3')}
 class ResNetV1e(StagedBackbone):
     """ResNet with a deep stem, average-pool shortcuts and a free shape per stage.
 
-    It differs from ResNet-V1d in two things: the pool after the stem is 2x2 with stride 2
-    and no padding, and the number of blocks and channels of every stage is given
-    (SCRFD's search result). Shortcuts average-pool before their 1x1 convolution.
+    It differs from ResNet-V1d in two things. The pool after the stem is 2x2 with stride 2 and
+    no padding. The number of blocks and channels of each stage is an argument (SCRFD's search
+    result). Shortcuts average-pool before their 1x1 convolution.
 
     Args:
         stage_blocks: Number of residual blocks in each of the four stages.
-        stage_planes: Channels of the 3x3 convolutions of each stage. A stage puts out
+        stage_planes: Channels of the 3x3 convolutions of each stage. The output of a stage has
             these channels (``basic``) or four times as many (``bottleneck``).
-        base_channels: Channels the three stem convolutions end with; the first two have
-            half of them.
+        base_channels: Output channels of the stem, which has three convolutions. The first two
+            have half of these channels.
         block: ``'basic'`` (two 3x3) or ``'bottleneck'`` (1x1, 3x3, 1x1).
         out_indices: Stages whose output is returned (0 is stage 1, stride 4).
         init_cfg: mmengine initialisation, see ``StagedBackbone``. The last norm of each block
             starts at zero.
 
     Raises:
-        ValueError: If the block is unknown or the stages are not four.
+        ValueError: ``block`` is unknown or there are not four stages.
     """
 
     def __init__(

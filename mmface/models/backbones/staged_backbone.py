@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What the backbones share: a stem, four stages, and a choice of outputs."""
+"""Shared base of the SCRFD backbones: a stem, four stages, and a choice of outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 def conv_norm_relu(
     in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, groups: int = 1
 ) -> list[nn.Module]:
-    """Make a convolution that keeps the size (but for the stride), batch norm and ReLU."""
+    """Build a convolution padded to keep the size (apart from the stride), batch norm and ReLU."""
     return [
         nn.Conv2d(
             in_channels,
@@ -29,12 +29,12 @@ def conv_norm_relu(
 
 
 class StagedBackbone(BaseModule):
-    """Run ``stem`` and ``layer1`` to ``layer4``, which a subclass adds.
+    """Run ``stem`` and ``layer1`` to ``layer4``, which the subclass adds.
 
     Args:
         out_indices: Stages whose output is returned (0 is stage 1, stride 4).
-        init_cfg: mmengine initialisation; Kaiming-normal (fan out) convolutions and unit
-            norms by default.
+        init_cfg: mmengine initialisation; by default Kaiming-normal (fan out) convolutions
+            and unit norms.
     """
 
     stem: nn.Module

@@ -10,31 +10,31 @@ from torch import Tensor
 
 from mmface.utils.colour_map import ColourMap
 
-# Blue, green and red; those of OpenCV.
+# Weights of blue, green and red, as in OpenCV.
 GREY_WEIGHTS = (0.114, 0.587, 0.299)
-CHUNK = 16  # images; bounds the memory of what lies between
+CHUNK = 16  # Images per step; limits the memory of intermediate results.
 
 
 @torch.no_grad()
 def change_colours(images: Tensor, maps: Sequence[ColourMap]) -> Tensor:
-    """Apply each image's own change.
+    """Apply to each image its own colour change.
 
-    The values are those of ``FacePhotometric.apply`` and ``ColourJitter.apply``, but for
-    rounding (one grey level). Shapes do not depend on what was drawn, and the device is not
-    waited for.
+    The values equal those of ``FacePhotometric.apply`` and ``ColourJitter.apply`` up to rounding
+    (one grey level). Shapes do not depend on the drawn values, and the host does not wait for
+    the device.
 
     Args:
         images: (B, 3, H, W) uint8, blue, green, red.
-        maps: One for each image.
+        maps: The change of each image.
 
     Returns:
         (B, 3, H, W) float32 whole grey levels, 0 to 255.
     """
     numbers = [(m.hue, m.own, m.value, m.grey, m.mean, *m.shift, *m.channels) for m in maps]
-    # One tensor means one copy, pinned: see pack_ground_truth.
+    # One pinned tensor means one copy: see pack_ground_truth.
     packed = torch.tensor(numbers, pin_memory=images.device.type not in ('cpu', 'meta'))
     packed = packed.to(images.device, non_blocking=True)
-    # Known on the host. What no image of the batch needs is left out.
+    # Known on the host. Skip the steps that no image of the batch needs.
     turned, valued, greyed = (any(row[i] for row in numbers) for i in (0, 2, 3))
     greyed = greyed or any(m.mean for m in maps)
     moved = any(m.channels != (0, 1, 2) for m in maps)
@@ -62,8 +62,8 @@ def change_colours(images: Tensor, maps: Sequence[ColourMap]) -> Tensor:
 def _turn_hue(images: Tensor, degrees: Tensor) -> Tensor:
     """Turn the hue of BGR images (b, 3, H, W) by ``degrees`` (b, 1, 1, 1).
 
-    By HSV's definition a channel is V - C t, where C is the range of the channels of the pixel and
-    t = clip(min(k, 4 - k), 0, 1), k = n + hue / 60 modulo 6, n = 1, 3, 5 for blue, green, red.
+    By HSV's definition a channel is V - C t, where C is the range of the channels of the pixel,
+    t = clip(min(k, 4 - k), 0, 1), k = n + hue / 60 modulo 6, and n = 1, 3, 5 for blue, green, red.
     """
     blue, green, red = images.split(1, 1)
     value = images.amax(1, keepdim=True)
@@ -71,9 +71,9 @@ def _turn_hue(images: Tensor, degrees: Tensor) -> Tensor:
     hue = torch.where(
         value == red, green - blue, torch.where(value == green, blue - red, red - green)
     ) / span.clamp(min=1)
-    # In sixths of the circle; grey has none, and no span to use it with.
+    # In sixths of the circle. Grey has no hue, but its span is 0, so the hue has no effect.
     hue += torch.where(value == red, 0.0, torch.where(value == green, 2.0, 4.0)) + degrees / 60
-    # 1, 3, 5 for blue, green, red; made on the device, as copying them would wait for it.
+    # 1, 3, 5 for blue, green, red. Made on the device: a copy from the host would wait for it.
     offsets = torch.arange(1, 7, 2, device=images.device).view(1, 3, 1, 1)
     place = (hue + offsets).remainder_(6)
     place = torch.minimum(place, 4 - place).clamp_(0, 1)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""From uint8 images to a normalised batch on the device."""
+"""Turn uint8 images into a normalised batch on the device."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from mmface.utils.colour_map import ColourMap
 
 @MODELS.register_module()
 class FaceDataPreprocessor(BaseDataPreprocessor):
-    """Normalise and pad a batch on the device, after the change of colours that samples ask for.
+    """Normalise and pad a batch on the device, after the colour change that each sample requests.
 
-    Images travel as uint8 and are padded *after* normalisation, with 0 (the mean
-    colour), at the right and bottom. This is what the published SCRFD accuracies were
-    measured with: padding before normalisation would give -0.996. Ground truth stays on
-    the host; heads pack it into one tensor and send that (see ``pack_ground_truth``). Samples
-    whose metainfo has a ``colour_map`` (BGR images) were left undistorted by the workers.
+    Images travel as uint8. They are padded *after* normalisation, with 0 (the mean colour), at
+    the right and bottom. The published SCRFD accuracies were measured this way; padding before
+    normalisation would give -0.996. Ground truth stays on the host; heads pack it into one tensor
+    and send that (see ``pack_ground_truth``). If the metainfo of a sample has a ``colour_map``
+    (BGR images), the workers did not change its colours and this class does.
 
     Args:
-        mean: Value subtracted from each channel, in the order of the network (RGB if
+        mean: Value subtracted from each channel, in the channel order of the network (RGB if
             ``bgr_to_rgb``).
         std: Value each channel is divided by.
         bgr_to_rgb: Whether to swap the channels of the BGR images read by OpenCV.
@@ -38,7 +38,7 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
             the largest image. GroupNorm sees the padding, so the published "VGA" numbers
             need exactly (640, 640).
         pad_size_divisor: The padded size is rounded up to a multiple of this.
-        non_blocking: Whether copies to the device may overlap with the host.
+        non_blocking: Whether the host may continue while images are copied to the device.
     """
 
     mean: Tensor
@@ -67,17 +67,17 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
         Args:
             data: ``inputs``, a list of uint8 images (3, h, w) or a tensor (B, 3, h, w), and
                 ``data_samples``, a list of samples or ``None``.
-            training: Whether to warn of images with more than ``CROWD`` faces, once each; the
-                batch is the same in training and testing.
+            training: Whether to warn about images with more than ``CROWD`` faces, once per
+                image. The batch is the same in training and testing.
 
         Returns:
             ``inputs`` float32 (B, 3, H, W) on the device, and ``data_samples`` with the meta
             entries ``batch_input_shape`` and ``pad_shape``, both (H, W).
 
         Raises:
-            ValueError: If an image is larger than ``pad_size``.
+            ValueError: An image is larger than ``pad_size``.
         """
-        # Moved before they are stacked: the loader pinned each image, a stack would not be.
+        # Copy before stacking: the loader pinned each image, but a stack would not be pinned.
         images = [
             image.to(self.mean.device, non_blocking=self._non_blocking) for image in data['inputs']
         ]
@@ -91,7 +91,7 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
             # The usual case in training: the whole batch at once.
             self._normalise(torch.stack(images), maps, batch)
         else:
-            # One image at a time stays in the cache of a CPU.
+            # On a CPU, one image at a time stays in the cache.
             for index, image in enumerate(images):
                 own = batch[index : index + 1]
                 rows, columns = image.shape[-2:]
@@ -112,8 +112,8 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
             return
         self._crowds.add(name)
         print_log(
-            f'{name} has {faces} faces to learn, more than {CROWD}: its batches take more time and '
-            'memory, as all their images are padded to as many; is its label right?',
+            f'{name} has {faces} labelled faces, more than {CROWD}. Its batches need more time and '
+            'memory, because all their images are padded to this number. Check its label.',
             logger='current',
             level=logging.WARNING,
         )
@@ -139,7 +139,7 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
 
 
 def _make_tensors(sample: DetDataSample) -> None:
-    """Turn the labels of a sample, which come from the workers as arrays, into tensors."""
+    """Convert the labels of a sample from the arrays of the workers to tensors."""
     for instances in (sample.get('gt_instances'), sample.get('ignored_instances')):
         for name, value in instances.items() if instances is not None else ():
             if isinstance(value, np.ndarray):

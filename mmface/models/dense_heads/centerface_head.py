@@ -19,7 +19,7 @@ from mmface.models.task_modules.original_image import to_original
 from mmface.models.task_modules.padded_ground_truth import pack_ground_truth
 from mmface.models.task_modules.suppression import suppress
 
-# What the references add to the number of objects they divide by.
+# The references add this to the number of objects they divide by.
 _TINY = 1e-4
 
 
@@ -28,29 +28,38 @@ class CenterFaceHead(BaseDenseHead):
     """Train and decode the raw maps of ``CenterFaceModule``.
 
     The formulas are those of chenjun2hao's and MindSpore's code, computed for the whole batch in
-    fixed shapes. The number of faces in an image is not limited. All losses are divided by
-    numbers of objects over all devices, so that several cards train as one with a larger batch
-    would; the references divide on each device.
+    fixed shapes. The number of faces in an image is not limited. All losses are divided by the
+    number of objects over all devices, so several devices train like one with a larger batch.
+    The references divide on each device.
+
+    Losses must not reduce their result, because the head applies weights and masks first:
+
+    * ``loss_heatmap`` is called as ``loss(logits, heatmap)``, both (B, 1, H, W), and must return
+      the loss of each cell in this shape.
+    * ``loss_size``, ``loss_offset`` and ``loss_kps`` are called as
+      ``loss(predictions, targets, reduction_override='none')``, both (B, N, C) with C = 2 (2K for
+      keypoints). They must return the loss of each element in this shape, as mmdet's ``L1Loss``
+      and ``SmoothL1Loss`` do. IoU losses, with one value per box, do not fit.
 
     Args:
-        head_module: Config of the network; gets ``num_keypoints``.
-        coder: Config of the coder: what the maps mean.
-        loss_heatmap: Dense focal loss of heat logits.
-        loss_size: Loss of logarithms of sizes.
-        loss_offset: Loss of centres inside their cells.
-        loss_kps: Loss of keypoints; needed with keypoints.
+        head_module: Config of the network; the head adds ``num_keypoints``.
+        coder: Config of the coder, which defines the meaning of the maps.
+        loss_heatmap: Dense focal loss of heatmap logits.
+        loss_size: Loss of the logarithms of face sizes.
+        loss_offset: Loss of the centre offsets inside cells.
+        loss_kps: Loss of keypoints; required if ``num_keypoints`` > 0.
         num_keypoints: Keypoints per face, 0 for none.
         train_cfg: ``targets``, config of ``GaussianTargets``.
-        test_cfg: ``peak`` (a cell is a candidate if it is the hottest of so many in each
-            direction, odd; 1 for every cell), ``peak_tolerance`` (by how much of the hottest it
-            may be colder; MindSpore uses 1e-3 because device pooling is not exact), ``topk`` (the
-            hottest candidates kept, -1 for all), ``score_thr`` (candidates must be hotter),
-            ``nms`` (see ``suppress``; works in pixels of the network's input, none by default) and
-            ``max_per_img`` (-1: no limit).
+        test_cfg: ``peak`` (odd window size in cells; a cell is a candidate if it has the highest
+            score of its window; 1 for every cell), ``peak_tolerance`` (fraction by which it may be
+            below the highest score; MindSpore uses 1e-3 because device pooling is not exact),
+            ``topk`` (number of best candidates kept, -1 for all), ``score_thr`` (scores must be
+            above it), ``nms`` (see ``suppress``; in pixels of the network's input, none by
+            default) and ``max_per_img`` (-1: no limit).
         init_cfg: mmengine initialisation.
 
     Raises:
-        ValueError: If keypoints have no loss, or ``peak`` is not odd.
+        ValueError: ``num_keypoints`` > 0 without ``loss_kps``, or ``peak`` is not odd.
     """
 
     def __init__(
@@ -76,7 +85,10 @@ class CenterFaceHead(BaseDenseHead):
         self.loss_offset = MODELS.build(loss_offset)
         if num_keypoints:
             if loss_kps is None:
-                raise ValueError('a head with num_keypoints > 0 needs loss_kps')
+                raise ValueError(
+                    'a head with num_keypoints > 0 needs loss_kps, found None: add loss_kps, or '
+                    'set num_keypoints=0'
+                )
             self.loss_kps = MODELS.build(loss_kps)
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg or {}
@@ -93,10 +105,10 @@ class CenterFaceHead(BaseDenseHead):
         """Compute the losses of a batch.
 
         Args:
-            feats: The neck's one map.
+            feats: The single map of the neck.
             batch_data_samples: Samples whose ``gt_instances`` (and ``ignored_instances``) have
-                ``bboxes``, ``labels`` and, with keypoints, ``keypoints``; on the host for speed,
-                on any device if need be.
+                ``bboxes``, ``labels`` and, with keypoints, ``keypoints``. Any device works; the
+                host is fastest.
 
         Returns:
             ``loss_heatmap``, ``loss_size``, ``loss_offset`` and, with keypoints, ``loss_kps``.
@@ -123,17 +135,17 @@ class CenterFaceHead(BaseDenseHead):
         """Compute the losses from raw maps.
 
         Args:
-            heatmap: Heat logits (B, 1, H, W).
+            heatmap: Heatmap logits (B, 1, H, W).
             size: Size map (B, 2, H, W).
             offset: Offset map (B, 2, H, W).
             keypoints: Keypoint map (B, 2K, H, W), or ``None`` without keypoints.
             batch_gt_instances: Faces of each image.
             batch_img_metas: Not used; part of mmdet's interface.
-            batch_gt_instances_ignore: Faces of each image not to learn; of influence only
-                with ``mask_ignored`` of ``GaussianTargets``, else they are background.
+            batch_gt_instances_ignore: Ignored faces of each image. They have an effect only with
+                ``mask_ignored`` of ``GaussianTargets``; otherwise they are background.
 
         Returns:
-            As ``loss``.
+            Same as ``loss``.
         """
         device = heatmap.device
         gt = pack_ground_truth(batch_gt_instances, device, self.num_keypoints)
@@ -189,21 +201,21 @@ class CenterFaceHead(BaseDenseHead):
         """Decode raw maps to faces.
 
         Args:
-            heatmap: Heat logits (B, 1, H, W).
+            heatmap: Heatmap logits (B, 1, H, W).
             size: Size map (B, 2, H, W).
             offset: Offset map (B, 2, H, W).
             keypoints: Keypoint map (B, 2K, H, W), or ``None`` without keypoints.
-            batch_img_metas: ``img_shape`` (height, width of the image in the input),
-                ``scale_factor`` (w, h) and, if the image does not start at the input's left-top
-                corner, ``pad_offset`` (x, y in input pixels), of each image.
+            batch_img_metas: For each image ``img_shape`` (height, width of the image in the
+                input), ``scale_factor`` (w, h) and, if the image does not start at the left-top
+                corner of the input, ``pad_offset`` (x, y in input pixels).
             cfg: Replaces ``test_cfg``.
-            rescale: Whether to go back to the pixels of the original image.
+            rescale: Whether to convert to pixels of the original image.
             with_nms: Whether to suppress overlapping boxes.
 
         Returns:
             Per image ``bboxes`` (n, 4) xyxy, ``scores`` (n,), ``labels`` (n,) and, with
-            keypoints, ``keypoints`` (n, K, 3) x, y, 1; best first. Some conventions keep boxes
-            inside the image, see ``CenterFaceCoder``.
+            keypoints, ``keypoints`` (n, K, 3) x, y, 1; best first. Some conventions clip boxes
+            to the image, see ``CenterFaceCoder``.
         """
         cfg = self.test_cfg if cfg is None else cfg
         scores = self._candidates(heatmap.float().sigmoid(), cfg)
@@ -230,7 +242,7 @@ class CenterFaceHead(BaseDenseHead):
 
     @staticmethod
     def _candidates(heat: Tensor, cfg: dict) -> Tensor:
-        """Set the heat of cells that are no peaks to -1; (B, H * W)."""
+        """Set the score of cells that are not peaks to -1; return (B, H * W)."""
         peak = cfg.get('peak', 1)
         if peak > 1:
             hottest = F.max_pool2d(heat, peak, stride=1, padding=peak // 2)
@@ -240,7 +252,7 @@ class CenterFaceHead(BaseDenseHead):
 
     @staticmethod
     def _select(scores: Tensor, cfg: dict) -> tuple[Tensor, Tensor]:
-        """Give cells (n,) and scores (n,) of the candidates of an image (H * W,)."""
+        """Return the cells (n,) and scores (n,) of the candidates of an image (H * W,)."""
         threshold = cfg.get('score_thr', 0.0)
         topk = cfg.get('topk', -1)
         if topk < 0:
@@ -252,17 +264,17 @@ class CenterFaceHead(BaseDenseHead):
 
 
 def _take(values: Tensor, index: Tensor) -> Tensor:
-    """Take cells (n,) of a map (C, H, W): (n, C) in float32."""
+    """Select the cells (n,) of a map (C, H, W); return (n, C) in float32."""
     return values.flatten(1)[:, index].T.float()
 
 
 def _weighted(
     loss: torch.nn.Module, values: Tensor, index: Tensor, target: Tensor, weight: Tensor
 ) -> Tensor:
-    """Sum the losses at cells (B, N) of a map (B, C, H, W) in float32."""
+    """Sum the weighted losses at cells (B, N) of a map (B, C, H, W) in float32."""
     channels = values.shape[1]
     index = index[:, None].expand(-1, channels, -1)
     found = values.flatten(2).gather(2, index).transpose(1, 2).float()
-    # Where nothing is learned the prediction is replaced: zero times infinity is no number.
+    # Replace the prediction where nothing is learned: zero times infinity is NaN.
     found = torch.where(weight > 0, found, target)
     return (loss(found, target, reduction_override='none') * weight).sum()

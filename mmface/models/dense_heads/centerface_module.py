@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The network of the CenterFace head, apart from its losses and decoding."""
+"""The network of the CenterFace head, without losses and decoding."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ RawMaps = tuple[Tensor, ...]
 class CenterFaceModule(BaseModule):
     """Predict heatmap, size, offset and keypoints at every cell by four 1x1 convolutions.
 
-    What the numbers of size, offset and keypoints mean is up to ``CenterFaceCoder``. This is
-    the module that is exported (with a sigmoid on the heatmap).
+    ``CenterFaceCoder`` defines the meaning of size, offset and keypoints. This is the module
+    that is exported (with a sigmoid on the heatmap).
 
     Args:
         in_channels: Channels of the neck's map.
         num_keypoints: Keypoints per face, 0 for none.
-        prior_prob: Heat of every cell at the start of training. None of the references in
-            force has such a bias: theirs is 0.5, with a first loss of a thousand.
-        init_cfg: mmengine initialisation; normal(0, 0.001) and that bias by default.
+        prior_prob: Heatmap score of every cell at the start of training. None of the references
+            has such a bias in effect: they start at 0.5, with a first loss of a thousand.
+        init_cfg: mmengine initialisation; by default normal(0, 0.001) and that bias.
 
     Raises:
-        ValueError: If ``prior_prob`` is not inside (0, 1).
+        ValueError: ``prior_prob`` is not inside (0, 1).
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class CenterFaceModule(BaseModule):
         """Compute the raw maps.
 
         Args:
-            feats: The neck's one map, (B, in_channels, H, W).
+            feats: The single map of the neck, (B, in_channels, H, W).
 
         Returns:
             Heatmap logits (B, 1, H, W), size (B, 2, H, W), offset (B, 2, H, W) and, with

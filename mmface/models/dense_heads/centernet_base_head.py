@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What CenterNet2's first stage and its one-stage detectors share: the losses."""
+"""Losses and candidate selection shared by CenterNet2's first stage and one-stage detectors."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class CenterNetBaseHead(CenterNetModule, BaseDenseHead):
     """Train and decode the raw maps of ``CenterNetModule``.
 
     The formulas are those of CenterNet2 (arXiv 2103.07461), computed for the whole batch in fixed
-    shapes: an image without objects is one like any other, and nothing waits for the device.
-    Sums of losses are divided by numbers of positives and of learned boxes, means over the
-    devices, at least 1.
+    shapes. Images without objects need no special case, and nothing waits for the device. Sums of
+    losses are divided by the numbers of positives and of learned boxes. These numbers are means
+    over the devices and at least 1.
 
     Args:
         in_channels: See ``CenterNetModule``.
         num_classes: See ``CenterNetModule``.
         agnostic: See ``CenterNetModule``.
-        loss_heatmap: ``BinaryHeatmapFocalLoss`` of class scores and agnostic heat.
+        loss_heatmap: ``BinaryHeatmapFocalLoss`` of class scores and agnostic heatmap.
         loss_bbox: ``PlusOneGIoULoss`` of distances.
         strides: Input pixels per cell of each level.
-        targets: Config of ``CenterNetTargets``; gets ``strides``.
+        targets: Config of ``CenterNetTargets``; the head adds ``strides``.
         train_cfg: Not used; part of mmdet's interface.
-        test_cfg: ``score_thr`` (scores must be above it), ``nms_pre`` (boxes taken of each level
-            before NMS), ``nms`` (config of mmcv's NMS) and ``max_per_img``.
+        test_cfg: ``score_thr`` (scores must be above it), ``nms_pre`` (number of boxes taken from
+            each level before NMS), ``nms`` (config of mmcv's NMS) and ``max_per_img``.
         **kwargs: Arguments of ``CenterNetModule``.
     """
 
@@ -73,20 +73,20 @@ class CenterNetBaseHead(CenterNetModule, BaseDenseHead):
     ) -> dict[str, Tensor]:
         """Compute the losses from raw maps.
 
-        Ignored objects have no influence, as in the reference: what lies on them is background.
+        Ignored objects have no effect, as in the reference: their area is background.
 
         Args:
             cls_logits: Class logits, one map per level, or an empty list.
-            heat_logits: Logits of the agnostic heat, one map per level, or an empty list.
+            heat_logits: Logits of the agnostic heatmap, one map per level, or an empty list.
             distances: Box distances in units of the stride, one map per level.
-            batch_gt_instances: Objects of each image: ``bboxes``, ``labels``; on the host for
-                speed, on any device if need be.
+            batch_gt_instances: Objects of each image: ``bboxes``, ``labels``. Any device works;
+                the host is fastest.
             batch_img_metas: Not used; part of mmdet's interface.
             batch_gt_instances_ignore: Not used; part of mmdet's interface.
 
         Returns:
-            ``loss_loc``, with class scores ``loss_pos`` and ``loss_neg``, and with agnostic heat
-            ``loss_agn_pos`` and ``loss_agn_neg``.
+            ``loss_loc``, with class scores ``loss_pos`` and ``loss_neg``, and with an agnostic
+            heatmap ``loss_agn_pos`` and ``loss_agn_neg``.
         """
         gt = pack_ground_truth(batch_gt_instances, distances[0].device)
         map_sizes = [(level.shape[-2], level.shape[-1]) for level in distances]
@@ -95,8 +95,8 @@ class CenterNetBaseHead(CenterNetModule, BaseDenseHead):
 
         totals = torch.stack([targets.positive.sum(), targets.regressed.sum()])
         num_positives, num_boxes = reduce_mean(totals.to(boxes.dtype)).clamp(min=1)
-        # Cells without a box get one that is right: no loss, no gradient, and no infinities that a
-        # multiplication by zero would turn into NaN.
+        # Cells without a box get the target as prediction. This gives no loss, no gradient, and no
+        # infinities that a multiplication by zero would turn into NaN.
         boxes = torch.where(targets.regressed[..., None], boxes, targets.distances)
         loss_loc = self.loss_bbox(boxes, targets.distances) * targets.regressed
         losses = dict(loss_loc=loss_loc.sum() / num_boxes)
@@ -126,14 +126,14 @@ class CenterNetBaseHead(CenterNetModule, BaseDenseHead):
         """Decode raw maps to the best boxes of each level.
 
         Args:
-            cls_logits: As in ``loss_by_feat``.
-            heat_logits: As in ``loss_by_feat``.
-            distances: As in ``loss_by_feat``.
-            cfg: As ``test_cfg``.
+            cls_logits: Same as in ``loss_by_feat``.
+            heat_logits: Same as in ``loss_by_feat``.
+            distances: Same as in ``loss_by_feat``.
+            cfg: Same as ``test_cfg``.
 
         Returns:
-            The boxes. With p the class scores and q the agnostic heat their scores are p, sqrt(q)
-            or, with both, sqrt(p q); the threshold applies to p, or to q where it is alone.
+            The boxes. With class scores p and agnostic heatmap q, their scores are p, sqrt(q) or,
+            with both, sqrt(p q). The threshold applies to p, or to q if there is no p.
         """
         classes = [level.float().sigmoid() for level in cls_logits]
         heat = [level.float().sigmoid() for level in heat_logits]
@@ -149,5 +149,5 @@ class CenterNetBaseHead(CenterNetModule, BaseDenseHead):
 
 
 def _flatten(maps: Sequence[Tensor]) -> Tensor:
-    """Join maps (B, C, H, W) of all levels to (B, C, cells) in float32."""
+    """Join the maps (B, C, H, W) of all levels to (B, C, cells) in float32."""
     return torch.cat([level.flatten(2) for level in maps], dim=2).float()

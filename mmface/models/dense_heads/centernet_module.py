@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The network of CenterNet2's dense heads, apart from their losses and decoding."""
+"""The network of CenterNet2's dense heads, without losses and decoding."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _DISTANCE_BIAS = 8.0
 
 
 class CenterNetModule(BaseModule):
-    """Predict class scores, class-agnostic heat and box distances at every cell.
+    """Predict class scores, class-agnostic heatmap and box distances at every cell.
 
-    One tower of convolutions serves boxes and agnostic heat, a second one the class scores; all
-    levels share them. Heads inherit from this class, so that their weights have the names of
-    mmdet's dense heads.
+    One tower of convolutions serves boxes and agnostic heatmap, a second one the class scores.
+    All levels share the towers. Heads inherit from this class, so that their weights have the
+    names of mmdet's dense heads.
 
     Args:
         in_channels: Channels of the neck's maps, and of the towers.
         num_levels: Number of feature maps.
         num_classes: Number of classes; 0 for no class scores and no tower for them.
-        agnostic: Whether to predict class-agnostic heat.
+        agnostic: Whether to predict a class-agnostic heatmap.
         stacked_convs: Convolutions of each tower.
-        norm_cfg: Norm of the towers. Convolutions have a bias all the same, as the reference.
+        norm_cfg: Norm of the towers. Convolutions also have a bias, as in the reference.
         dcn_on_last_conv: Whether the last convolution of each tower is a DCNv2.
-        prior_prob: Scores and heat of every cell at the start of training.
+        prior_prob: Class and heatmap scores of every cell at the start of training.
         init_cfg: mmengine initialisation; by default normal(0, 0.01) convolutions (not DCNv2) and
-            biases of 0, of 8 for box distances, and of -4.595 for scores and heat.
+            biases of 0, of 8 for box distances, and of -4.595 for class and heatmap scores.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class CenterNetModule(BaseModule):
 
         Returns:
             Three lists with one map per level: class logits (B, classes, H_l, W_l), logits of the
-            agnostic heat (B, 1, H_l, W_l) and box distances left, top, right, bottom in units of
-            the stride (B, 4, H_l, W_l), not negative. The list of something that is not predicted
-            is empty.
+            agnostic heatmap (B, 1, H_l, W_l), and box distances left, top, right, bottom in units
+            of the stride (B, 4, H_l, W_l), not negative. A list is empty if its output is not
+            predicted.
         """
         cls_logits, heat_logits, distances = [], [], []
         for scale, feat in zip(self.scales, feats, strict=True):

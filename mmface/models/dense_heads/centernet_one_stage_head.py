@@ -20,17 +20,17 @@ from mmface.models.task_modules.proposal_selection import suppress_rows
 class CenterNetOneStageHead(CenterNetBaseHead):
     """Detect objects of several classes in one stage (CenterNet2 without ``ONLY_PROPOSAL``).
 
-    mmdet's ``CenterNetUpdateHead`` has another GIoU, start of the boxes and bias of convolutions,
-    chooses positives in one way only, clips boxes before NMS, and is wrong for images
-    without objects. (``CenterNetHead`` is the name of its head of the first CenterNet.)
+    mmdet's ``CenterNetUpdateHead`` differs: it has another GIoU, other initial boxes and
+    convolution biases, and only one way to choose positives. It clips boxes before NMS, and is
+    wrong for images without objects. (mmdet's ``CenterNetHead`` is a head of the first CenterNet.)
 
     Args:
         in_channels: Channels of the neck's maps.
         num_classes: Number of classes.
         loss_heatmap: By default ``BinaryHeatmapFocalLoss``.
         loss_bbox: By default ``PlusOneGIoULoss`` with a factor of 2, as in the reference.
-        agnostic: Whether to predict class-agnostic heat too; scores are then the square roots of
-            the products.
+        agnostic: Whether to predict a class-agnostic heatmap too. Scores are then the square
+            roots of the products.
         **kwargs: Further arguments of ``CenterNetBaseHead``.
     """
 
@@ -66,16 +66,16 @@ class CenterNetOneStageHead(CenterNetBaseHead):
 
         Args:
             cls_logits: Class logits, one map per level.
-            heat_logits: Logits of the agnostic heat, one map per level, or an empty list.
+            heat_logits: Logits of the agnostic heatmap, one map per level, or an empty list.
             distances: Box distances in units of the stride, one map per level.
-            batch_img_metas: ``img_shape`` (height, width of the image without padding) and, to
-                rescale, ``ori_shape`` and what ``to_original`` needs of each image.
+            batch_img_metas: For each image ``img_shape`` (height, width of the image without
+                padding) and, to rescale, ``ori_shape`` and the entries ``to_original`` needs.
             cfg: Replaces ``test_cfg``.
-            rescale: Whether to go back to the pixels of the original image.
+            rescale: Whether to convert to pixels of the original image.
 
         Returns:
             Per image ``bboxes`` (n, 4) xyxy, ``scores`` (n,) and ``labels`` (n,), best first.
-            Boxes are clipped to the image after NMS, and those without an area are dropped.
+            Boxes are clipped to the image after NMS, and boxes without an area are dropped.
         """
         cfg = self.test_cfg if cfg is None else cfg
         found = self.candidates(cls_logits, heat_logits, distances, cfg)

@@ -14,7 +14,7 @@ from torch import Tensor
 from mmface.models.dense_heads.centernet_base_head import CenterNetBaseHead
 from mmface.models.task_modules.proposal_selection import suppress_fixed, suppress_rows
 
-#: Numbers of CenterNet2 (``Base-CenterNet2.yaml``).
+#: Values of CenterNet2 (``Base-CenterNet2.yaml``).
 LOSS_HEATMAP = dict(
     type='BinaryHeatmapFocalLoss', ignore_high_fp=0.85, pos_weight=0.5, neg_weight=0.5
 )
@@ -24,22 +24,23 @@ LOSS_HEATMAP = dict(
 class CenterNetProposalHead(CenterNetBaseHead):
     """Propose boxes of objects of any class (CenterNet2 with ``ONLY_PROPOSAL``).
 
-    Proposals are not clipped to the image, and their scores are the square roots of the heat.
-    No gradient flows through them and none is recorded: in the reference memory grew by it.
+    Proposals are not clipped to the image. Their scores are the square roots of the heatmap
+    scores. No gradient flows through them and none is recorded; in the reference this recording
+    made memory grow.
 
     Args:
         in_channels: Channels of the neck's maps.
-        loss_heatmap: By default ``BinaryHeatmapFocalLoss`` with the reference's numbers.
+        loss_heatmap: By default ``BinaryHeatmapFocalLoss`` with the reference's values.
         loss_bbox: By default ``PlusOneGIoULoss``.
         num_classes: 1; part of mmdet's interface.
-        fixed_shape: Whether each image has exactly ``max_per_img`` proposals, those that are
-            missing being zeros; by default so on NPUs, which compile operators for each shape.
-            The proposals are the same otherwise, but for those that share the score of the last
-            one and are too many.
+        fixed_shape: Whether each image has exactly ``max_per_img`` proposals, padded with zeros.
+            By default true only on NPUs, which compile operators for each shape. Otherwise the
+            proposals are the same, except that proposals beyond ``max_per_img`` are kept if they
+            have the same score as the last one.
         **kwargs: Further arguments of ``CenterNetBaseHead``.
 
     Raises:
-        ValueError: If ``num_classes`` is not 1.
+        ValueError: ``num_classes`` is not 1.
     """
 
     def __init__(
@@ -53,8 +54,8 @@ class CenterNetProposalHead(CenterNetBaseHead):
     ) -> None:
         if num_classes != 1:
             raise ValueError(
-                f'CenterNetProposalHead tells no classes apart, found num_classes={num_classes}: '
-                'leave it out here, and set that of the RoI head'
+                f'CenterNetProposalHead predicts no classes, found num_classes={num_classes}: '
+                'remove it here and set num_classes of the RoI head'
             )
         super().__init__(
             in_channels,
@@ -76,11 +77,11 @@ class CenterNetProposalHead(CenterNetBaseHead):
         cfg: dict | None = None,
         rescale: bool = False,
     ) -> list[InstanceData]:
-        """Choose the proposals.
+        """Select the proposals.
 
         Args:
             cls_logits: Not used, an empty list.
-            heat_logits: Logits of the heat, one map per level.
+            heat_logits: Logits of the heatmap, one map per level.
             distances: Box distances in units of the stride, one map per level.
             batch_img_metas: Not used; part of mmdet's interface.
             cfg: Replaces ``test_cfg``.
@@ -88,8 +89,8 @@ class CenterNetProposalHead(CenterNetBaseHead):
 
         Returns:
             Per image ``bboxes`` (n, 4) xyxy in input pixels, not clipped, and ``scores`` (n,),
-            best first. With ``fixed_shape`` n is ``max_per_img`` and ``valid`` (n,) tells which
-            rows are proposals; the others come last and are zeros.
+            best first. With ``fixed_shape`` n is ``max_per_img`` and ``valid`` (n,) marks the
+            rows that are proposals; the other rows come last and are zeros.
         """
         cfg = self.test_cfg if cfg is None else cfg
         found = self.candidates(cls_logits, heat_logits, distances, cfg)

@@ -23,8 +23,8 @@ from mmface.models.task_modules.padded_ground_truth import (
 )
 from mmface.models.task_modules.suppression import suppress
 
-# Keeps 0 / 0 of a batch without positives at 0 and is far below any sum of scores: the
-# box normaliser is deliberately not clamped at 1, scores start near 0.01.
+# Turns the 0 / 0 of a batch without positives into 0. It is far below any sum of scores: scores
+# start near 0.01, and for this reason the box normaliser is not clamped at 1.
 _TINY = 1e-12
 
 
@@ -33,26 +33,42 @@ class SCRFDHead(BaseDenseHead):
     """Train and decode the raw maps of ``SCRFDModule``.
 
     The formulas are those of the reference (insightface ``scrfd_head.py``), computed for the
-    whole batch in fixed shapes: losses of boxes and keypoints are taken at the
-    assigner's candidate slots, with slots that are not positive masked out. Two faults
-    of the reference are mended: a batch without positives has finite losses, and each
-    keypoint is weighted by itself.
+    whole batch in fixed shapes. Losses of boxes and keypoints are computed at the candidate slots
+    of the assigner; slots that are not positive are masked out. Two errors of the reference are
+    fixed: a batch without positives has finite losses, and each keypoint has its own weight.
+
+    Losses must not reduce their result, because the head applies weights and masks first:
+
+    * ``loss_cls`` is called as ``loss(logits, quality)``, both (B, A, num_classes) for A priors,
+      and must return the loss of each element in this shape, as ``DenseQualityFocalLoss`` does.
+    * ``loss_bbox`` is called as ``loss(boxes, targets, reduction_override='none')``, both
+      (B * M, 4) xyxy for M slots per image. It must return one value per box, (B * M,), as
+      mmdet's IoU losses do. ``L1Loss``, with four values per box, does not fit.
+    * ``loss_kps`` is called as ``loss(offsets, targets, reduction_override='none')``, both
+      (B, M, K, 2). It must return the loss of each element in this shape, as mmdet's
+      ``SmoothL1Loss`` does.
 
     Args:
-        head_module: Config of the network; gets ``num_classes`` and ``num_keypoints``.
+        head_module: Config of the network; the head adds the numbers of strides, priors, classes
+            and keypoints.
         num_classes: Number of classes.
         num_keypoints: Keypoints per face, 0 for none.
         prior_generator: Config of the prior boxes.
         loss_cls: Dense quality focal loss.
         loss_bbox: IoU loss of decoded boxes, in units of the stride.
-        loss_kps: Loss of keypoint offsets, in units of the stride.
-        mean_keypoint_weight: Weigh all keypoints of a face by their mean weight, as the
-            reference does. A face with four of five keypoints then also trains the
-            missing one, towards wherever it says it is. Only for comparisons.
+        loss_kps: Loss of keypoint offsets, in units of the stride; required if
+            ``num_keypoints`` > 0.
+        mean_keypoint_weight: Whether to weight all keypoints of a face by their mean weight, as
+            the reference does. A face with four labelled keypoints of five then also trains the
+            missing one, towards the meaningless coordinates of its label. For comparisons only.
         train_cfg: ``assigner``, config of the assigner.
         test_cfg: ``score_thr``, ``nms`` (see ``suppress``: NMS, soft-NMS, voting), ``max_per_img``
-            (-1: no limit) and ``min_bbox_size`` (boxes not larger are dropped, pixels).
+            (-1: no limit) and ``min_bbox_size`` (pixels; a box is dropped if one of its sides is
+            not larger).
         init_cfg: mmengine initialisation.
+
+    Raises:
+        ValueError: ``num_keypoints`` > 0 without ``loss_kps``.
     """
 
     def __init__(
@@ -87,7 +103,10 @@ class SCRFDHead(BaseDenseHead):
         self.loss_bbox = MODELS.build(loss_bbox)
         if num_keypoints:
             if loss_kps is None:
-                raise ValueError('a head with num_keypoints > 0 needs loss_kps')
+                raise ValueError(
+                    'a head with num_keypoints > 0 needs loss_kps, found None: add loss_kps, or '
+                    'set num_keypoints=0'
+                )
             self.loss_kps = MODELS.build(loss_kps)
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg or {}
@@ -105,7 +124,7 @@ class SCRFDHead(BaseDenseHead):
         Args:
             feats: The neck's maps, one per stride.
             batch_data_samples: Samples whose ``gt_instances`` have ``bboxes``, ``labels`` and,
-                with keypoints, ``keypoints``; on the host for speed, on any device if need be.
+                with keypoints, ``keypoints``. Any device works; the host is fastest.
 
         Returns:
             ``loss_cls``, ``loss_bbox`` and, with keypoints, ``loss_kps``: one scalar per stride.
@@ -125,7 +144,7 @@ class SCRFDHead(BaseDenseHead):
     ) -> dict[str, list[Tensor]]:
         """Compute the losses from raw maps.
 
-        Ignored faces have no influence, as in the reference: what lies on them is background.
+        Ignored faces have no effect, as in the reference: their area is background.
 
         Args:
             cls_scores: Score logits, one map per stride.
@@ -136,7 +155,7 @@ class SCRFDHead(BaseDenseHead):
             batch_gt_instances_ignore: Not used; part of mmdet's interface.
 
         Returns:
-            As ``loss``.
+            Same as ``loss``.
         """
         device = cls_scores[0].device
         grids, priors, strides = self._priors(cls_scores)
@@ -147,20 +166,20 @@ class SCRFDHead(BaseDenseHead):
             layout, slot_levels = (len(gt.mask), 1, len(priors)), sizes
         else:
             slots = self.assigner.assign(priors, grids, gt.bboxes, gt.mask)
-            # Slots of a level are neighbours within each face.
+            # Within each face, the slots of a level are contiguous.
             layout = tuple(slots.prior_index.shape)
             slot_levels = [min(self.assigner.topk, size) for size in sizes]
 
-        # Losses are computed in float32 whatever the network ran in.
+        # Losses are computed in float32, whatever the precision of the network.
         logits = _flatten(cls_scores, self.num_classes).float()
         index = slots.prior_index.flatten(1)
         positive = slots.positive.flatten(1)
         slot_strides = strides[index][..., None]
         centres = ((priors[:, :2] + priors[:, 2:]) / 2)[index] / slot_strides
 
-        # Slots that are no positives get a unit box on both sides: no loss, no gradient,
-        # and no infinities that a multiplication by zero would turn into NaN.
-        # Made on the device: a copy from the host would wait for it.
+        # Slots that are not positive get a unit box as prediction and as target. This gives no
+        # loss, no gradient, and no infinities that a multiplication by zero would turn into NaN.
+        # It is made on the device: a copy from the host would wait for the device.
         unit = torch.arange(4, device=device).ge(2).to(logits.dtype)
         distances = _take(_flatten(bbox_preds, 4), index).float()
         boxes = torch.cat([centres - distances[..., :2], centres + distances[..., 2:]], dim=-1)
@@ -234,10 +253,10 @@ class SCRFDHead(BaseDenseHead):
             cls_scores: Score logits, one map per stride.
             bbox_preds: Box distances in units of the stride, one map per stride.
             kps_preds: Keypoint offsets in units of the stride, one map per stride; may be empty.
-            batch_img_metas: ``img_shape`` (height, width of the image without padding) and what
-                ``to_original`` needs of each image.
+            batch_img_metas: For each image ``img_shape`` (height, width of the image without
+                padding) and the entries that ``to_original`` needs.
             cfg: Replaces ``test_cfg``.
-            rescale: Whether to go back to the pixels of the original image.
+            rescale: Whether to convert to pixels of the original image.
             with_nms: Whether to suppress overlapping boxes.
 
         Returns:
@@ -280,11 +299,11 @@ class SCRFDHead(BaseDenseHead):
         return suppress(found, cfg['nms'], cfg.get('max_per_img', -1)) if with_nms else found
 
     def _priors(self, maps: Sequence[Tensor]) -> tuple[list[PriorGrid], Tensor, Tensor]:
-        """Give the grid of each level, all priors (A, 4) and the stride of each prior (A,)."""
+        """Return the grid of each level, all priors (A, 4) and the stride of each prior (A,)."""
         sizes = tuple(tuple(level.shape[-2:]) for level in maps)
         key = (sizes, maps[0].device)
         if key not in self._prior_cache:
-            # One entry is enough for training, and original-size tests must not pile up.
+            # One entry is enough for training. More would pile up in tests at original size.
             self._prior_cache.clear()
             generator = self.prior_generator
             levels = generator.grid_priors(sizes, device=maps[0].device)
@@ -292,7 +311,7 @@ class SCRFDHead(BaseDenseHead):
             for level, size, stride, base in zip(
                 levels, sizes, generator.strides, generator.base_anchors, strict=True
             ):
-                # Priors at the first cell; on the host, so that nothing waits.
+                # Centre of the priors of the first cell, computed on the host to avoid waiting.
                 x, y = ((base[0, :2] + base[0, 2:]) / 2).tolist()
                 grids.append(PriorGrid(size[0], size[1], len(base), (stride[0], stride[1]), (x, y)))
                 strides.append(level.new_full((len(level),), stride[0]))
@@ -301,19 +320,19 @@ class SCRFDHead(BaseDenseHead):
 
 
 def _flatten(maps: Sequence[Tensor], channels: int) -> Tensor:
-    """Join maps (B, P * channels, H, W) of all levels to (B, priors, channels)."""
+    """Join the maps (B, P * channels, H, W) of all levels to (B, priors, channels)."""
     return torch.cat(
         [level.permute(0, 2, 3, 1).reshape(len(level), -1, channels) for level in maps], dim=1
     )
 
 
 def _take(values: Tensor, index: Tensor) -> Tensor:
-    """Take rows (B, S) of values (B, A, C): (B, S, C)."""
+    """Select rows (B, S) of values (B, A, C); return (B, S, C)."""
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
 
 
 def _per_slot(values: Tensor, slots: SlotAssignment) -> Tensor:
-    """Repeat per-face values (B, N, C) for the slots of the face: (B, N * S, C)."""
+    """Repeat per-face values (B, N, C) for each slot of the face; return (B, N * S, C)."""
     count = slots.prior_index.shape[-1]
     return values[:, :, None].expand(-1, -1, count, -1).flatten(1, 2)
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The network of the SCRFD head, apart from its losses and decoding."""
+"""The network of the SCRFD head, without losses and decoding."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class SCRFDModule(BaseModule):
         norm_cfg: Norm of the tower, e.g. ``dict(type='GN', num_groups=16)``.
         dw_conv: Whether the tower's units are depthwise-separable.
         share_strides: Whether all strides share one tower and predictors (GroupNorm models)
-            or have their own (BatchNorm models, whose statistics differ by stride).
-        scale_boxes: Whether each stride has a learnable factor on the box distances.
+            or each stride has its own (BatchNorm models, whose statistics differ by stride).
+        scale_boxes: Whether each stride has a learnable factor for the box distances.
         num_strides: Number of feature maps.
         num_priors: Priors per cell.
         num_classes: Number of classes.
         num_keypoints: Keypoints per face, 0 for none.
-        init_cfg: mmengine initialisation; by default normal(0, 0.01) convolutions and a
-            score bias of -4.595, a prior probability of 0.01.
+        init_cfg: mmengine initialisation; by default normal(0, 0.01) convolutions and a score
+            bias of -4.595, which is a prior probability of 0.01.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class SCRFDModule(BaseModule):
 
         Returns:
             Three lists with one map per stride: score logits (B, P * classes, H_l, W_l), box
-            distances left, top, right, bottom in units of the stride (B, P * 4, H_l, W_l)
-            and keypoint offsets x, y in units of the stride (B, P * 2K, H_l, W_l), with the P
-            priors outermost among the channels. The third list is empty without keypoints.
+            distances left, top, right, bottom in units of the stride (B, P * 4, H_l, W_l),
+            and keypoint offsets x, y in units of the stride (B, P * 2K, H_l, W_l). The P priors
+            are outermost among the channels. The third list is empty without keypoints.
         """
         cls_scores, bbox_preds, kps_preds = [], [], []
         for level, feat in enumerate(feats):

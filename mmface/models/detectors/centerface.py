@@ -12,6 +12,6 @@ class CenterFace(SingleStageDetector):
     """CenterFace: Joint Face Detection and Alignment Using Face as Point (arXiv 1911.03599).
 
     A MobileNetV2, a neck that joins its maps at stride 4, and a head that predicts a heatmap
-    of face centres with size, offset and, optionally, keypoints. Everything special to
-    CenterFace lives in the parts named by the config; this class only gives it its name.
+    of face centres with size, offset and, optionally, keypoints. The parts named by the config
+    do all the work; this class only provides the name.
     """

@@ -13,12 +13,12 @@ from torch import Tensor
 class CenterNet2(TwoStageDetector):
     """Probabilistic two-stage detection (arXiv 2103.07461).
 
-    A first stage that tells objects from background at cells of a pyramid, and a second that
-    tells their classes; at test time their probabilities are multiplied. What is special lives
-    in the two heads named by the config.
+    The first stage separates objects from background at the cells of a pyramid. The second stage
+    predicts their classes. At test time their probabilities are multiplied. The two heads named
+    by the config do this work.
 
-    mmdet's ``TwoStageDetector`` copies the ground truth of every step to set its labels to 0;
-    the first stage reads no labels, so this is left out.
+    mmdet's ``TwoStageDetector`` copies the ground truth in every step to set its labels to 0.
+    The first stage here reads no labels, so this class skips the copy.
     """
 
     def loss(
@@ -31,7 +31,7 @@ class CenterNet2(TwoStageDetector):
             batch_data_samples: Samples with ground truth.
 
         Returns:
-            The losses of the first stage, with names that begin with ``rpn_``, and of the second.
+            The losses of the first stage, with the prefix ``rpn_``, and those of the second.
         """
         x = self.extract_feat(batch_inputs)
         losses, proposals = self.rpn_head.loss_and_predict(
@@ -43,7 +43,7 @@ class CenterNet2(TwoStageDetector):
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample] | None = None
     ) -> tuple:
-        """Give logits and boxes of each stage of the second stage; samples are not needed."""
+        """Return logits and boxes of each cascade stage of the RoI head; samples are optional."""
         if batch_data_samples is None:
             meta = dict(img_shape=tuple(batch_inputs.shape[-2:]))
             batch_data_samples = [DetDataSample(metainfo=meta) for _ in batch_inputs]

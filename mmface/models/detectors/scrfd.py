@@ -12,6 +12,6 @@ class SCRFD(SingleStageDetector):
     """Sample and Computation Redistribution for Face Detection (arXiv 2105.04714).
 
     A backbone, a PAFPN over strides 8, 16 and 32, and a head that predicts face score,
-    box distances and, optionally, keypoints at two priors per cell. Everything special
-    to SCRFD lives in the parts named by the config; this class only gives it its name.
+    box distances and, optionally, keypoints at two priors per cell. The parts named by the
+    config do all the work; this class only provides the name.
     """

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The focal loss of CenterNet2's heatmaps, whose positives are given apart from the map."""
+"""The focal loss of CenterNet2's heatmaps, whose positives are passed separately."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from torch import Tensor, nn
 class BinaryHeatmapFocalLoss(nn.Module):
     """Focal loss of a heatmap and of its positives (CenterNet2 ``heatmap_focal_loss.py``).
 
-    With p = clamp(sigmoid(logit), c, 1 - c) and the heat H in [0, 1]:
+    With p = clamp(sigmoid(logit), c, 1 - c) and the target heatmap H in [0, 1]:
 
-    * a positive loses -pos_weight * alpha * ln(p) (1 - p)^gamma;
-    * every cell, positives too, loses -neg_weight * (1 - alpha) * ln(1 - p) p^gamma (1 - H)^beta.
+    * each positive has the loss -pos_weight * alpha * ln(p) (1 - p)^gamma;
+    * each cell, positive or not, has the loss
+      -neg_weight * (1 - alpha) * ln(1 - p) p^gamma (1 - H)^beta.
 
-    A positive may count more than once, and need not lie where H is 1. Beyond the clamp there is
-    no gradient.
+    A cell may be a positive more than once, and H may be below 1 there. Logits outside the clamp
+    get no gradient.
 
     Args:
         alpha: Share of the positives.
         beta: Exponent that lowers the loss near centres.
         gamma: Exponent of the prediction.
         sigmoid_clamp: The bound c.
-        ignore_high_fp: Cells with p at least this have no negative loss: such a sure prediction
-            may be an object without a label. ``None`` for no such bound.
+        ignore_high_fp: Cells with p of at least this value have no negative loss, because such a
+            confident prediction may be an unlabelled object. ``None`` for no such bound.
         pos_weight: Factor of the positives' loss.
         neg_weight: Factor of the cells' loss.
 
     Raises:
-        ValueError: If ``ignore_high_fp`` is not inside (0, 1).
+        ValueError: ``ignore_high_fp`` is not inside (0, 1).
     """
 
     def __init__(
@@ -59,13 +60,13 @@ class BinaryHeatmapFocalLoss(nn.Module):
     def forward(
         self, logits: Tensor, heatmap: Tensor, pos_logits: Tensor, pos_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Compute both sums in float32; dividing them by a number of objects is the caller's work.
+        """Compute both sums in float32; the caller divides them by a number of objects.
 
         Args:
-            logits: Raw heat of all cells, any shape and floating type.
-            heatmap: Targets H in [0, 1], of that shape; carries no gradient.
-            pos_logits: Raw heat of the positives, any other shape.
-            pos_mask: Which of them are positives, of their shape.
+            logits: Heatmap logits of all cells, any shape and floating type.
+            heatmap: Targets H in [0, 1], same shape, without gradient.
+            pos_logits: Heatmap logits of the candidates for positives, any other shape.
+            pos_mask: Which candidates are positives, shape of ``pos_logits``.
 
         Returns:
             Sum over the positives and sum over the cells, two scalars.

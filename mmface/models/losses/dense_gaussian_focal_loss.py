@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The focal loss of heatmaps, from logits."""
+"""The focal loss of heatmaps, computed from logits."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-#: Logits beyond this (the largest number of float16) count as this: infinities, too, give a
-#: finite loss.
+#: Logits are clamped to this value, the largest of float16, so that infinite logits give a
+#: finite loss too.
 MAX_LOGIT = 65504.0
 
 
@@ -18,8 +18,8 @@ class DenseGaussianFocalLoss(nn.Module):
 
     With probability p and target g the loss of a cell is -(1 - p)^alpha ln p where g is 1, and
     -(1 - g)^gamma p^alpha ln(1 - p) elsewhere. The CenterFace references take probabilities and,
-    without a clamp, give NaN where one is 0 or 1; logits in float32 need none and lose no
-    gradient.
+    without a clamp, give NaN where one is 0 or 1. Logits in float32 need no clamp of the
+    probability and keep their gradient.
 
     Args:
         alpha: Exponent of the prediction.
@@ -37,8 +37,8 @@ class DenseGaussianFocalLoss(nn.Module):
         """Compute the loss of every cell, not reduced, in float32.
 
         Args:
-            logits: Raw heat, any shape and floating type.
-            heatmap: Targets in [0, 1] of the same shape; carries no gradient.
+            logits: Heatmap logits, any shape and floating type.
+            heatmap: Targets in [0, 1], same shape, without gradient.
 
         Returns:
             Loss of each cell, in the shape of ``logits``.

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 class DenseQualityFocalLoss(nn.Module):
     """Quality focal loss (arXiv 2006.04388, eq. 6) on a dense target map.
 
-    With q the IoU of a positive's box and 0 elsewhere, the loss of a logit with
+    The target q is the IoU of the box at positives and 0 elsewhere. The loss of a logit with
     probability p is BCE(p, q) * abs(q - p) ** beta. mmdet's class selects the positives by
-    index, which makes shapes depend on the data and the host wait for the device; a
-    dense target needs neither and gives the same numbers.
+    index, so shapes depend on the data and the host waits for the device. A dense target avoids
+    both and gives the same values.
 
     Args:
         beta: Exponent of the modulating factor.
@@ -32,7 +32,7 @@ class DenseQualityFocalLoss(nn.Module):
 
         Args:
             logits: Raw scores, any shape.
-            quality: Targets in [0, 1] of the same shape; carries no gradient.
+            quality: Targets in [0, 1], same shape, without gradient.
 
         Returns:
             Loss of each element, in the shape of ``logits``.

@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 
 def plus_one_giou(distances: Tensor, others: Tensor) -> Tensor:
-    """Compare boxes that are given by their distances from a common point.
+    """Compute the GIoU variant of pairs of boxes given by distances from a common point.
 
-    With intersection I, union U and enclosing box C this is (I + 1) / (U + 1) - (C - U) / C
-    (FCOS and CenterNet2 ``iou_loss.py``). The ones make it depend on the unit: CenterNet2 takes
-    strides.
+    With intersection I, union U and enclosing box C it is (I + 1) / (U + 1) - (C - U) / C
+    (FCOS and CenterNet2 ``iou_loss.py``). The added ones make it depend on the unit; CenterNet2
+    uses strides.
 
     Args:
         distances: (..., 4) left, top, right, bottom, not negative.
-        others: Of the same shape; one box of each pair must have an area.
+        others: Same shape; at least one box of each pair must have an area.
 
     Returns:
-        (...) at most 1, which equal boxes have.
+        (...) values of at most 1, reached by equal boxes.
     """
     left, top, right, bottom = torch.minimum(distances, others).unbind(-1)
     overlap = (left + right) * (top + bottom)
@@ -52,7 +52,7 @@ class PlusOneGIoULoss(nn.Module):
 
         Args:
             distances: (..., 4) predicted left, top, right, bottom in strides, not negative.
-            targets: Of the same shape, of boxes with an area.
+            targets: Same shape; the boxes must have an area.
 
         Returns:
             (...) losses.

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The weighted bidirectional feature pyramid, in the two kinds of CenterNet2."""
+"""The weighted bidirectional feature pyramid, in both variants of CenterNet2."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 KINDS = ('efficientdet', 'fcos')
-# Of the normalisation of the fusion weights (EfficientDet, section 3.3).
+# Added to the sum of the fusion weights (EfficientDet, section 3.3).
 _EPS = 1e-4
 
 
 def bifpn_nodes(num_levels: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """List the nodes of a cell: first from the coarsest level down, then up again.
+    """List the nodes of a cell: first down from the coarsest level, then up again.
 
     Args:
         num_levels: Number of levels, at least 2.
 
     Returns:
-        Per node, in the order of computation, its level (0 is the finest) and the numbers of the
-        maps it joins: maps 0 to ``num_levels - 1`` are the inputs of the cell, those that follow
-        the nodes (EfficientDet, figure 2d).
+            Per node, in the order of computation: its level (0 is the finest) and the indices of
+            the maps it joins. Maps 0 to ``num_levels - 1`` are the inputs of the cell, later ones
+            are the outputs of the nodes (EfficientDet, figure 2d).
     """
     top = num_levels - 1
     nodes: list[tuple[int, tuple[int, ...]]] = []
-    newest = {top: top}  # The map of each level that was made last.
+    newest = {top: top}  # The most recent map of each level.
     for level in range(top - 1, -1, -1):
         nodes.append((level, (level, newest[level + 1])))
         newest[level] = top + len(nodes)
@@ -55,7 +55,7 @@ class _Node(nn.Module):
         self.out = ConvModule(channels, channels, 3, padding=1, norm_cfg=norm_cfg, act_cfg=None)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        # In float32: in half precision the small number that prevents a division by zero is lost.
+        # In float32: half precision would lose the small number that prevents a division by zero.
         weights = self.weights.float().relu()
         weights = (weights / (weights.sum() + _EPS)).to(maps[0].dtype)
         fused = sum(x * weight for x, weight in zip(maps, weights, strict=True))
@@ -72,8 +72,8 @@ class _Cell(nn.Module):
         self.num_levels = len(in_channels)
         self.pool_size = 3 if kind == 'fcos' else 2
         self.plan = bifpn_nodes(self.num_levels)
-        # The lateral convolution of each edge. In EfficientDet each edge has its own; in the FCOS
-        # kind, edges from one map to the same level share it.
+        # The lateral convolution of each edge. With kind 'efficientdet' each edge has its own;
+        # with 'fcos', edges from one map to the same level share it.
         self.lateral_names: dict[tuple[int, int], str] = {}
         self.laterals = nn.ModuleDict()
         self.nodes = nn.ModuleList()
@@ -114,26 +114,26 @@ class _Cell(nn.Module):
 class BiFPN(BaseModule):
     """BiFPN (EfficientDet, arXiv 1911.09070) with 3x3 convolutions, as used in CenterNet2.
 
-    A cell lets features flow from coarse maps to fine ones and back; each node weights what it
-    joins by learned numbers, cut off at 0 and divided by their sum. Levels beyond those of the
-    backbone are made from its last map: a 1x1 convolution with norm, then max pooling.
+    A cell passes features from coarse maps to fine ones and back. Each node has a learned weight
+    per input; negative weights become 0, and all are divided by their sum. Levels beyond the maps
+    of the backbone are made from its last map by a 1x1 convolution with norm, then max pooling.
 
-    The two kinds differ in two things. ``efficientdet`` pools 2x2 cells, and has a 1x1 convolution
-    for each edge between maps of different widths; ``fcos`` (realtime FCOS) pools 3x3 cells,
-    and edges from one map to the same level share their convolution, which has a bias.
+    The two kinds differ in two things. ``efficientdet`` pools 2x2 cells and has a 1x1 convolution
+    for each edge between maps of different widths. ``fcos`` (realtime FCOS) pools 3x3 cells, and
+    edges from one map to the same level share their convolution, which has a bias.
 
     Args:
         in_channels: Channels of the backbone's maps, finest first; strides double.
         out_channels: Channels of the pyramid.
         num_outs: Number of levels.
-        num_cells: How often the pass down and up is repeated.
+        num_cells: Number of passes down and up.
         kind: ``efficientdet`` or ``fcos``.
         norm_cfg: Norm after convolutions, by default GroupNorm with 32 groups.
-        init_cfg: mmengine initialisation; by default torch's own of convolutions
-            (Kaiming-uniform with a^2 = 5) without biases, which is what the references use.
+        init_cfg: mmengine initialisation; by default torch's own for convolutions
+            (Kaiming-uniform with a^2 = 5), but without biases, as in the references.
 
     Raises:
-        ValueError: If ``kind`` is unknown, or the levels or cells are too few.
+        ValueError: ``kind`` is unknown, or there are too few levels or cells.
     """
 
     def __init__(
@@ -150,8 +150,8 @@ class BiFPN(BaseModule):
             raise ValueError(f'kind of BiFPN must be one of {KINDS}, got {kind!r}')
         if num_cells < 1 or not in_channels or num_outs < max(2, len(in_channels)):
             raise ValueError(
-                'BiFPN needs at least one cell, two levels and as many levels as maps of the '
-                f'backbone, got num_cells={num_cells}, num_outs={num_outs} and '
+                'BiFPN needs at least 1 cell, 2 levels and one level per map of the backbone, '
+                f'got num_cells={num_cells}, num_outs={num_outs} and '
                 f'{len(in_channels)} maps'
             )
         default = dict(
@@ -179,9 +179,9 @@ class BiFPN(BaseModule):
         """Compute the pyramid.
 
         Args:
-            inputs: The backbone's maps (B, C_l, H_l, W_l), finest first. Sides are halved from map
-                to map without a remainder, also for the added levels, if images are padded to
-                multiples of the last stride.
+            inputs: The backbone's maps (B, C_l, H_l, W_l), finest first. From map to map, also
+                for the added levels, sides must halve without a remainder. This holds if images
+                are padded to multiples of the last stride.
 
         Returns:
             ``num_outs`` maps (B, out_channels, H_l, W_l).

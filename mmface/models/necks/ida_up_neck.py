@@ -10,12 +10,12 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-# Of all norms but the last one in the references (chenjun2hao, MindSpore).
+# Epsilon of all norms except the last one, as in the references (chenjun2hao, MindSpore).
 _EPS = 1e-3
 
 
 class _Upsample(nn.Module):
-    """Double both sides: transposed convolution 2x2 of stride 2, norm, ReLU."""
+    """Double both sides: 2x2 transposed convolution of stride 2, norm, ReLU."""
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
@@ -29,10 +29,10 @@ class _Upsample(nn.Module):
 
 @MODELS.register_module()
 class IDAUpNeck(BaseModule):
-    """Join four maps from the coarsest to the finest into one of stride 4.
+    """Join four maps, from the coarsest to the finest, into one of stride 4.
 
-    The coarsest map is narrowed to ``out_channels``; then, three times, it is doubled in
-    size and the next finer map, narrowed likewise, is added. A 3x3 convolution follows.
+    The coarsest map is reduced to ``out_channels``. Then, three times, it is doubled in size and
+    the next finer map, also reduced, is added. A 3x3 convolution follows.
 
     Args:
         in_channels: Channels of the maps of strides 4, 8, 16 and 32, in this order.
@@ -40,11 +40,11 @@ class IDAUpNeck(BaseModule):
             MindSpore, which call it ``head_conv``).
         depthwise: Whether the transposed convolutions have a kernel per channel (chenjun2hao,
             Ascend) or are dense (Star-Clouds, MindSpore).
-        init_cfg: mmengine initialisation; Kaiming-normal convolutions and unit norms by
-            default.
+        init_cfg: mmengine initialisation; by default Kaiming-normal convolutions and unit
+            norms.
 
     Raises:
-        ValueError: If there are not four maps.
+        ValueError: There are not four maps.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class IDAUpNeck(BaseModule):
             )
         default = [
             dict(type='Kaiming', layer='Conv2d'),
-            # For torch the fan-in of a transposed convolution is what follows from its outputs.
+            # torch computes the fan-in of a transposed convolution from its output channels.
             dict(type='Kaiming', layer='ConvTranspose2d', mode='fan_in'),
             dict(type='Constant', val=1, layer='_BatchNorm'),
         ]

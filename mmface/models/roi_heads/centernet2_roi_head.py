@@ -23,11 +23,11 @@ from mmface.models.task_modules.suppression import suppress
 
 
 class RoIs(NamedTuple):
-    """RoIs of a batch, N an image.
+    """RoIs of a batch, N per image.
 
     Attributes:
-        bboxes: (B, N, 4) xyxy in input pixels, float32 in every precision; zero if not valid.
-        valid: (B, N) which RoIs are there; the others are padding, or were dropped.
+        bboxes: (B, N, 4) xyxy in input pixels, always float32; zero if not valid.
+        valid: (B, N) whether the RoI is used; the others are padding or were dropped.
     """
 
     bboxes: Tensor
@@ -38,37 +38,37 @@ class RoIs(NamedTuple):
 class CenterNet2RoIHead(BaseRoIHead):
     """Classify proposals in one or several stages and refine their boxes (arXiv 2103.07461).
 
-    The numbers are those of the reference (xingyizhou/CenterNet2 ``custom_roi_heads.py`` and
-    detectron2 ``cascade_rcnn.py``). What mmdet's ``CascadeRoIHead`` does otherwise:
+    The values are those of the reference (xingyizhou/CenterNet2 ``custom_roi_heads.py`` and
+    detectron2 ``cascade_rcnn.py``). Differences from mmdet's ``CascadeRoIHead``:
 
-    * RoIs are sampled once, for the first stage. Later stages train on all boxes that the stage
-      before gave, those born of appended ground truth included; boxes that are empty once
-      clipped to the image are dropped, in training only.
-    * What flows back from a stage into the feature maps is divided by the number of stages.
-    * Scores are averaged over the stages as probabilities, multiplied by the proposal's score,
-      and the root is taken.
-    * Results outside the original image are clipped to it, and dropped if nothing is left.
+    * RoIs are sampled once, for the first stage. Later stages train on all boxes of the stage
+      before, including those that come from appended ground truth. In training only, boxes that
+      are empty after clipping to the image are dropped.
+    * The gradient from a stage into the feature maps is divided by the number of stages.
+    * The score is sqrt(p q), with p the mean probability over the stages and q the proposal's
+      score.
+    * Results are clipped to the original image, and dropped if no area is left.
 
-    RoIs live in (B, N) tensors with a mask. Without fixed shapes the heads skip what the mask
-    leaves out; with them the heads compute it in vain and no shape depends on the data. Losses
+    RoIs are stored in (B, N) tensors with a mask. Without fixed shapes the heads skip masked
+    RoIs. With fixed shapes the heads compute them too, and no shape depends on the data. Losses
     and results are the same.
 
     Args:
-        num_stages: 3, or 1 for CenterNet2-F, whose head has no index in its parameters' names.
-        delta_weights: For each stage, ``weights`` of its ``UpperClampedDeltaCoder``; more of them
-            than stages are no error.
+        num_stages: 3, or 1 for CenterNet2-F, whose parameter names have no stage index.
+        delta_weights: For each stage, ``weights`` of its ``UpperClampedDeltaCoder``. More entries
+            than stages are allowed.
         bbox_roi_extractor: Config of a ``FixedShapeRoIExtractor``, shared by the stages.
-        bbox_head: Config of the head of each stage; gets its ``bbox_coder``.
-        fixed_shape: Whether no shape may depend on the data; by default so on NPUs, which
-            compile an operator anew for each new shape.
-        train_cfg: ``stage_ious`` (for each stage, the IoU from which on a RoI is foreground),
-            ``num_samples`` (per image) and ``pos_fraction`` (the most of them that may be
-            foreground).
+        bbox_head: Config of the head of each stage; this class adds its ``bbox_coder``.
+        fixed_shape: Whether shapes must not depend on the data. By default true only on NPUs,
+            which compile an operator again for each new shape.
+        train_cfg: ``stage_ious`` (for each stage, the minimum IoU of a foreground RoI),
+            ``num_samples`` (per image) and ``pos_fraction`` (largest fraction of foreground
+            samples).
         test_cfg: ``score_thr``, ``nms`` and ``max_per_img``, see ``suppress``.
         init_cfg: mmengine initialisation.
 
     Raises:
-        ValueError: If there are fewer ``delta_weights`` or ``stage_ious`` than stages.
+        ValueError: There are fewer ``delta_weights`` or ``stage_ious`` than stages.
     """
 
     def __init__(
@@ -89,7 +89,9 @@ class CenterNet2RoIHead(BaseRoIHead):
             delta_weights=delta_weights, stage_ious=train_cfg and train_cfg['stage_ious']
         ).items():
             if values is not None and len(values) < num_stages:
-                raise ValueError(f'{num_stages} stages need as many {name}, got {len(values)}')
+                raise ValueError(
+                    f'{num_stages} stages need one entry per stage in {name}, got {len(values)}'
+                )
         super().__init__(
             bbox_roi_extractor=bbox_roi_extractor,
             bbox_head=bbox_head,
@@ -110,15 +112,15 @@ class CenterNet2RoIHead(BaseRoIHead):
         self.bbox_head = heads[0] if self.num_stages == 1 else ModuleList(heads)
 
     def init_mask_head(self, *args: object, **kwargs: object) -> None:
-        """Part of mmdet's interface; there are no masks."""
+        """Raise ``NotImplementedError``: there are no masks. Part of mmdet's interface."""
         raise NotImplementedError
 
     def init_assigner_sampler(self) -> None:
-        """Part of mmdet's interface; see ``match_rois`` and ``sample_rois``."""
+        """Do nothing; part of mmdet's interface. See ``match_rois`` and ``sample_rois``."""
 
     @property
     def stages(self) -> Sequence[BBoxHead]:
-        """The head of each stage."""
+        """Return the head of each stage."""
         return [self.bbox_head] if self.num_stages == 1 else list(self.bbox_head)
 
     def loss(
@@ -130,12 +132,12 @@ class CenterNet2RoIHead(BaseRoIHead):
             x: Feature maps (B, C, H, W), finest first.
             rpn_results_list: Proposals of each image: ``bboxes`` (n, 4) xyxy in input pixels
                 and, if some of them are padding, ``valid`` (n,).
-            batch_data_samples: Samples with ``gt_instances`` (``bboxes``, ``labels``; on the host
-                for speed) and the meta entry ``img_shape``, height and width without padding.
+            batch_data_samples: Samples with ``gt_instances`` (``bboxes``, ``labels``; the host is
+                fastest) and the meta entry ``img_shape``, height and width without padding.
 
         Returns:
-            ``loss_cls``, ``loss_bbox`` and ``acc`` (percentage of RoIs classified rightly), with
-            several stages under names that begin with ``s0.``, ``s1.``, ``s2.``.
+            ``loss_cls``, ``loss_bbox`` and ``acc`` (percentage of RoIs classified correctly).
+            With several stages the names have the prefixes ``s0.``, ``s1.``, ``s2.``.
         """
         gt_instances, _, metas = unpack_gt_instances(batch_data_samples)
         gt = pack_ground_truth(gt_instances, x[0].device)
@@ -158,7 +160,7 @@ class CenterNet2RoIHead(BaseRoIHead):
 
     @torch.no_grad()
     def sample(self, rois: RoIs, gt: PaddedGroundTruth) -> RoIs:
-        """Append the ground truth to the proposals and draw the RoIs of the first stage."""
+        """Append the ground truth to the proposals and sample the RoIs of the first stage."""
         bboxes = torch.cat([rois.bboxes, gt.bboxes], dim=1)
         valid = torch.cat([rois.valid, gt.mask], dim=1)
         foreground = match_rois(bboxes, gt, self.train_cfg['stage_ious'][0]).foreground & valid
@@ -177,16 +179,16 @@ class CenterNet2RoIHead(BaseRoIHead):
         rpn_results_list: list[InstanceData],
         batch_data_samples: list,
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Classify and refine all proposals; nothing is dropped.
+        """Classify and refine all proposals; none is dropped.
 
         Args:
-            x: As for ``loss``.
-            rpn_results_list: As for ``loss``.
+            x: Same as for ``loss``.
+            rpn_results_list: Same as for ``loss``.
             batch_data_samples: Samples with the meta entry ``img_shape``.
 
         Returns:
             For each stage the class logits (B, N, num_classes + 1), background last, and the
-            boxes (B, N, 4) that it gives, inside the image, xyxy in input pixels.
+            refined boxes (B, N, 4), clipped to the image, xyxy in input pixels.
         """
         rois, _ = stack_proposals(rpn_results_list)
         limits = image_limits([sample.metainfo for sample in batch_data_samples], x[0].device)
@@ -209,13 +211,13 @@ class CenterNet2RoIHead(BaseRoIHead):
         """Detect objects.
 
         Args:
-            x: As for ``loss``.
-            rpn_results_list: As for ``loss``, with ``scores`` (n,), 0 in padding.
+            x: Same as for ``loss``.
+            rpn_results_list: Same as for ``loss``, with ``scores`` (n,), 0 in padding.
             batch_data_samples: Samples with the meta entries ``img_shape`` and, to rescale,
                 ``scale_factor`` (w, h), ``ori_shape`` and, if the image does not start at the
-                input's left-top corner, ``pad_offset`` (x, y).
-            rescale: Whether to go back to the pixels of the original image. Boxes that are
-                empty once clipped are dropped only then.
+                left-top corner of the input, ``pad_offset`` (x, y in input pixels).
+            rescale: Whether to convert to pixels of the original image. Boxes that are empty
+                after clipping are dropped only then.
 
         Returns:
             Per image ``bboxes`` (n, 4) xyxy, ``scores`` (n,) and ``labels`` (n,), best first.
@@ -234,20 +236,20 @@ class CenterNet2RoIHead(BaseRoIHead):
         return results
 
     def _detect(self, bboxes: Tensor, scores: Tensor) -> InstanceData:
-        """Select from boxes (N, 4) and scores (N, num_classes) of an image."""
+        """Select detections from boxes (N, 4) and scores (N, num_classes) of an image."""
         roi, labels = (scores > self.test_cfg['score_thr']).nonzero(as_tuple=True)
         found = InstanceData(bboxes=bboxes[roi], scores=scores[roi, labels], labels=labels)
         return suppress(found, self.test_cfg['nms'], self.test_cfg['max_per_img'])
 
     def _to_float(self, x: Sequence[Tensor]) -> list[Tensor]:
-        # Once for all stages. RoIAlign wants boxes of the type of the maps, and neither NPUs nor
-        # (for bfloat16) CPUs have it in half precision.
+        # Once for all stages. RoIAlign needs boxes of the same type as the maps, and it does not
+        # exist in half precision on NPUs or, for bfloat16, on CPUs.
         return [feat.float() for feat in x[: self.bbox_roi_extractor.num_inputs]]
 
     def _forward_stage(
         self, head: BBoxHead, feats: list[Tensor], rois: RoIs, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        """Give logits (B, N, num_classes + 1) and deltas (B, N, 4), float32, 0 if not computed."""
+        """Return logits (B, N, num_classes + 1) and deltas (B, N, 4), float32; 0 if skipped."""
         batch, count = rois.valid.shape
         image = torch.arange(batch, device=rois.bboxes.device)[:, None, None]
         image = image.expand(-1, count, -1).to(rois.bboxes)
@@ -275,7 +277,7 @@ class CenterNet2RoIHead(BaseRoIHead):
         count = rois.valid.sum().clamp(min=1)
         foreground = targets.foreground & rois.valid
         labels = torch.where(foreground, targets.labels, head.num_classes)
-        # Where nothing is learned both sides are replaced: padding has no logarithm of its size.
+        # Replace both sides where nothing is learned: padding has no logarithm of its size.
         wanted = head.bbox_coder.encode(rois.bboxes, targets.bboxes)
         wanted = torch.where(foreground[..., None], wanted, 0)
         deltas = torch.where(foreground[..., None], deltas, 0)
@@ -293,10 +295,10 @@ class CenterNet2RoIHead(BaseRoIHead):
 
 
 def stack_proposals(proposals: list[InstanceData]) -> tuple[RoIs, Tensor]:
-    """Pad proposals of each image to the same number N.
+    """Pad the proposals of each image to the same number N.
 
     Returns:
-        The proposals and their scores (B, N), 0 in padding and where there are none.
+        The proposals and their scores (B, N), which are 0 in padding and if missing.
     """
     bboxes = pad_sequence([each.bboxes.float() for each in proposals], batch_first=True)
     ones = bboxes.new_ones(bboxes.shape[1], dtype=torch.bool)
@@ -311,11 +313,11 @@ def stack_proposals(proposals: list[InstanceData]) -> tuple[RoIs, Tensor]:
 
 
 def image_limits(metas: Sequence[dict], device: torch.device) -> Tensor:
-    """Give the largest x, y, x, y of boxes in each image, (B, 1, 4), in input pixels."""
+    """Return the largest x, y, x, y of boxes in each image, (B, 1, 4), in input pixels."""
     limits = torch.tensor(
         [[*meta['img_shape'][1::-1]] * 2 for meta in metas],
         dtype=torch.float32,
-        # Accelerators make the host wait before they copy from other memory.
+        # With memory that is not pinned, accelerators make the host wait before the copy.
         pin_memory=device.type not in ('cpu', 'meta'),
     )
     return limits.to(device, non_blocking=True)[:, None]

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Which RoIs are trained, and to what: for a whole batch, in fixed shapes."""
+"""Sampling and targets of RoIs, for a whole batch in fixed shapes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 from mmface.models.task_modules.batched_atss_assigner import box_iou
 from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth
 
-# Pairs of RoIs and objects compared at a time: a crowd would take more memory than there is.
+# Pairs of RoIs and objects compared at a time: all pairs of a crowd would not fit into memory.
 _PAIRS_AT_ONCE = 1 << 24
 
 
 class RoITargets(NamedTuple):
-    """What RoIs are trained to, padding and dropped RoIs included.
+    """Targets of RoIs, including padding and dropped RoIs.
 
     Attributes:
         foreground: (B, N) whether the IoU with an object is high enough.
-        labels: (B, N) class of the nearest object; to be read for foreground only.
-        bboxes: (B, N, 4) the nearest object, xyxy in input pixels; likewise.
+        labels: (B, N) class of the object of highest IoU; meaningful for foreground only.
+        bboxes: (B, N, 4) that object, xyxy in input pixels; meaningful for foreground only.
     """
 
     foreground: Tensor
@@ -31,7 +31,7 @@ class RoITargets(NamedTuple):
 
 @torch.no_grad()
 def match_rois(bboxes: Tensor, gt: PaddedGroundTruth, min_iou: float) -> RoITargets:
-    """Give each RoI the object of highest IoU.
+    """Match each RoI with the object of highest IoU.
 
     The rule is that of detectron2's ``Matcher`` with one threshold and without low-quality
     matches.
@@ -39,7 +39,7 @@ def match_rois(bboxes: Tensor, gt: PaddedGroundTruth, min_iou: float) -> RoITarg
     Args:
         bboxes: (B, N, 4) xyxy in input pixels; padding is zero and stays background.
         gt: The objects.
-        min_iou: IoU from which on a RoI is foreground.
+        min_iou: Minimum IoU of foreground.
 
     Returns:
         The targets.
@@ -55,20 +55,20 @@ def match_rois(bboxes: Tensor, gt: PaddedGroundTruth, min_iou: float) -> RoITarg
 def sample_rois(
     foreground: Tensor, background: Tensor, num_samples: int, pos_fraction: float
 ) -> tuple[Tensor, Tensor]:
-    """Draw RoIs at random: some foreground, the rest background.
+    """Sample RoIs at random: some foreground, the rest background.
 
-    As detectron2's ``subsample_labels``: at most ``num_samples * pos_fraction`` foreground, then
-    as much background as there is room for. Background is never replaced by more foreground.
+    As in detectron2's ``subsample_labels``: at most ``num_samples * pos_fraction`` foreground, and
+    background for the rest. Missing background is not replaced by more foreground.
 
     Args:
         foreground: (B, N) which may be drawn as foreground.
         background: (B, N) which may be drawn as background.
-        num_samples: How many per image.
-        pos_fraction: The largest part of them that is foreground.
+        num_samples: Number of samples per image.
+        pos_fraction: Largest fraction of them that may be foreground.
 
     Returns:
-        Indices (B, K) into N, foreground first, K = min(N, num_samples), and which of them were
-        drawn (B, K); the others are there because shapes are fixed.
+        Indices (B, K) into N, foreground first, with K = min(N, num_samples), and a mask (B, K)
+        of the drawn ones. The other indices only fill up the fixed shape.
     """
     total = foreground.shape[1]
     draw = torch.rand(foreground.shape, device=foreground.device)

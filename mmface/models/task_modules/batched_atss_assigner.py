@@ -12,21 +12,21 @@ from torch import Tensor
 
 from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth
 
-# Faces of a crowd that are assigned at a time: the slots of all would take gigabytes.
+# Faces of a crowd assigned at a time: the slots of all faces would take gigabytes.
 _FACES_AT_ONCE = 1024
-# A full search computes this many (face, prior) distances at a time, which bounds the extra
-# memory (a few times 64 MiB) whatever the number of faces.
+# Number of (face, prior) distances that a full search computes at a time. This limits the extra
+# memory to a few times 64 MiB, whatever the number of faces.
 _PAIRS_AT_ONCE = 1 << 24
 
 
 class PriorGrid(NamedTuple):
-    """Where the priors of a level are: row by row, the priors of a cell next to each other.
+    """Layout of the priors of a level: row by row, with the priors of a cell next to each other.
 
     Attributes:
-        height: Rows.
-        width: Columns.
+        height: Number of rows.
+        width: Number of columns.
         per_cell: Priors of a cell; they share a centre.
-        stride: (x, y) distance of neighbouring centres in input pixels.
+        stride: (x, y) distance between neighbouring centres in input pixels.
         origin: (x, y) centre of the first cell in input pixels.
     """
 
@@ -38,20 +38,20 @@ class PriorGrid(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Number of priors."""
+        """Return the number of priors."""
         return self.height * self.width * self.per_cell
 
 
 class SlotAssignment(NamedTuple):
     """Candidate slots of every face, and which of them became positives.
 
-    A slot is one candidate prior of one face: S slots a face, level by level, the same
-    number for every face. A prior is positive for at most one face, so that the positive
-    slots of an image are exactly its positive priors, each once.
+    A slot is one candidate prior of one face. Each face has the same number S of slots, level by
+    level. A prior is positive for at most one face, so the positive slots of an image are exactly
+    its positive priors, each once.
 
     Attributes:
         prior_index: (B, N, S) index of the candidate among all priors.
-        positive: (B, N, S) whether the slot is a positive.
+        positive: (B, N, S) whether the slot is positive.
         iou: (B, N, S) IoU of the prior and the face.
     """
 
@@ -74,22 +74,23 @@ class BatchedATSSAssigner:
 
     On each level the ``topk`` priors with the nearest centres are a face's candidates. Those
     whose IoU reaches the mean plus the standard deviation of all the face's candidates
-    and whose centre passes the inside test become positives; a prior claimed by several
-    faces goes to the one of highest IoU, on a tie to the first. A face may get no prior.
+    and whose centre passes the inside test become positives. A prior claimed by several faces
+    goes to the face of highest IoU, or to the first of them on a tie. A face may get no prior.
 
-    The numbers are those of the per-image assigner (insightface ``atss_assigner.py``);
-    nothing here depends on the data's values for its shape and nothing waits for the
-    device. The nearest priors are looked for in a small window of cells around the face, which
-    always holds them, a hundredth of the work of looking at all.
+    The results are those of the per-image assigner (insightface ``atss_assigner.py``). Here no
+    shape depends on the values of the data and nothing waits for the device. The nearest priors
+    are searched in a small window of cells around the face, which always contains them. This is
+    a hundredth of the work of a search over all priors.
 
-    Priors that share a centre tie exactly, and with an odd ``topk`` one of them is left out. The
-    reference leaves that to ``torch.topk``, which chooses differently on each kind of device;
+    Priors that share a centre tie exactly. With an odd ``topk`` one of them is not a candidate.
+    The reference leaves this choice to ``torch.topk``, which differs between kinds of devices;
     here it is always the last one.
 
     Args:
         topk: Candidates per level and face (all priors of a level that has fewer).
-        full_search: Sort all priors of a level as the reference does, with ties as ``torch.topk``
-            breaks them: the very choice of the reference on the same device. For comparisons.
+        full_search: Whether to sort all priors of a level as the reference does, with ties
+            broken by ``torch.topk``. This gives exactly the reference's choice on the same
+            device. For comparisons only.
         inside_mode: Inside test, with d the smallest distance of the prior's centre to the
             sides of the face (negative outside) and s the square root of the face's area:
 
@@ -101,7 +102,7 @@ class BatchedATSSAssigner:
             * 5: d/s / clip(s/16, 0.5, 3) > -0.2
 
     Raises:
-        ValueError: If ``inside_mode`` is not one of these.
+        ValueError: ``inside_mode`` is not 0 to 5.
     """
 
     def __init__(self, topk: int = 9, inside_mode: int = 0, full_search: bool = False) -> None:
@@ -119,7 +120,7 @@ class BatchedATSSAssigner:
 
         Args:
             priors: (A, 4) boxes of all levels, xyxy in input pixels.
-            grids: Where the priors of each level are; their sizes add up to A.
+            grids: Layout of the priors of each level; their sizes add up to A.
             gt_bboxes: (B, N, 4) padded faces, xyxy in input pixels.
             gt_mask: (B, N) which faces are real.
 
@@ -148,7 +149,7 @@ class BatchedATSSAssigner:
     def assign_candidates(
         self, priors: Tensor, candidates: Tensor, gt_bboxes: Tensor, gt_mask: Tensor
     ) -> SlotAssignment:
-        """Decide which of the given candidates are positives; see ``assign``."""
+        """Decide which of the given candidates are positive; see ``assign``."""
         boxes = priors[candidates]
         gts = gt_bboxes[:, :, None]
         iou = box_iou(boxes, gts)
@@ -173,19 +174,19 @@ class BatchedATSSAssigner:
     def assign_crowd(
         self, priors: Tensor, grids: Sequence[PriorGrid], gt: PaddedGroundTruth
     ) -> tuple[SlotAssignment, PaddedGroundTruth]:
-        """Assign priors to more faces than there is memory for the slots of.
+        """Assign priors to so many faces that their slots would not fit into memory.
 
-        The priors get the same faces as by ``assign``, some faces at a time. The result has one
-        slot for each prior in place of S for each face, so its size is that of the maps.
+        The priors get the same faces as with ``assign``, some faces at a time. The result has one
+        slot for each prior instead of S slots for each face, so its size is that of the maps.
 
         Args:
-            priors: As for ``assign``.
-            grids: As for ``assign``.
+            priors: Same as for ``assign``.
+            grids: Same as for ``assign``.
             gt: The padded faces.
 
         Returns:
-            Slots (B, A, 1), of which slot a is that of prior a, and the faces of the priors
-            (B, A), masked where there is none.
+            Slots (B, A, 1), where slot a belongs to prior a, and the faces of the priors (B, A),
+            masked where a prior has no face.
         """
         batch, count = len(gt.bboxes), len(priors)
         owner = torch.zeros(batch, count, dtype=torch.long, device=priors.device)
@@ -197,7 +198,7 @@ class BatchedATSSAssigner:
             claim = torch.where(slots.positive, slots.iou, -1).flatten(1)
             iou = torch.full_like(best, -1)
             iou.scatter_reduce_(1, slots.prior_index.flatten(1), claim, 'amax')
-            # On a tie the first face, as among those of a part.
+            # On a tie the first face wins, as within a part.
             better = iou > best
             owner = torch.where(better, number - 1 + start, owner)
             best = torch.where(better, iou, best)
@@ -226,30 +227,29 @@ class BatchedATSSAssigner:
 
 
 def _rows(values: Tensor, index: Tensor) -> Tensor:
-    """Take rows (B, A) of values (B, N, ...)."""
+    """Select rows (B, A) of values (B, N, ...)."""
     flat = values.flatten(2)
     taken = flat.gather(1, index[..., None].expand(-1, -1, flat.shape[-1]))
     return taken.unflatten(-1, values.shape[2:])
 
 
 def _nearest_of_all(points: Tensor, centres: Tensor, count: int) -> Tensor:
-    """Find the ``count`` nearest of points (A, 2) to each of centres (R, 2): (R, count)."""
+    """Find the ``count`` points (A, 2) nearest to each of centres (R, 2); return (R, count)."""
     found = []
     for chunk in centres.split(max(_PAIRS_AT_ONCE // len(points), 1)):
         squared = (points[None, :, 0] - chunk[:, None, 0]).square_()
         squared += (points[None, :, 1] - chunk[:, None, 1]).square_()
-        # The root is kept although it does not change the order: it makes the same ties
-        # as the reference.
+        # The root does not change the order, but it makes the same ties as the reference.
         found.append(squared.sqrt_().topk(count, dim=1, largest=False).indices)
     return torch.cat(found)
 
 
 def _nearest_in_window(grid: PriorGrid, centres: Tensor, count: int) -> Tensor:
-    """Find the ``count`` nearest priors of a grid to each of centres (R, 2): (R, count).
+    """Find the ``count`` priors of a grid nearest to each of centres (R, 2); return (R, count).
 
     The n nearest cells lie within n neighbouring rows and columns, symmetric about the nearest
-    cell unless the grid ends: a window of n (odd) rows and columns holds them, wherever the
-    centre is.
+    cell unless the grid ends. A window of n (odd) rows and columns therefore contains them,
+    wherever the centre is.
     """
     cells = -(-count // grid.per_cell)
     side = cells | 1
@@ -273,7 +273,7 @@ def _nearest_in_window(grid: PriorGrid, centres: Tensor, count: int) -> Tensor:
 def box_iou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:
     """Compute the IoU of xyxy boxes whose shapes broadcast; the union is at least ``eps``.
 
-    The numbers of mmdet's ``bbox_overlaps``, which uploads ``eps`` in every call.
+    The values equal those of mmdet's ``bbox_overlaps``, which uploads ``eps`` in every call.
     """
     top_left = torch.maximum(boxes[..., :2], others[..., :2])
     bottom_right = torch.minimum(boxes[..., 2:], others[..., 2:])

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Merging of faces that were found several times."""
+"""Merge faces that were detected several times."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-# Overlaps computed at once: of several views of a crowd there are tens of millions, and they are
-# quickest in what fits into the cache of a CPU.
+# Number of overlaps computed at a time. Several views of a crowd have tens of millions of them;
+# blocks that fit into the cache of a CPU are fastest.
 _PAIRS_AT_ONCE = 1 << 16
 
 
 def vote_boxes(found: InstanceData, leaders: Tensor, iou_threshold: float) -> InstanceData:
-    """Give each face that NMS kept the mean place of itself and of those it suppressed.
+    """Average each face that NMS kept with the faces that it suppressed.
 
-    The box voting of S3FD, PyramidBox and RetinaFace: boxes are weighted by their scores, and so
-    are keypoints; the score is the best one. Unlike in their code a face that was found once
-    stays.
+    This is the box voting of S3FD, PyramidBox and RetinaFace. Boxes and keypoints are averaged
+    with the scores as weights; the score is the highest one. Unlike in their code, a face that
+    was detected once is kept.
 
     Args:
-        found: ``bboxes`` (N, 4) xyxy, ``scores`` (N,), ``labels`` (N,) and, if there are any,
+        found: ``bboxes`` (N, 4) xyxy, ``scores`` (N,), ``labels`` (N,) and, optionally,
             ``keypoints`` (N, K, 3) x, y, weight, before suppression.
         leaders: (n,) indices of the faces that NMS kept, best first.
         iou_threshold: The threshold of that NMS.
@@ -38,7 +38,7 @@ def vote_boxes(found: InstanceData, leaders: Tensor, iou_threshold: float) -> In
     if 'keypoints' in found:
         places.append(found.keypoints[..., :2].flatten(1))
     values = torch.cat(places, dim=1)
-    # Scores of 0 are possible: they would leave 0 / 0.
+    # Scores may be 0, which would give 0 / 0.
     weights = found.scores.clamp(min=1e-6)[:, None].to(values.dtype)
     member = owner < len(leaders)
     owner, values, weights = owner[member], values[member], weights[member]
@@ -52,7 +52,7 @@ def vote_boxes(found: InstanceData, leaders: Tensor, iou_threshold: float) -> In
 
 
 def _owners(found: InstanceData, leaders: InstanceData, iou_threshold: float) -> Tensor:
-    """Give, for each face, the first leader that suppresses it; their number if none does."""
+    """Return for each face the first leader that suppresses it, or ``len(leaders)`` if none."""
     count = len(leaders)
     rank = torch.arange(count, device=found.bboxes.device, dtype=torch.int32)
     lead_x1, lead_y1, lead_x2, lead_y2 = leaders.bboxes.T.contiguous()
@@ -63,7 +63,7 @@ def _owners(found: InstanceData, leaders: InstanceData, iou_threshold: float) ->
         x1, y1, x2, y2 = boxes[:, :, None].unbind(1)
         width = (torch.minimum(x2, lead_x2) - torch.maximum(x1, lead_x1)).clamp_(min=0)
         height = (torch.minimum(y2, lead_y2) - torch.maximum(y1, lead_y1)).clamp_(min=0)
-        # overlap / (area + lead's area - overlap) > threshold, without the division.
+        # overlap / (area + area of the leader - overlap) > threshold, without the division.
         area = iou_threshold * (x2 - x1) * (y2 - y1)
         hit = width * height * (1 + iou_threshold) > area + lead_area
         hit &= labels[:, None] == leaders.labels

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What the numbers of CenterFace's maps mean."""
+"""Conversion between faces and the values of CenterFace's maps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmface.utils.centerface_convention import CONVENTIONS, KEYPOINT_ANCHORS, MA
 
 
 class EncodedFaces(NamedTuple):
-    """What the maps should say at the cells of some faces.
+    """Target values of the maps at the cells of some faces.
 
     Attributes:
         cell: (..., 2) column and row of the cell of each face, int64.
@@ -31,10 +31,11 @@ class EncodedFaces(NamedTuple):
 
 @TASK_UTILS.register_module()
 class CenterFaceCoder:
-    """Write faces as the values of CenterFace's maps, and read them back.
+    """Encode faces as values of CenterFace's maps, and decode them.
 
-    A face belongs to the cell that holds its centre. In the order of channels, with sides w, h and
-    centre c in input pixels, cell index i and keypoint p, for the stride 4:
+    A face belongs to the cell that contains its centre. The table lists the values in the order
+    of the channels, for sides w, h and centre c in input pixels, cell index i, keypoint p and
+    stride 4:
 
     =============  =======================  ======================  ===========================
     convention     size                     offset                  keypoint
@@ -45,19 +46,19 @@ class CenterFaceCoder:
                                             first                   first
     =============  =======================  ======================  ===========================
 
-    'centernet' is that of chenjun2hao and Ascend. The anchor a is the cell i, or c / 4 with
+    'centernet' is used by chenjun2hao and Ascend. The anchor a is the cell i, or c / 4 with
     ``keypoint_anchor='centre'``. chenjun2hao trains with the first and decodes with the
     second, which moves keypoints by up to a cell; 'centre' gives its published outputs.
     MindSpore trains keypoints and never decodes them.
 
     Args:
         convention: 'centernet', 'star_clouds' or 'mindspore'.
-        keypoint_anchor: Where keypoints are counted from: 'cell' or 'centre'. 'star_clouds'
-            counts from the box and has 'cell' only.
+        keypoint_anchor: Origin of keypoint coordinates: 'cell' or 'centre'. 'star_clouds' uses
+            the corner of the box and accepts only 'cell'.
         stride: Input pixels per cell.
 
     Raises:
-        ValueError: If an option is unknown, or the two do not go together.
+        ValueError: An option is unknown, or the two options do not fit together.
     """
 
     def __init__(
@@ -77,14 +78,14 @@ class CenterFaceCoder:
         if self.rule.keypoint_frame == 'box' and keypoint_anchor != 'cell':
             raise ValueError(
                 f"keypoint_anchor={keypoint_anchor!r} has no meaning in convention '{convention}', "
-                'whose keypoints are counted from the left-top corner of the box: leave it out'
+                'whose keypoints start at the left-top corner of the box: remove it'
             )
         self.convention = convention
         self.keypoint_anchor = keypoint_anchor
         self.stride = stride
 
     def encode(self, bboxes: Tensor, keypoints: Tensor | None = None) -> EncodedFaces:
-        """Give the values of the maps for some faces.
+        """Encode faces as values of the maps.
 
         Args:
             bboxes: (..., 4) xyxy in input pixels, with positive sides and the centre inside
@@ -92,7 +93,7 @@ class CenterFaceCoder:
             keypoints: (..., K, 2) x, y in input pixels, or ``None``.
 
         Returns:
-            Cells and values.
+            Cells and values of the faces.
         """
         sides = bboxes[..., 2:] - bboxes[..., :2]
         centre = (bboxes[..., :2] + bboxes[..., 2:]) / (2 * self.stride)
@@ -114,16 +115,16 @@ class CenterFaceCoder:
         keypoints: Tensor | None = None,
         img_shape: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Give the faces that the values of the maps at some cells mean.
+        """Decode the values of the maps at some cells to faces.
 
         Args:
             cell: (n, 2) column and row.
             size: (n, 2) values of the size map.
             offset: (n, 2) values of the offset map.
             keypoints: (n, 2K) values of the keypoint map, or ``None``.
-            img_shape: Height and width of the image in input pixels: what conventions that
-                keep boxes inside it need to do so. As published, the left-top corner is moved
-                inside first and the size kept, then the right-bottom corner is cut.
+            img_shape: Height and width of the image in input pixels, used by conventions that
+                clip boxes to it. As published, the left-top corner is moved inside first with
+                the size unchanged, then the right-bottom corner is clipped.
 
         Returns:
             Boxes (n, 4) xyxy and keypoints (n, K, 2) x, y or ``None``, in input pixels.
@@ -134,7 +135,7 @@ class CenterFaceCoder:
         corner = centre * self.stride - sides / 2
         opposite = corner + sides
         if self.rule.clip and img_shape is not None:
-            # Two numbers and not a tensor, which would have to be copied to the device.
+            # Two numbers, because a tensor would have to be copied to the device.
             height, width = img_shape[:2]
             corner = torch.stack(
                 [corner[..., 0].clamp(0, width), corner[..., 1].clamp(0, height)], dim=-1
@@ -151,13 +152,13 @@ class CenterFaceCoder:
         return torch.cat([corner, opposite], dim=-1), points
 
     def _reorder(self, pairs: Tensor) -> Tensor:
-        """Swap between x, y and the order of the channels."""
+        """Swap between x, y order and the order of the channels."""
         return pairs.flip(-1) if self.rule.rows_first else pairs
 
     def _keypoint_frame(
         self, corner: Tensor, sides: Tensor, cell: Tensor, centre: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Give origin and unit of keypoints in input pixels."""
+        """Return origin and unit of keypoints in input pixels."""
         if self.rule.keypoint_frame == 'box':
             return corner, sides
         anchor = (cell if self.keypoint_anchor == 'cell' else centre) * self.stride

@@ -13,30 +13,30 @@ from torch import Tensor
 from mmface.models.losses.plus_one_giou_loss import plus_one_giou
 from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth
 
-#: Bounds of p3 to p7 in input pixels; they overlap (CenterNet2 ``config.py``).
+#: Bounds of p3 to p7 in input pixels, which overlap (CenterNet2 ``config.py``).
 SIZES_OF_INTEREST = ((0, 80), (64, 160), (128, 320), (256, 640), (512, 1e7))
-# Pairs of box and cell that are held at once while heat is drawn: 64 MiB in float32.
+# Number of (box, cell) pairs held at a time while heatmaps are drawn: 64 MiB in float32.
 _PAIRS_AT_ONCE = 1 << 24
-# Weaker heat counts as none (CenterNet2 ``_create_agn_heatmaps_from_dist``).
+# Smaller heatmap values become 0 (CenterNet2 ``_create_agn_heatmaps_from_dist``).
 _LEAST_HEAT = 1e-4
-# Where boxes of padding are drawn, in pixels: no heat reaches the maps from there.
+# Coordinate, in pixels, at which padding boxes are drawn: too far away to reach the maps.
 _FAR_AWAY = -1e6
-# The middle one of 3x3 cells that are counted row by row.
+# Index of the middle one of 3x3 cells, counted row by row.
 _MIDDLE = 4
 
 
 class CenterNetTargetMaps(NamedTuple):
-    """What to learn from B images, on maps of A cells with C heat channels.
+    """Targets of B images, on maps of A cells with C heatmap channels.
 
-    The cells of an image are counted level by level, in each row by row.
+    The cells of an image are counted level by level, and row by row within each level.
 
     Attributes:
         heatmap: (B, C, A) in [0, 1].
         distances: (B, A, 4) left, top, right, bottom in strides; 1 where no box is learned.
         regressed: (B, A) whether the cell learns a box.
         pos_cell: (B, P) cell of each candidate for a positive of the heatmap.
-        pos_channel: (B, P) its heat channel.
-        positive: (B, P) whether it is one. A cell may be one more than once.
+        pos_channel: (B, P) heatmap channel of the candidate.
+        positive: (B, P) whether the candidate is positive. A cell may be positive more than once.
     """
 
     heatmap: Tensor
@@ -48,14 +48,14 @@ class CenterNetTargetMaps(NamedTuple):
 
 
 class _Neighbourhoods(NamedTuple):
-    """The 3x3 cells around the centre of N boxes on L levels.
+    """The 3x3 cells around the centre of each of N boxes on L levels.
 
     Attributes:
         cell: (B, N, L, 9) index of the cell; 0 outside the map.
         in_map: (B, N, L, 9) whether it is inside the map.
         distances: (B, N, L, 9, 4) from the cell's point to the sides of the box, in strides.
-        remoteness: (B, N, L, 9) squared distance to the centre over the squared radius of the
-            box; 0 at the middle cell.
+        remoteness: (B, N, L, 9) squared distance to the box centre divided by the squared radius
+            of the box; 0 at the middle cell.
     """
 
     cell: Tensor
@@ -66,36 +66,37 @@ class _Neighbourhoods(NamedTuple):
 
 @TASK_UTILS.register_module()
 class CenterNetTargets:
-    """Make the targets of CenterNet2's dense heads (CenterNet2 ``centernet.py``).
+    """Compute the targets of CenterNet2's dense heads (CenterNet2 ``centernet.py``).
 
     The point of a cell is its middle. A box with width w, height h and centre c belongs to each
-    level with lo <= sqrt(w^2 + h^2) / 2 <= hi, which is one or two.
+    level with lo <= sqrt(w^2 + h^2) / 2 <= hi. These are one or two levels.
 
-    * Heat of a box at point p: exp(-|p - c|^2 / max(2 delta^2 w h, r^2)) with delta = (1 - o) /
-      (1 + o), exactly 1 at the cell of the centre, 0 below 1e-4. Each box is drawn on all levels;
-      a cell takes its hottest box.
+    * Heatmap value of a box at point p: exp(-|p - c|^2 / max(2 delta^2 w h, r^2)) with
+      delta = (1 - o) / (1 + o), exactly 1 at the cell of the centre, 0 below 1e-4. Each box is
+      drawn on all levels; a cell takes the largest value of all boxes.
     * Positives: the cell of the centre on each level the box belongs to.
     * A cell learns a box if it is one of the 3x3 cells around the centre, on a level the box
-      belongs to, with its point inside; of several boxes the one that is hottest there.
-    * With ``more_pos``: positives are of the 3x3 cells, on all levels, those whose point is inside
-      the box and whose prediction is good: 1 - GIoU (of ``plus_one_giou``) below
-      ``more_pos_thresh`` and below the ``more_pos_topk``-th best of the box. The cell of the
-      centre always is one on the levels the box belongs to, if its point is inside.
+      belongs to, with its point inside the box. Of several boxes it learns the one with the
+      largest heatmap value there.
+    * With ``more_pos``, positives are chosen among the 3x3 cells on all levels. The point of the
+      cell must be inside the box and its prediction must be good: 1 - GIoU (of ``plus_one_giou``)
+      below ``more_pos_thresh`` and below the ``more_pos_topk``-th best of the box. The cell of
+      the centre is always positive on the levels the box belongs to, if its point is inside.
 
-    Boxes without an area are no objects. All shapes depend on those of the input alone, nothing
-    waits for the device, and heat is drawn some boxes at a time, so that memory is bounded.
+    Boxes without an area are skipped. All shapes depend only on the shapes of the input, nothing
+    waits for the device, and heatmaps are drawn some boxes at a time to limit memory.
 
     Args:
         strides: Input pixels per cell of each level.
         sizes_of_interest: Bounds (lo, hi) of each level in input pixels; by default of p3 to p7.
         min_overlap: The o above.
         min_radius: The r above, in input pixels.
-        more_pos: Whether predictions decide on positives.
+        more_pos: Whether predictions decide which cells are positive.
         more_pos_thresh: See above.
         more_pos_topk: See above.
 
     Raises:
-        ValueError: If there are not as many bounds as strides, or ``min_overlap`` is not inside
+        ValueError: The numbers of bounds and strides differ, or ``min_overlap`` is not inside
             (0, 1).
     """
 
@@ -132,20 +133,20 @@ class CenterNetTargets:
         num_channels: int = 1,
         predictions: Tensor | None = None,
     ) -> CenterNetTargetMaps:
-        """Make the targets of a batch.
+        """Compute the targets of a batch.
 
         Args:
-            gt: Objects; their labels count if there is more than one heat channel.
+            gt: Objects. Their labels are used if there is more than one heatmap channel.
             map_sizes: Height and width of the map of each level.
-            num_channels: Heat channels C: number of classes, or 1 for one of all classes.
-            predictions: (B, A, 4) predicted left, top, right, bottom in strides; needed with
+            num_channels: Heatmap channels C: number of classes, or 1 for all classes together.
+            predictions: (B, A, 4) predicted left, top, right, bottom in strides; required with
                 ``more_pos``.
 
         Returns:
             The targets, on the device of ``gt``.
 
         Raises:
-            ValueError: If ``more_pos`` has no predictions.
+            ValueError: ``more_pos`` is set without predictions.
         """
         boxes = gt.bboxes
         sides = boxes[..., 2:] - boxes[..., :2]
@@ -172,7 +173,7 @@ class CenterNetTargets:
         cell, positive = around.cell[..., _MIDDLE, None], (owned & seen)[..., None]
         if self.more_pos:
             if predictions is None:
-                raise ValueError('more_pos=True chooses positives by the predictions: pass them')
+                raise ValueError('more_pos=True needs the predictions of the head, found None')
             cell, positive = around.cell, self._more_positives(real, owned, around, predictions)
         return CenterNetTargetMaps(
             heatmap,
@@ -197,7 +198,7 @@ class CenterNetTargets:
             cell = torch.where(in_map, start + y * width + x, 0)
             point = place * stride + stride / 2
             remoteness = (point - centre[:, :, None]).square().sum(-1) / radius[..., None]
-            # The rounding of the centre to its cell is no distance.
+            # The distance from the centre to the middle of its own cell counts as 0.
             remoteness[..., _MIDDLE] = 0
             distances = _distances(point, boxes[:, :, None]) / stride
             levels.append(_Neighbourhoods(cell, in_map, distances, remoteness))
@@ -211,7 +212,7 @@ class CenterNetTargets:
         around: _Neighbourhoods,
         map_sizes: Sequence[tuple[int, int]],
     ) -> tuple[Tensor, Tensor]:
-        """Give the targets (B, A, 4) of the cells in strides, and which cells have one (B, A)."""
+        """Return the targets (B, A, 4) of the cells in strides, and which cells have one (B, A)."""
         covers = around.in_map & owned[..., None] & (around.distances.amin(-1) > 0)
         points, strides = self._points(map_sizes, boxes)
         batch, num_boxes = boxes.shape[:2]
@@ -222,7 +223,7 @@ class CenterNetTargets:
         wins = covers.flatten(1) & (claim == nearest.gather(1, cell))
         number = torch.arange(num_boxes, device=cell.device)[None, :, None, None]
         number = torch.where(wins, number.expand_as(covers).flatten(1), num_boxes)
-        # Of equally near boxes the first one.
+        # If several boxes are equally near, the first one wins.
         winner = number.new_full((batch, len(points)), num_boxes)
         winner = winner.scatter_reduce_(1, cell, number, 'amin')
         regressed = winner < num_boxes
@@ -231,7 +232,7 @@ class CenterNetTargets:
         return torch.where(regressed[..., None], distances, 1), regressed
 
     def _points(self, map_sizes: Sequence[tuple[int, int]], like: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the points (A, 2) of all cells in input pixels and their strides (A, 1)."""
+        """Return the points (A, 2) of all cells in input pixels and their strides (A, 1)."""
         points, strides = [], []
         for stride, (height, width) in zip(self.strides, map_sizes, strict=True):
             y, x = torch.meshgrid(
@@ -250,7 +251,7 @@ class CenterNetTargets:
         num_channels: int,
         map_sizes: Sequence[tuple[int, int]],
     ) -> Tensor:
-        """Draw the heat (B, C, A) of all boxes, without the ones at the cells of centres."""
+        """Draw the heatmap (B, C, A) of all boxes, without the values 1 at the centres' cells."""
         centre = torch.where(real[..., None], centre, _FAR_AWAY)
         batch, num_boxes = radius.shape
         levels = []
@@ -289,10 +290,10 @@ class CenterNetTargets:
 
 
 def _middles(count: int, stride: int, like: Tensor) -> Tensor:
-    """Give the middles of ``count`` cells in input pixels."""
+    """Return the middles of ``count`` cells in input pixels."""
     return torch.arange(count, device=like.device, dtype=like.dtype) * stride + stride / 2
 
 
 def _distances(points: Tensor, boxes: Tensor) -> Tensor:
-    """Give left, top, right, bottom (..., 4) of points (..., 2) in boxes (..., 4)."""
+    """Return left, top, right, bottom (..., 4) of points (..., 2) in boxes (..., 4)."""
     return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], dim=-1)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Non-maximum suppression that also works where mmcv has no kernel for the device."""
+"""Non-maximum suppression that also works on devices for which mmcv has no kernel."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mmcv.ops import batched_nms as mmcv_batched_nms
 from mmengine.logging import print_log
 from torch import Tensor
 
-# What mmcv's dispatcher says of an operator that was not compiled for a device.
+# Error text of mmcv's dispatcher for an operator that was not compiled for a device.
 _MISSING = re.compile(r'(\w+): implementation for device (\w+)\S* not found')
-# Types of devices whose boxes go to the host, so that each is tried and told of once.
+# Device types without the kernel: their boxes go to the host, without another try or warning.
 _WITHOUT_KERNEL: set[str] = set()
 
 
@@ -25,17 +25,16 @@ def batched_nms(
 ) -> tuple[Tensor, Tensor]:
     """Suppress overlapping boxes of the same class, as ``mmcv.ops.batched_nms`` does.
 
-    Where mmcv was built without the operator for the boxes' device, as it often is on NPUs, the
-    work is done on the CPU and the result brought back, after one warning. Any other error is
-    passed on.
+    On NPUs, mmcv is often built without this operator. In this case the work is done on the CPU
+    and the result is copied back, after one warning. Any other error is passed on.
 
     Args:
         boxes: (N, 4) xyxy, any unit.
         scores: (N,).
-        idxs: (N,) class of each box; boxes of different classes do not suppress each other.
+        idxs: (N,) class of each box.
         nms_cfg: ``type`` and arguments of mmcv's NMS, e.g. ``dict(type='nms',
             iou_threshold=0.45)``, or ``None`` to only sort.
-        class_agnostic: Whether classes are not told apart.
+        class_agnostic: Whether boxes of different classes also suppress each other.
 
     Returns:
         The kept boxes with their scores (n, 5) and their indices (n,), best first, on the
@@ -59,6 +58,6 @@ def batched_nms(
 def _warning(operator: str, device: str) -> str:
     return (
         f"mmcv was built without its operator '{operator}' for {device}: it runs on the CPU from "
-        'now on. Results are the same, only slower. To have it on the device: '
+        'now on. Results are the same, but slower. To build it for the device: '
         f'bash build_mmcv.sh --device {device}'
     )

@@ -12,22 +12,22 @@ from torch import Tensor
 from mmface.models.task_modules.centerface_coder import CenterFaceCoder
 from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth
 
-#: Numbers that are held at once while Gaussians are drawn: 64 MiB in float32.
+#: Number of values held at a time while Gaussians are drawn: 64 MiB in float32.
 CHUNK_NUMBERS = 1 << 24
-# In all heights and widths up to 300 cells, radii that are no whole number are at least 1e-4 away
-# from one; float32 misses by less than 1e-5.
+# For all heights and widths up to 300 cells, a radius that is not a whole number differs from every
+# whole number by at least 1e-4. The error of float32 is below 1e-5.
 _RADIUS_SLACK = 3e-5
 
 
 class CenterFaceTargets(NamedTuple):
-    """What to learn from B images with up to N faces each.
+    """Targets of B images with up to N faces each.
 
     Attributes:
         heatmap: (B, 1, H, W) in [0, 1]; exactly 1 at the cells of faces and nowhere else.
         heat_weight: (B, 1, H, W) 0 where the heatmap is not learned, else 1; or ``None``.
         position: (B, N) row * W + column of the cell of each face.
         mask: (B, N) 1 for faces to learn, else 0.
-        weight: (B, N) weight of a face in the size and offset losses; 0 where ``mask`` is.
+        weight: (B, N) weight of a face in the size and offset losses; 0 where ``mask`` is 0.
         size: (B, N, 2) see ``CenterFaceCoder``.
         offset: (B, N, 2) see ``CenterFaceCoder``.
         keypoints: (B, N, 2K) see ``CenterFaceCoder``, or ``None``.
@@ -47,24 +47,28 @@ class CenterFaceTargets(NamedTuple):
 
 @TASK_UTILS.register_module()
 class GaussianTargets:
-    """Make the targets of CenterFace (chenjun2hao and MindSpore ``multi_pose.py``).
+    """Compute the targets of CenterFace (chenjun2hao and MindSpore ``multi_pose.py``).
 
-    Boxes are cut to [0, side - 1] of the map and belong to the cell of the centre of what is
-    left; those of which nothing is left are dropped. Every face counts: the references draw
-    32 or 64 of them with replacement, which is left out. When two faces share a cell, the
-    heatmap has one peak there and both are kept in the other losses, as at chenjun2hao
-    (in MindSpore the later one overwrites the other). Keypoints are learned if they are labelled
-    and inside the map; ``DataAnchorSample`` takes the labels of those of tiny faces away.
+    Boxes are clipped to [0, side - 1] of the map and belong to the cell of the centre of the
+    clipped box; empty boxes are dropped. Every face is used, while the references draw 32 or 64
+    of them with replacement. When two faces share a cell, the heatmap has one peak there and both
+    are kept in the other losses, as at chenjun2hao (in MindSpore the later one overwrites the
+    other). Keypoints are learned if they are labelled and inside the map; ``DataAnchorSample``
+    removes the keypoint labels of tiny faces.
 
-    All shapes depend on those of the input alone, and nothing waits for the device. Gaussians
+    All shapes depend only on the shapes of the input, and nothing waits for the device. Gaussians
     are drawn some faces at a time, so that memory does not grow with the number of faces.
 
     Args:
-        min_overlap: Overlap that a box whose corners are moved by the radius keeps.
-        small_face_weights: Weigh the size and offset losses by the area of the box in square
-            cells, as MindSpore does: 0.1 up to 4, 15 up to 10, 10 up to 20, 5 up to 40, else 1.
-        mask_ignored: Whether cells inside ignored faces, apart from the cells of faces to
-            learn, have no heatmap loss. No reference does so: there they are background.
+        min_overlap: Overlap that remains when the corners of a box are moved by the radius.
+        small_face_weights: Whether to weight the size and offset losses by the area of the box in
+            square cells, as MindSpore does: 0.1 up to 4, 15 up to 10, 10 up to 20, 5 up to 40,
+            else 1.
+        mask_ignored: Whether cells inside ignored faces, except the cells of faces to learn, have
+            no heatmap loss. In all references these cells are background.
+
+    Raises:
+        ValueError: ``min_overlap`` is not inside (0, 1).
     """
 
     def __init__(
@@ -87,16 +91,19 @@ class GaussianTargets:
         coder: CenterFaceCoder,
         ignored: PaddedGroundTruth | None = None,
     ) -> CenterFaceTargets:
-        """Make the targets of a batch.
+        """Compute the targets of a batch.
 
         Args:
             gt: Faces to learn.
             map_size: Height and width of the maps.
-            coder: Gives the values at the cells of faces.
-            ignored: Faces not to learn; needed with ``mask_ignored``.
+            coder: Computes the values at the cells of faces.
+            ignored: Ignored faces; required with ``mask_ignored``.
 
         Returns:
             The targets, on the device of ``gt``.
+
+        Raises:
+            ValueError: ``mask_ignored`` is set without ignored faces.
         """
         height, width = map_size
         stride = coder.stride
@@ -105,7 +112,7 @@ class GaussianTargets:
         bboxes = torch.stack([x, y], dim=-1).flatten(-2)
         sides = bboxes[..., 2:] - bboxes[..., :2]
         real = gt.mask & (sides > 0).all(-1)
-        # Faces that are none get a box of one cell: every value stays finite.
+        # Padding and empty boxes get a box of one cell, so that every value stays finite.
         unit = torch.arange(4, device=bboxes.device).ge(2).to(bboxes.dtype) * stride
         bboxes = torch.where(real[..., None], bboxes, unit)
         sides = torch.where(real[..., None], sides, unit[2:])
@@ -120,7 +127,7 @@ class GaussianTargets:
         heat_weight = None
         if self.mask_ignored:
             if ignored is None:
-                raise ValueError('mask_ignored=True needs the ignored faces')
+                raise ValueError('mask_ignored=True needs the ignored faces: pass ignored')
             covered = cover_boxes(ignored.bboxes, ignored.mask, map_size, stride)
             heat_weight = (~covered | (heatmap == 1)).to(heatmap.dtype)
         keypoint_mask = None
@@ -130,7 +137,7 @@ class GaussianTargets:
             inside = (x >= 0) & (x < width * stride) & (y >= 0) & (y < height * stride)
             learned = (labelled > 0) & inside & real[..., None]
             keypoint_mask = learned.to(mask.dtype).repeat_interleave(2, dim=-1)
-            # Missing keypoints may hold anything.
+            # Missing keypoints may have any value.
             values = torch.where(keypoint_mask > 0, values, 0)
         return CenterFaceTargets(
             heatmap,
@@ -146,11 +153,11 @@ class GaussianTargets:
 
 
 def gaussian_radius(sides: Tensor, min_overlap: float = 0.7) -> Tensor:
-    """Give the radius of the Gaussian of a face as CenterNet's code does.
+    """Compute the radius of the Gaussian of a face as CenterNet's code does.
 
-    It takes the least of three roots, each divided by 2 (not by 2a, which makes it larger
-    than in CornerNet, and than mmdet's). The third, that of a box that contains the other, is
-    always the least: with m the overlap, r = (sqrt(4 m^2 (h + w)^2 + 16 m (1 - m) h w)
+    It takes the smallest of three roots, each divided by 2 (not by 2a, so it is larger than in
+    CornerNet and in mmdet). The third root, of a box that contains the other, is always the
+    smallest. With m the overlap it is r = (sqrt(4 m^2 (h + w)^2 + 16 m (1 - m) h w)
     - 2 m (h + w)) / 2.
 
     Args:
@@ -162,7 +169,7 @@ def gaussian_radius(sides: Tensor, min_overlap: float = 0.7) -> Tensor:
     """
     linear = 2 * min_overlap * sides.sum(-1)
     product = 16 * min_overlap * (1 - min_overlap) * sides.prod(-1)
-    # The same number without the difference of two large ones, which float32 cannot take.
+    # Same value without the difference of two large numbers, which float32 computes inexactly.
     root = product / (2 * ((linear.square() + product).sqrt() + linear))
     return (root + _RADIUS_SLACK).floor()
 
@@ -170,12 +177,12 @@ def gaussian_radius(sides: Tensor, min_overlap: float = 0.7) -> Tensor:
 def draw_gaussians(cell: Tensor, radius: Tensor, mask: Tensor, map_size: tuple[int, int]) -> Tensor:
     """Draw one Gaussian per face and take the largest value at every cell.
 
-    A Gaussian has sigma (2r + 1) / 6 and is cut to the square of cells up to r away.
+    A Gaussian has sigma (2r + 1) / 6 and is cut off outside the square of cells up to r away.
 
     Args:
         cell: (B, N, 2) column and row of the centres.
         radius: (B, N) radii r in cells.
-        mask: (B, N) true for real faces.
+        mask: (B, N) whether the face is real.
         map_size: Height and width of the map.
 
     Returns:
@@ -194,11 +201,11 @@ def draw_gaussians(cell: Tensor, radius: Tensor, mask: Tensor, map_size: tuple[i
 
 
 def cover_boxes(bboxes: Tensor, mask: Tensor, map_size: tuple[int, int], stride: int) -> Tensor:
-    """Tell which cells have their middle inside a box.
+    """Mark the cells whose middle is inside a box.
 
     Args:
         bboxes: (B, N, 4) xyxy in input pixels.
-        mask: (B, N) true for real boxes.
+        mask: (B, N) whether the box is real.
         map_size: Height and width of the map.
         stride: Input pixels per cell.
 
@@ -213,12 +220,12 @@ def cover_boxes(bboxes: Tensor, mask: Tensor, map_size: tuple[int, int], stride:
     x1, y1, x2, y2 = bboxes.unbind(-1)
     rows = inside(y1, y2, map_size[0]) * mask[..., None]
     columns = inside(x1, x2, map_size[1])
-    # The number of boxes over each cell, as a product of matrices: no (B, N, H, W) is made.
+    # The number of boxes over each cell, as a matrix product that needs no (B, N, H, W) tensor.
     return (rows.transpose(1, 2) @ columns > 0)[:, None]
 
 
 def _profile(centre: Tensor, radius: Tensor, length: int) -> Tensor:
-    """Give one side of separable Gaussians: (B, N, length)."""
+    """Compute one axis of separable Gaussians, (B, N, length)."""
     cells = torch.arange(length, device=radius.device, dtype=radius.dtype)
     distance = cells - centre[..., None]
     sigma = (2 * radius + 1)[..., None] / 6

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""From pixels of the network's input back to those of the original image."""
+"""Conversion from input pixels to pixels of the original image."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from mmengine.structures import InstanceData
 
 
 def to_original(found: InstanceData, meta: Mapping[str, Any]) -> InstanceData:
-    """Go from input pixels to those of the image as stored; all heads share it.
+    """Convert input pixels to pixels of the image as stored; all heads use this function.
 
-    A position p of the input is (p - pad_offset) / scale_factor in the image, as in the runtime's
-    ``Placement``.
+    Position p of the input is position (p - pad_offset) / scale_factor of the image, as in the
+    runtime's ``Placement``.
 
     Args:
-        found: ``bboxes`` (n, 4) xyxy and maybe ``keypoints`` (n, K, 3) x, y, weight; changed.
-        meta: ``scale_factor`` (w, h) and, if the image does not start at the input's left-top
-            corner, ``pad_offset`` (x, y in input pixels).
+        found: ``bboxes`` (n, 4) xyxy and, optionally, ``keypoints`` (n, K, 3) x, y, weight;
+            modified in place.
+        meta: ``scale_factor`` (w, h) and, if the image does not start at the left-top corner of
+            the input, ``pad_offset`` (x, y in input pixels).
 
     Returns:
         ``found``.
@@ -34,9 +35,9 @@ def to_original(found: InstanceData, meta: Mapping[str, Any]) -> InstanceData:
 
 
 def keep_inside(found: InstanceData, size: tuple[int, int]) -> InstanceData:
-    """Clip boxes to an image of ``size``, height and width, and drop those without an area left."""
+    """Clip boxes to an image of ``size`` (height, width) and drop boxes without an area left."""
     height, width = size
-    # Numbers and not a tensor, which would have to be copied to the device.
+    # Numbers, because a tensor would have to be copied to the device.
     x, y = found.bboxes[:, 0::2].clamp(0, width), found.bboxes[:, 1::2].clamp(0, height)
     found.bboxes = torch.stack([x, y], dim=-1).flatten(1)
     return found[(found.bboxes[:, 2:] > found.bboxes[:, :2]).all(-1)]

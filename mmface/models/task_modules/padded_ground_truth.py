@@ -10,11 +10,11 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-# Smallest number of faces a batch is padded to; crowded batches go to the next doubling.
-# Few distinct shapes matter on NPUs, where every new one compiles.
+# Smallest number of faces a batch is padded to; larger batches are padded to the next doubling.
+# NPUs compile for every new shape, so few distinct shapes matter.
 SMALLEST_BUCKET = 32
-# Faces above which an image is a crowd: FaceDataPreprocessor warns, and SCRFD assigns priors some
-# faces at a time, in memory that no longer grows with their number.
+# An image with more faces is a crowd: FaceDataPreprocessor warns, and SCRFD assigns priors some
+# faces at a time, so that memory no longer grows with their number.
 CROWD = 4096
 
 
@@ -24,9 +24,9 @@ class PaddedGroundTruth(NamedTuple):
     Attributes:
         bboxes: (B, N, 4) xyxy in input pixels; rows of padding are zero.
         labels: (B, N) class indices; 0 in padding.
-        mask: (B, N) true for real faces.
-        keypoints: (B, N, K, 3) x, y in input pixels and weight, or ``None`` where no
-            keypoints were asked for.
+        mask: (B, N) whether the face is real.
+        keypoints: (B, N, K, 3) x, y in input pixels and weight, or ``None`` if no keypoints
+            were requested.
     """
 
     bboxes: Tensor
@@ -36,7 +36,7 @@ class PaddedGroundTruth(NamedTuple):
 
 
 def bucket_size(num_faces: int) -> int:
-    """Round a number of faces up to 32, 64, 128, ... without an upper end."""
+    """Round a number of faces up to 32, 64, 128, ... without an upper limit."""
     return max(SMALLEST_BUCKET, 1 << max(num_faces - 1, 0).bit_length())
 
 
@@ -48,18 +48,18 @@ def pack_ground_truth(
     Args:
         gt_instances: One entry per image with ``bboxes`` (n, 4), ``labels`` (n,) and, if
             ``num_keypoints`` > 0, ``keypoints`` (n, num_keypoints, 3).
-        device: Where the result lives.
-        num_keypoints: Number of keypoints of a face, 0 to leave them out.
+        device: Device of the result.
+        num_keypoints: Number of keypoints of a face, 0 for none.
 
     Returns:
         The padded faces, float32 boxes and keypoints.
 
     Raises:
-        ValueError: If keypoints are wanted and the ground truth has none, or another number.
+        ValueError: Keypoints are requested, and the ground truth has none or another number.
     """
     size = bucket_size(max(len(instances) for instances in gt_instances))
-    # Columns: box, label, mask, keypoints. One tensor means one copy; pinned, because accelerators
-    # make the host wait for the device before they copy from other memory.
+    # Columns: box, label, mask, keypoints. One tensor means one copy. It is pinned, because
+    # accelerators make the host wait before they copy from memory that is not pinned.
     packed = torch.zeros(
         len(gt_instances),
         size,

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""From maps of scores and distances to the best boxes of each image."""
+"""Selection of the best boxes of each image from maps of scores and distances."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from mmface.models.task_modules.device_nms import batched_nms
 
-# Shortest side of a box in pixels (CenterNet2 ``predict_single_level``): RoI heads take its log.
+# Shortest side of a box in pixels (CenterNet2 ``predict_single_level``): RoI heads need its log.
 _SHORTEST_SIDE = 0.01
 
 
 class Candidates(NamedTuple):
-    """The best boxes of B images, T each, level by level.
+    """The best boxes of B images, T per image, level by level.
 
     Attributes:
         bboxes: (B, T, 4) xyxy in input pixels, not clipped.
@@ -39,15 +39,15 @@ def best_candidates(
     topk: int,
     factors: Sequence[Tensor] | None = None,
 ) -> Candidates:
-    """Take the cells with the highest scores of each level.
+    """Select the cells with the highest scores of each level.
 
     Args:
-        scores: (B, C, H, W) of each level, not negative.
-        distances: (B, 4, H, W) left, top, right, bottom of each level in strides.
+        scores: (B, C, H, W) for each level, not negative.
+        distances: (B, 4, H, W) for each level: left, top, right, bottom in strides.
         strides: Input pixels per cell of each level.
         score_thr: Scores must be above it to be valid.
-        topk: How many of each level and image, or all of a level that has fewer.
-        factors: (B, 1, H, W) of each level: factors of the scores, applied after the threshold.
+        topk: Number of cells per level and image (all cells of a level that has fewer).
+        factors: (B, 1, H, W) for each level: factors of the scores, applied after the threshold.
 
     Returns:
         The candidates; T = sum over levels of min(topk, C * H * W), whatever the scores.
@@ -83,17 +83,17 @@ def suppress_rows(
     """Suppress overlapping candidates, image by image.
 
     Args:
-        candidates: The candidates; those that are not valid influence nothing.
+        candidates: The candidates. Those that are not valid have no effect.
         nms: Config of mmcv's NMS.
-        max_per_img: How many are kept in each image.
-        class_agnostic: Whether labels are not told apart.
-        ties: Whether to keep more where several share the score of the last one, as CenterNet2
-            does (``nms_and_topK``).
+        max_per_img: Number of candidates kept in each image.
+        class_agnostic: Whether boxes of different labels also suppress each other.
+        ties: Whether to keep more if several share the score of the last one, as CenterNet2 does
+            (``nms_and_topK``).
 
     Returns:
-        Of each image the rows (n,) of the kept candidates, best first.
+        For each image the rows (n,) of the kept candidates, best first.
     """
-    # What is not valid comes last and is one and the same box, so that NMS is soon done with it.
+    # Invalid candidates come last and all have the same box, so that NMS removes them quickly.
     unit = torch.arange(4, device=candidates.valid.device).ge(2).to(candidates.bboxes.dtype)
     bboxes = torch.where(candidates.valid[..., None], candidates.bboxes, unit)
     rank = torch.where(candidates.valid, candidates.scores, -1)
@@ -112,16 +112,17 @@ def suppress_rows(
 def suppress_fixed(
     candidates: Candidates, nms: Mapping[str, Any], max_per_img: int, class_agnostic: bool
 ) -> tuple[Tensor, Tensor]:
-    """Suppress overlapping candidates and give as many rows for each image.
+    """Suppress overlapping candidates and return the same number of rows for each image.
 
     Args:
         candidates: See ``suppress_rows``.
         nms: See ``suppress_rows``.
-        max_per_img: Rows of the result, K.
+        max_per_img: Number of rows of the result, K.
         class_agnostic: See ``suppress_rows``.
 
     Returns:
-        (B, K) rows of the kept candidates, best first, 0 in padding, and (B, K) which are none.
+        (B, K) rows of the kept candidates, best first, 0 in padding, and (B, K) whether the row
+        is a kept candidate.
     """
     kept = suppress_rows(candidates, nms, max_per_img, class_agnostic, ties=False)
     rows = candidates.labels.new_zeros(len(kept), max_per_img)

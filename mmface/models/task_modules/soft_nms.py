@@ -19,24 +19,25 @@ def soft_nms(
     method: str = 'linear',
     offset: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Lower the scores of boxes that overlap better ones instead of dropping them.
+    """Lower the scores of boxes that overlap better boxes, instead of dropping them.
 
-    Soft-NMS (arXiv 1704.04503). A box of overlap o with a better one gets its score multiplied by
+    Soft-NMS (arXiv 1704.04503). If a box has overlap o with a better box, its score is multiplied
+    by
 
     * ``linear``: 1 - o where o >= ``iou_threshold``,
     * ``gaussian``: exp(-o^2 / ``sigma``), whatever the threshold. CenterFace's published results
-      have this one, with sigma 0.5 and scores down to 0.001.
+      use this method, with sigma 0.5 and scores down to 0.001.
 
-    The work is done on the CPU for every device: mmcv has no other kernel. Its operator gives
-    boxes without area a score of NaN, lets one NaN spread, and reads float32 only; here boxes
-    that have no area or are not finite are left out, and every type is taken.
+    It runs on the CPU for every device, because mmcv has no other kernel. mmcv's operator returns
+    a score of NaN for boxes without an area, lets one NaN spread, and reads only float32. This
+    function skips boxes that have no area or are not finite, and accepts every type.
 
     Args:
         boxes: (N, 4) xyxy, any unit.
         scores: (N,).
-        iou_threshold: Least overlap that lowers a score; ``linear`` only.
+        iou_threshold: Smallest overlap that lowers a score; ``linear`` only.
         sigma: Width of the decay; ``gaussian`` only.
-        min_score: Boxes whose score falls below this are dropped, also one that starts there.
+        min_score: Boxes with a score below this, from the start or later, are dropped.
         method: 'linear' or 'gaussian'.
         offset: 1 if the corners are whole pixels that belong to the box (a side is then
             x2 - x1 + 1), as in the code of the CenterFace references; else 0.
@@ -46,7 +47,7 @@ def soft_nms(
         device of ``boxes``.
 
     Raises:
-        ValueError: Another method, or a ``sigma`` that is not above 0.
+        ValueError: ``method`` is unknown, or ``sigma`` is not above 0.
     """
     if method not in METHODS:
         raise ValueError(f"soft_nms: method must be 'linear' or 'gaussian', found {method!r}")

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""From overlapping detections to one for each face."""
+"""Reduce overlapping detections to one per face."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mmface.models.task_modules.device_nms import batched_nms
 from mmface.models.task_modules.soft_nms import soft_nms
 
 KINDS = ('nms', 'soft_nms', 'box_voting')
-SOFT_ONLY = ('method', 'sigma', 'min_score')  # arguments that only soft_nms knows
+SOFT_ONLY = ('method', 'sigma', 'min_score')  # arguments that only soft_nms accepts
 
 
 def suppress(
     found: InstanceData, nms_cfg: Mapping[str, Any] | None, max_per_img: int = -1
 ) -> InstanceData:
-    """Suppress or merge the detections of an image that overlap; heads and merging share it.
+    """Suppress or merge overlapping detections of an image; shared by heads and view merging.
 
     Args:
         found: ``bboxes`` (N, 4) xyxy, ``scores`` (N,), ``labels`` (N,), and any other field with
-            N rows, such as ``keypoints``, which stay with their boxes. Classes do not touch each
-            other.
+            N rows, such as ``keypoints``; rows stay together. Detections of different classes do
+            not affect each other.
         nms_cfg: ``type`` and its arguments, or ``None`` to only sort:
 
             * ``dict(type='nms', iou_threshold=0.45)``: mmcv's NMS;
@@ -32,15 +32,15 @@ def suppress(
               ``dict(type='soft_nms', method='gaussian', sigma=0.5)``, see ``soft_nms``;
             * ``dict(type='box_voting', iou_threshold=0.45)``: NMS, then ``vote_boxes``.
 
-            Arguments of the other types may stand there without effect, so that one option can
-            replace the type.
-        max_per_img: Number of detections that are kept, -1 for all.
+            Arguments of other types are allowed and have no effect, so that a single option can
+            change the type.
+        max_per_img: Number of detections to keep, -1 for all.
 
     Returns:
         The remaining detections, best first.
 
     Raises:
-        ValueError: Another type.
+        ValueError: The type is unknown.
     """
     if not len(found):
         return found

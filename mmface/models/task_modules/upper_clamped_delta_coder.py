@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Boxes as differences from other boxes, as detectron2 has them."""
+"""Box encoding relative to another box, as in detectron2."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from torch import Tensor
 
 @TASK_UTILS.register_module()
 class UpperClampedDeltaCoder(BaseBBoxCoder):
-    """Encode a box as the difference of centre and log size from another box.
+    """Encode a box by its differences of centre and log size from another box.
 
     The formulas are those of detectron2 (``modeling/box_regression.py``, ``Box2BoxTransform``).
-    mmdet's ``DeltaXYWHBBoxCoder`` clamps the logarithms of the size from below too, takes only
+    mmdet's ``DeltaXYWHBBoxCoder`` also clamps the logarithms of the size from below, accepts only
     (N, 4) boxes and builds tensors on the host in every call.
 
     Args:
-        weights: What the differences in x, y, width and height are multiplied by; the
-            reciprocals of mmdet's ``target_stds``.
+        weights: Factors of the differences in x, y, width and height; the reciprocals of mmdet's
+            ``target_stds``.
         max_log_ratio: Upper limit of the two logarithms when decoding, so that the exponential
-            of an untrained network stays finite.
+            stays finite for an untrained network.
     """
 
     def __init__(
@@ -37,15 +37,15 @@ class UpperClampedDeltaCoder(BaseBBoxCoder):
         self.max_log_ratio = max_log_ratio
 
     def encode(self, bboxes: Tensor, gt_bboxes: Tensor) -> Tensor:
-        """Give the differences that lead from ``bboxes`` to ``gt_bboxes``.
+        """Compute the differences from ``bboxes`` to ``gt_bboxes``.
 
         Args:
-            bboxes: (..., 4) xyxy, any unit. Where a box is empty the result is no number.
+            bboxes: (..., 4) xyxy, any unit. For empty boxes the result is NaN or infinite.
             gt_bboxes: (..., 4) xyxy, the same unit.
 
         Returns:
-            (..., 4) weighted differences of x and y of the centres, in sizes of ``bboxes``, and
-            of the logarithms of width and height.
+            (..., 4) weighted differences: x and y of the centres, divided by the sides of
+            ``bboxes``, and the logarithms of width and height.
         """
         x, y, width, height = _centre_and_size(bboxes)
         gt_x, gt_y, gt_width, gt_height = _centre_and_size(gt_bboxes)
@@ -59,7 +59,7 @@ class UpperClampedDeltaCoder(BaseBBoxCoder):
         return torch.stack([weight * delta for weight, delta in pairs], dim=-1)
 
     def decode(self, bboxes: Tensor, pred_bboxes: Tensor) -> Tensor:
-        """Move ``bboxes`` by predicted differences; nothing is clipped to an image.
+        """Move ``bboxes`` by predicted differences, without clipping to an image.
 
         Args:
             bboxes: (..., 4) xyxy, any unit.

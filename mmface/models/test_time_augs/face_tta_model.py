@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Test-time augmentation: several views of an image, one result."""
+"""Test-time augmentation: merge the detections of several views of an image."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from mmface.structures import FLIP_INDICES_5
 
 @MODELS.register_module()
 class FaceTTAModel(BaseTTAModel):
-    """Find faces in several views of each image and merge them, with their keypoints.
+    """Detect faces in several views of each image and merge them, with their keypoints.
 
-    For any detector whose results have ``bboxes``, ``scores``, ``labels`` and maybe ``keypoints``
-    in pixels of the original image. mmdet's ``DetTTAModel`` loses keypoints and knows only NMS.
-    Views come from mmcv's ``TestTimeAug``, see ``configs/_base_/tta``: heads undo scale and
-    padding of a view (``scale_factor``, ``pad_offset``), this model undoes the mirroring
-    (``flip``). Mirroring comes first in the pipeline, so that it is the original image that is
-    mirrored, however the image is then placed on a canvas.
+    It works with any detector whose results have ``bboxes``, ``scores``, ``labels`` and,
+    optionally, ``keypoints`` in pixels of the original image. mmdet's ``DetTTAModel`` loses
+    keypoints and supports only NMS. Views come from mmcv's ``TestTimeAug``, see
+    ``configs/_base_/tta``. Heads undo the scale and padding of a view (``scale_factor``,
+    ``pad_offset``); this model undoes the flip (``flip``). The flip comes first in the pipeline,
+    so it always flips the original image, wherever padding is added afterwards.
 
-    Views differ in size, so the ``pad_size`` of the detector's data preprocessor gives way: each
+    Views differ in size, so the ``pad_size`` of the detector's data preprocessor is not used. Each
     view is padded to the next multiple of its ``pad_size_divisor``. Where GroupNorm sees the
-    padding, scores of the same view differ a little from those of a test without augmentation.
+    padding, scores of the same view differ slightly from those of a test without augmentation.
 
-    Checkpoints of the detector fit this model as they are.
+    Checkpoints of the detector load into this model unchanged.
 
     Args:
         module: The detector, or its config.
-        tta_cfg: ``nms``, how views are merged, see ``suppress``, and ``max_per_img``, how many
-            faces are kept (default -1, all).
-        flip_indices: For each keypoint, which one it is after mirroring. Default: five points.
+        tta_cfg: ``nms``, the way to merge views, see ``suppress``, and ``max_per_img``, the number
+            of faces kept (default -1, all).
+        flip_indices: For each keypoint, its index after a horizontal flip. Default: five points.
     """
 
     def __init__(
@@ -53,25 +53,25 @@ class FaceTTAModel(BaseTTAModel):
         self.flip_indices = tuple(flip_indices)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Give the weights of the detector, under its own names."""
+        """Return the weights of the detector, under its own names."""
         return self.module.state_dict(*args, **kwargs)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Load weights of the detector."""
+        """Load the weights of the detector."""
         return self.module.load_state_dict(*args, **kwargs)
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[DetDataSample]]) -> list:
         """Merge the views of each image.
 
         Args:
-            data_samples_list: For each image its views, with ``pred_instances``.
+            data_samples_list: The views of each image, with ``pred_instances``.
 
         Returns:
             The first view of each image, with the merged ``pred_instances``.
 
         Raises:
-            ValueError: A view is mirrored in another way than left and right, or
-                ``flip_indices`` do not fit the keypoints.
+            ValueError: A view has a flip that is not horizontal, or ``flip_indices`` do not fit
+                the keypoints.
         """
         return [self._merge(views) for views in data_samples_list]
 
@@ -88,7 +88,7 @@ class FaceTTAModel(BaseTTAModel):
             return found
         if view.flip_direction != 'horizontal':
             raise ValueError(
-                'FaceTTAModel undoes the flip_direction horizontal only, found '
+                'FaceTTAModel supports only flip_direction horizontal, found '
                 f'{view.flip_direction!r}'
             )
         width = view.ori_shape[1]

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Layers, names and course of DLA-34."""
+"""Layers, names and forward pass of DLA-34."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import nn
 
 from mmface.models import DLA34
 
-# dla34-ba72cf86.pth of the authors has 15,783,832 numbers that are trained (table 2 of the paper:
-# 15.8 M), of them the classifier's and those of two projections that nothing reads.
+# dla34-ba72cf86.pth of the authors has 15,783,832 trained parameters (table 2 of the paper:
+# 15.8 M). They include the classifier and two projections that are never read.
 PUBLISHED = 15_783_832
 CLASSIFIER = 512 * 1000 + 1000
 UNREAD = (64 * 128 + 2 * 128) + (128 * 256 + 2 * 256)
 
-# Names and shapes of some of that file's tensors: (out, in, kernel).
+# Names and shapes (out, in, kernel) of some tensors of that file.
 SHAPES = {
     'base_layer.0.weight': (16, 3, 7),
     'level0.0.weight': (16, 16, 3),
@@ -35,7 +35,7 @@ SHAPES = {
 
 
 def random_dla(**kwargs) -> DLA34:
-    """A DLA-34 whose norms do something."""
+    """Build a DLA-34 whose norms are not the identity."""
     torch.manual_seed(0)
     model = DLA34(**kwargs)
     model.init_weights()
@@ -58,7 +58,7 @@ def test_init__has_the_published_size_and_names():
 
 
 def test_forward__is_what_the_tensors_of_its_state_dict_say():
-    """The same course, written as one formula a level."""
+    """Compare with the same network written as one formula per level."""
     model = random_dla(out_levels=(1, 2, 3, 4, 5))
     state = model.state_dict()
 

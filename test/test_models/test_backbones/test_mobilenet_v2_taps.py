@@ -24,7 +24,7 @@ def test_forward__strides_4_to_32(width, channels):
 
 
 def test_forward__taps_are_linear():
-    # The last block of a stage has no activation: its outputs are of both signs.
+    # The last block of a stage has no activation: its outputs have both signs.
     torch.manual_seed(0)
     for out in MobileNetV2Taps()(torch.randn(1, 3, 64, 64)):
         assert out.min() < 0 < out.max()

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Where CenterNet2's Res2Net halves its maps."""
+"""Positions of the stride in CenterNet2's Res2Net."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_init__same_weights_as_mmdet_but_for_frozen_offset_biases():
     assert {name: value.shape for name, value in model.state_dict().items()} == shapes
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     assert frozen == {name for name in shapes if name.endswith('conv_offset.bias')}
-    # Three of them in each of the 6 + 3 blocks of the last stages.
+    # Three in each of the 6 + 3 blocks of the last two stages.
     assert len(frozen) == 27
 
 

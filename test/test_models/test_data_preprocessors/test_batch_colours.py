@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Colours of a batch on the device against those that the workers would have made."""
+"""Colours changed on the device, for a batch, compared with those changed by the workers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmface.models.data_preprocessors.batch_colours import change_colours
 from mmface.utils.colour_map import ColourMap
 
 RNG = np.random.default_rng(0)
-# Noise, a ramp of all greys, saturated colours, and dark ones that brightness takes below 0.
+# Noise, a ramp of all greys, saturated colours, and dark ones that brightness moves below 0.
 IMAGES = [
     RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8),
     np.repeat(np.arange(48 * 64, dtype=np.uint8).reshape(48, 64, 1), 3, axis=2),
@@ -31,7 +31,7 @@ def to_batch(images) -> torch.Tensor:
 @pytest.mark.parametrize('transform', [FacePhotometric, ColourJitter])
 def test_change_colours__equals_the_worker(transform):
     np.random.seed(0)
-    # More than a chunk, so that two of them meet.
+    # More images than one chunk, so that two chunks are used.
     changes = [transform(on_device=False).draw() for _ in range(40)]
     images = [IMAGES[i % len(IMAGES)] for i in range(len(changes))]
     want = to_batch([transform.apply(p, c) for p, c in zip(images, changes, strict=True)])
@@ -40,7 +40,7 @@ def test_change_colours__equals_the_worker(transform):
     assert (got == got.round()).all()
     difference = (got - want.float()).abs()
     assert difference.max() <= 1
-    # OpenCV's weights of the jitter are fixed-point numbers.
+    # In the jitter, OpenCV's weights are fixed-point numbers.
     assert (difference > 0).float().mean() < (0.002 if transform is FacePhotometric else 0.25)
 
 
@@ -73,7 +73,7 @@ def sample(transform, size: int = 64) -> dict:
 @pytest.mark.parametrize('transform', [FacePhotometric, ColourJitter])
 @pytest.mark.parametrize('sizes', [(64, 64, 64), (64, 32, 64)], ids=['one size', 'padded'])
 def test_pipeline__the_same_sample_wherever_the_colours_are_made(transform, sizes):
-    """Also the generator is left in the same state, so that all later draws are the same."""
+    """Check also that the generator has the same state, so that later draws are the same."""
     batches, states = [], []
     for on_device in (False, True):
         np.random.seed(7)
@@ -92,7 +92,7 @@ def test_pipeline__the_same_sample_wherever_the_colours_are_made(transform, size
 def test_change_colours__fixed_shapes_and_no_value_is_read(transform):
     def draw(seed: int) -> tuple:
         np.random.seed(seed)
-        # So many that each part of the change is drawn for some of them.
+        # Enough images that each part of the change is drawn for some of them.
         changes = [transform(on_device=False).draw() for _ in range(20)]
         return to_batch([IMAGES[seed]] * 20), [change.to_map() for change in changes]
 

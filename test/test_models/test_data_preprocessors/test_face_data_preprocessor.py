@@ -56,7 +56,7 @@ def test_forward__size_grows_to_the_divisor():
 
 
 def test_forward__labels_become_tensors():
-    """Workers send arrays: they cost less on the way."""
+    """Convert arrays: workers send arrays, because they cost less to transfer."""
     boxes, points = np.ones((2, 4), np.float32), torch.ones(2, 5, 3)
     sample = DetDataSample()
     sample.gt_instances = InstanceData(bboxes=boxes, keypoints=points)
@@ -87,7 +87,7 @@ def test_forward__warns_once_of_a_crowd():
     finally:
         logger.removeHandler(handler)
     assert len(lines) == 1
-    assert f'event/crowd.jpg has {CROWD + 1} faces to learn, more than {CROWD}' in lines[0]
+    assert f'event/crowd.jpg has {CROWD + 1} labelled faces, more than {CROWD}' in lines[0]
 
 
 def test_forward__image_larger_than_the_padding_is_refused():

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Losses and decoding of CenterFace against their definitions."""
+"""Losses and decoding of CenterFace, compared with their definitions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def total(losses: dict[str, Tensor]) -> Tensor:
 
 
 def perfect_maps(head: CenterFaceHead, gt: list[InstanceData], size: int = 64) -> list[Tensor]:
-    """Raw maps that say exactly what the targets ask for."""
+    """Build raw maps that equal the targets."""
     maps = [torch.zeros(len(gt), c, size, size) for c in (1, 2, 2, 10)]
     maps[0] -= 20
     for image, found in enumerate(gt):
@@ -58,7 +58,7 @@ def test_loss__of_one_face_is_that_of_the_formulas():
     wanted = torch.tensor(POINTS) / 4 - torch.tensor([35.0, 42.0])
     expected = 0.1 * (points - wanted.flatten()).abs().sum() / 10.0001
     torch.testing.assert_close(losses['loss_kps'].detach(), expected)
-    # One positive cell: the divisor of the heatmap is one.
+    # One positive cell: the heatmap loss is divided by one.
     losses['loss_heatmap'].backward(retain_graph=True)
     p = heat.sigmoid()
     slope = -((1 - p) ** 3) + 2 * p * (1 - p) ** 2 * p.log()
@@ -92,7 +92,7 @@ def test_loss__with_a_face_in_every_cell():
     losses = build_head().loss_by_feat(*maps, batch_gt_instances=[gt])
     total(losses).backward()
     assert all(torch.isfinite(level.grad).all() for level in maps)
-    # Boxes beyond the last cell's corner are dropped; everything else is pushed up.
+    # Boxes beyond the last cell's corner are dropped; all other scores are pushed up.
     assert (maps[0].grad[0, 0, :15, :15] < 0).all()
 
 
@@ -116,7 +116,7 @@ def test_loss__infinities_away_from_faces_do_no_harm():
     maps = raw_maps(batch=1)
     with torch.no_grad():
         for level in maps[1:]:
-            level[0, :, 0, 0] = float('inf')  # where padding points to
+            level[0, :, 0, 0] = float('inf')  # the cell that padding refers to
     losses = build_head().loss_by_feat(*maps, batch_gt_instances=[faces(BOX, [POINTS])])
     total(losses).backward()
     assert torch.isfinite(total(losses))
@@ -178,7 +178,7 @@ def test_loss__ignored_faces_are_background_unless_asked():
 
 def test_loss__small_face_weights_change_size_and_offset_only():
     maps = raw_maps(batch=1)
-    gt = [faces([100.0, 100.0, 124.0, 124.0], [POINTS])]  # 36 square cells: 5
+    gt = [faces([100.0, 100.0, 124.0, 124.0], [POINTS])]  # 36 square cells have weight 5
     plain = build_head().loss_by_feat(*maps, batch_gt_instances=gt)
     weighted = build_head(targets=dict(small_face_weights=True)).loss_by_feat(
         *maps, batch_gt_instances=gt
@@ -286,8 +286,8 @@ def test_predict__candidates(cfg, scores):
 
 
 def test_predict__suppresses_overlapping_boxes_in_pixels_of_the_input():
-    # Boxes of 16 x 16 at cells that are neighbours: overlap 12 / 20 = 0.6, in pixels counted
-    # with their edges 13 * 17 / (2 * 17 * 17 - 13 * 17) = 0.619.
+    # Boxes of 16 x 16 at neighbouring cells have overlap 12 / 20 = 0.6. If corners are whole
+    # pixels it is 13 * 17 / (2 * 17 * 17 - 13 * 17) = 0.619.
     maps = heat_of(HEAT)
     head = build_head()
     meta = dict(META, scale_factor=(100.0, 0.1))

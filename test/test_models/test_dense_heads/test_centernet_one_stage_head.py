@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""CenterNet2's one-stage detectors: losses and decoding against their definitions."""
+"""CenterNet2's one-stage detectors: losses and decoding, compared with their definitions."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_loss__without_objects_is_finite():
     head = build_head()
     losses = head.loss(random_maps(*SHAPES), samples_of([GT[1], GT[1]], **META))
     assert losses['loss_loc'] == losses['loss_pos'] == 0
-    # The faulty heatmap of mmdet's CenterNetUpdateHead would give a hundred.
+    # The wrong heatmap of mmdet's CenterNetUpdateHead would give about a hundred.
     assert 0 < losses['loss_neg'] < 1
     sum(losses.values()).backward()
     assert all(torch.isfinite(p.grad).all() for p in head.parameters())
@@ -124,7 +124,7 @@ def test_step__has_fixed_shapes_and_reads_nothing():
 
 
 def one_cell_maps(logits: dict[int, float], reach: float = 1.0) -> list[list[Tensor]]:
-    """Maps with one sure cell, at x=12, y=5 of stride 8, and class logits there."""
+    """Build maps with one confident cell, at x=12, y=5 of stride 8, and class logits there."""
     maps = [[torch.full((1, CLASSES, size, size), -20.0) for size in SIZES]]
     maps.append([torch.full((1, 1, size, size), -20.0) for size in SIZES])
     maps.append([torch.full((1, 4, size, size), reach) for size in SIZES])
@@ -156,13 +156,13 @@ def test_predict__agnostic_heat_multiplies_after_the_threshold():
     heat[0][0, 0, 5, 12] = -4.0
     head = build_head(agnostic=True)
     (found,) = head.predict_by_feat(scores, heat, distances, [META])
-    # 0.5 is above the threshold of 0.05, the product of 0.009 would not be.
+    # 0.5 is above the threshold of 0.05; the product of 0.009 would be below it.
     assert found.scores.tolist() == pytest.approx([(0.5 * 0.0179862) ** 0.5])
 
 
 def test_predict__boxes_that_clip_to_nothing_are_dropped():
     scores, _, distances = one_cell_maps({0: 3.0})
-    scores[0][0, 0, 5, 15] = 3.0  # its box begins at x = 124 - 8, right of the image
+    scores[0][0, 0, 5, 15] = 3.0  # its box starts at x = 124 - 8, right of the image
     (found,) = build_head().predict_by_feat(scores, [], distances, [META])
     assert len(found) == 1
 

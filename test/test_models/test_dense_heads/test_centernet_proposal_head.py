@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""CenterNet2's first stage against golden values of the reference, and its properties."""
+"""CenterNet2's first stage: golden values of the reference, and properties."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRAIN = dict(score_thr=1e-4, nms_pre=4000, nms=NMS, max_per_img=2000)
 PROPOSALS = dict(eval=TEST, train_all=TRAIN, train_empty2=TRAIN)
 LOSSES = ('loss_loc', 'loss_agn_pos', 'loss_agn_neg')
 TOWER = ('conv', 'gn')
-# Names of the reference and ours, in the order of replacement.
+# Names of the reference and our names, in the order of replacement.
 RENAMED = [
     (r'^backbone\.bottom_up\.stem\.conv1\.norm', 'backbone.bn1'),
     (r'^backbone\.bottom_up\.stem', 'backbone'),
@@ -86,7 +86,7 @@ class Golden(NamedTuple):
         return found
 
     def level_first(self, values: Tensor) -> Tensor:
-        """From cells (B, A, ...) to the reference's order: levels, then images."""
+        """Reorder cells (B, A, ...) as in the reference: by level, then by image."""
         sizes = [level.shape[-2] * level.shape[-1] for level in self.heat]
         return torch.cat([part.flatten(0, 1) for part in values.split(sizes, dim=1)])
 
@@ -174,7 +174,7 @@ def test_golden__targets(golden, mode):
     assert torch.cat(found).tolist() == golden.values[f'{mode}/gt_pos_inds'].tolist()
     if mode != 'train_all':
         return  # the maps were not stored
-    # One unit in the last place: the exponential depends on the order of the numbers.
+    # One unit in the last place: the exponential depends on the order of the computation.
     heatmap = golden.level_first(targets.heatmap.transpose(1, 2))
     np.testing.assert_allclose(heatmap, golden.values[f'{mode}/gt_heatmap'], rtol=3e-7, atol=0)
     expected = golden.values[f'{mode}/gt_reg_targets']
@@ -197,7 +197,7 @@ def test_golden__losses(golden, mode):
 
 @pytest.mark.reference
 def test_golden__gradients_of_the_head(golden):
-    """No gradient of the second stage reaches the head, so that its are those of the losses."""
+    """Compare gradients: none comes from the second stage, only from the losses of the head."""
     golden.stages.zero_grad()
     losses = golden.head.loss(
         [level.detach() for level in golden.neck], samples_of(golden.gt(), img_shape=(128, 128))
@@ -215,7 +215,7 @@ def test_golden__gradients_of_the_head(golden):
 
 
 def assert_same_set(found: InstanceData, boxes: np.ndarray, scores: np.ndarray) -> None:
-    """Compare without order: each of ours has one of theirs, and the other way round."""
+    """Compare without order: each of our boxes has one of theirs, and the reverse."""
     assert len(found) == len(boxes)
     expected = torch.from_numpy(boxes)
     far = (found.bboxes[:, None] - expected).abs().amax(-1)
@@ -275,7 +275,7 @@ def test_loss_and_predict__one_pass_gives_both(fixed_shape):
 
 def test_proposals__fixed_shape_pads_with_zeros():
     dynamic, fixed = build_head(fixed_shape=False), build_head(fixed_shape=True)
-    cfg = dict(TEST, score_thr=0.01015, max_per_img=400)  # more than there are cells
+    cfg = dict(TEST, score_thr=0.01015, max_per_img=400)  # more than the number of cells
     counts = []
     for one, two in zip(
         dynamic.predict_by_feat(*dynamic(feats()), cfg=cfg),
@@ -369,7 +369,7 @@ def test_step__has_fixed_shapes_and_reads_nothing(dtype):
         sum(losses.values()).backward()
 
     batches = [samples_of([objects(n), objects(30 - n)], img_shape=(128, 128)) for n in (1, 30, 0)]
-    # NMS itself has a result of data-dependent size; it is made regular in the same place.
+    # NMS has a result of data-dependent size; the same function makes its shape fixed.
     trace = trace_steps(step, batches, host_functions=('pack_ground_truth', 'suppress_fixed'))
     assert not trace.faults, str(trace)
     assert trace.num_operators > 300

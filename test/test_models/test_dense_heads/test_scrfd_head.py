@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Losses and decoding of SCRFD against golden values and their definition."""
+"""Losses and decoding of SCRFD, compared with golden values and their definition."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_loss__equals_golden_values_and_gradients(reference_dir):
         faces(torch.from_numpy(golden[f'gt{i}']), torch.from_numpy(golden[f'gtk{i}']))
         for i in range(2)
     ]
-    # The recorded run broke ties as torch.topk does on a CPU.
+    # The recorded run breaks ties like torch.topk on a CPU.
     losses = build_head(full_search=True, mean_keypoint_weight=True).loss_by_feat(*maps, gt)
     for name in ('loss_cls', 'loss_bbox', 'loss_kps'):
         found = [float(value.detach()) for value in losses[name]]
@@ -55,8 +55,8 @@ def test_loss__equals_golden_values_and_gradients(reference_dir):
     sums = [[float(level.grad.abs().sum()) for level in row] for row in maps]
     np.testing.assert_allclose(sums, golden['grad_sum'], rtol=1e-5)
 
-    # The default weighs each keypoint by itself; only the level with the face that has
-    # four of five may change.
+    # By default each keypoint has its own weight. Only the level of the face with four labelled
+    # keypoints of five may change.
     own = build_head(full_search=True).loss_by_feat(*maps, gt)
     np.testing.assert_allclose(float(own['loss_kps'][0].detach()), golden['loss_kps'][0], rtol=1e-5)
     assert float(own['loss_kps'][1].detach()) < golden['loss_kps'][1]
@@ -87,8 +87,8 @@ def test_loss__without_positives_is_finite_and_trains_scores():
 
 
 def test_loss__box_normaliser_is_not_clamped_at_one():
-    # With the scores of all positives equal, weights cancel: the box loss is the mean DIoU
-    # loss however small the scores are.
+    # If the scores of all positives are equal, weights cancel out: the box loss is the mean DIoU
+    # loss, however small the scores are.
     gt = [faces(torch.tensor([[100.0, 100.0, 160.0, 170.0]]))]
     totals = []
     for logit in (-9.0, 0.0):
@@ -147,7 +147,7 @@ def test_predict__equals_golden_decoding(reference_dir):
 
 
 def one_face_maps() -> list[list[Tensor]]:
-    """Raw maps with one sure face, at cell x=5, y=4 of stride 16, second prior."""
+    """Build raw maps with one confident face, at cell x=5, y=4 of stride 16, second prior."""
     maps = [[torch.zeros_like(m) for m in row] for row in raw_maps(batch=1, size=160)]
     for level in maps[0]:
         level -= 20
@@ -189,7 +189,7 @@ def test_predict__clips_to_the_image_without_padding():
 
 
 def test_predict__minus_one_means_no_limit():
-    # mmdet's helpers slice [:-1] there and lose the last box.
+    # Here mmdet's helpers slice [:-1] and lose the last box.
     maps = [[torch.zeros_like(m) for m in row] for row in raw_maps(batch=1, size=64)]
     for level in maps[0]:
         level.fill_(5.0)
@@ -223,7 +223,7 @@ def test_loss__thousands_of_faces_in_one_image():
 
 
 def test_loss__of_a_crowd_is_the_same(monkeypatch):
-    """From a number of faces on, slots are kept for priors and not for faces."""
+    """Compare both layouts: above CROWD faces, slots belong to priors and not to faces."""
     corner = torch.rand(300, 2, generator=torch.Generator().manual_seed(1)) * 280
     keypoints = torch.cat([corner[:, None] + torch.rand(300, 5, 2) * 20, torch.ones(300, 5, 1)], 2)
     truth = [

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""CenterNet2's focal loss against its definition."""
+"""CenterNet2's focal loss, compared with its definition."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from mmface.models import DenseGaussianFocalLoss
 
 
 def by_definition(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """CornerNet's loss from probabilities, in double precision."""
+    """Compute CornerNet's loss from probabilities, in double precision."""
     p = logits.double().sigmoid()
     positive = -p.log() * (1 - p) ** 2
     negative = -(1 - p).log() * p**2 * (1 - target.double()) ** 4
@@ -43,7 +43,7 @@ def test_loss__is_finite_at_every_input(dtype, target):
 
 
 def test_loss__sure_and_wrong_keeps_its_gradient():
-    # Clamped probabilities, the usual mend, would give none.
+    # Clamped probabilities, the usual solution, would give no gradient.
     logits = torch.tensor([-30.0, 30.0], requires_grad=True)
     DenseGaussianFocalLoss()(logits, torch.tensor([1.0, 0.0])).sum().backward()
     torch.testing.assert_close(logits.grad, torch.tensor([-1.0, 1.0]))

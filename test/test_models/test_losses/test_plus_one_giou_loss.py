@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The GIoU with one added to intersection and union."""
+"""The GIoU with one added to intersection and union, on worked examples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmface.models.losses.plus_one_giou_loss import plus_one_giou
 
 
 def test_giou__equals_numbers_by_hand():
-    # 2 x 4 and 4 x 2 cells around a common point: I = 4, U = 12, C = 16.
+    # Boxes of 2 x 4 and 4 x 2 cells around a common point: I = 4, U = 12, C = 16.
     boxes = torch.tensor([1.0, 2.0, 1.0, 2.0]), torch.tensor([2.0, 1.0, 2.0, 1.0])
     assert plus_one_giou(*boxes).item() == pytest.approx(5 / 13 - 4 / 16)
 
@@ -20,7 +20,7 @@ def test_giou__equals_numbers_by_hand():
 def test_giou__equal_boxes_have_one_and_a_point_less():
     box = torch.tensor([3.0, 1.0, 0.0, 2.5])
     assert plus_one_giou(box, box).item() == 1
-    # A predicted point in a box of 10.5 cells: I = 0, U = C = 10.5.
+    # A predicted box without area in a box of 10.5 cells: I = 0, U = C = 10.5.
     assert plus_one_giou(torch.zeros(4), box).item() == pytest.approx(1 / 11.5)
 
 

@@ -13,7 +13,7 @@ from mmface.models.necks.bifpn import bifpn_nodes
 
 WIDTHS = (24, 48, 64)
 CHANNELS = 32
-# As in the reference's code for three and five levels.
+# As in the reference's code, for three and five levels.
 NODES = {
     3: [(1, (1, 2)), (0, (0, 3)), (1, (1, 3, 4)), (2, (2, 5))],
     5: [
@@ -51,7 +51,7 @@ def test_nodes__are_those_of_the_reference(levels):
 
 @pytest.mark.parametrize('kind', ['efficientdet', 'fcos'])
 def test_forward__is_the_formula(kind):
-    """One cell of three levels, each node written out."""
+    """Compare with one cell of three levels, with each node written out."""
     neck = random_neck(num_outs=3, num_cells=1, kind=kind)
     state = {name.removeprefix('cells.0.'): value for name, value in neck.state_dict().items()}
     assert any(value.lt(0).any() for name, value in state.items() if name.endswith('weights'))
@@ -110,13 +110,13 @@ def test_init__edges_share_laterals_in_the_fcos_kind_alone():
     }
     assert laterals['efficientdet'] == {'1_0', '2_0', '0_1', '1_2', '2_3'}
     assert laterals['fcos'] == {'1_1', '2_1', '0_0', '2_2'}
-    # Later cells need none, nor does a backbone of the right width.
+    # Later cells need no laterals, and neither does the first one if the backbone's maps fit.
     assert not BiFPN(WIDTHS, CHANNELS, 3, num_cells=2).cells[1].laterals
     assert not BiFPN((32, 32, 32), 32, 3).cells[0].laterals
 
 
 def test_forward__weights_are_normalised_in_half_precision():
-    """All weights cut off: the nodes give their norm's bias, not NaN."""
+    """Set all weights below 0: the nodes return their norm's bias, not NaN."""
     neck = random_neck(num_outs=3, num_cells=1)
     for node in neck.cells[0].nodes:
         node.weights.data.fill_(-1)

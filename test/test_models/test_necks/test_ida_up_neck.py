@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""CenterFace's neck: shape, what its parts see, and its norms."""
+"""CenterFace's neck: shape, receptive field of its parts, and norms."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_forward__one_map_of_stride_4(width, depthwise):
     neck = IDAUpNeck(CHANNELS, width, depthwise)
     (out,) = neck(random_maps(*SHAPES))
     assert out.shape == (2, width, 16, 24)
-    assert out.min() == 0, 'a ReLU is last'
+    assert out.min() == 0, 'the last layer is a ReLU'
     shape = (width, 1 if depthwise else width, 2, 2)
     assert all(up.deconv.weight.shape == shape for up in neck.ups)
 

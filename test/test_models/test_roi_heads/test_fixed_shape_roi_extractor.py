@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Pooling in fixed shapes gives what gathering gives."""
+"""Pooling in fixed shapes gives the same results as gathering."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def extractor() -> FixedShapeRoIExtractor:
 
 
 def rois() -> torch.Tensor:
-    """Boxes of all levels, some reaching outside, and empty ones."""
+    """Build boxes of all levels, some of them partly outside the image, and empty ones."""
     torch.manual_seed(1)
     corner = torch.rand(60, 2) * 1000 - 100
     size = 2 ** (2 + torch.rand(60, 1) * 9.5) * torch.rand(60, 2).add(0.5)
@@ -49,7 +49,7 @@ def test_fixed_shape__values_and_gradients_are_the_same():
 
 
 def test_fixed_shape__every_map_gets_a_gradient_although_no_box_is_there():
-    """A distributed model waits for the gradient of each parameter that has one elsewhere."""
+    """Check the gradients: a distributed model waits for one if another device computes it."""
     for fixed_shape in (False, True):
         feats = random_maps(*SHAPES, grad=True)
         box = torch.tensor([[0.0, 10.0, 10.0, 50.0, 50.0]])

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""RoIs get the objects and are drawn in the numbers that the reference says."""
+"""Matching and sampling of RoIs follow the reference."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_match__some_rois_at_a_time(monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
 
 
-# Foreground and background there are, of 1000 RoIs, and how many are drawn of each.
+# Numbers of foreground and background RoIs among 1000, and numbers of each that are drawn.
 RANGES = dict(place=(0, 100), side=(5, 65))
 COUNTS = {
     'plenty of both': ((400, 600), (128, 384)),
@@ -68,7 +68,7 @@ def test_sample__counts_are_those_of_the_reference(case):
     kind = torch.zeros(1000, dtype=torch.long)
     kind[: there[0]] = 1
     kind[there[0] : sum(there)] = 2
-    # The second image is always full, so that images are seen not to mix.
+    # The second image is always full, which would reveal a mix-up of images.
     kind = torch.stack([kind[torch.randperm(1000)], 1 + torch.arange(1000) % 2])
     index, valid = sample_rois(kind == 1, kind == 2, 512, 0.25)
     assert index.shape == valid.shape == (2, 512)
@@ -78,7 +78,7 @@ def test_sample__counts_are_those_of_the_reference(case):
         kinds = row[0][row[1][ok]]
         assert ((kinds == 1).sum(), (kinds == 2).sum()) == expected
         assert len(row[1][ok].unique()) == len(kinds) == sum(expected)
-        # Foreground first, then background, then what was not drawn.
+        # Foreground comes first, then background, then RoIs that were not drawn.
         assert torch.equal(kinds, kinds.sort().values)
         assert torch.equal(ok, ok.sort(descending=True).values)
 
@@ -89,7 +89,7 @@ def test_sample__every_roi_has_the_same_chance():
     index, valid = sample_rois(kind, ~kind, 16, 0.25)
     assert valid.all()
     share = torch.bincount(index.flatten(), minlength=40) / 4000
-    # 4 of 10 foreground, 12 of 30 background; five standard deviations.
+    # 4 of 10 foreground and 12 of 30 background; the limit is five standard deviations.
     assert (share - 0.4).abs().max() < 5 * (0.4 * 0.6 / 4000) ** 0.5
 
 

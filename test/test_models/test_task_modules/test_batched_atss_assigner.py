@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The batched assigner against golden values and a literal per-image one."""
+"""The batched assigner, compared with golden values and a literal per-image assigner."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def random_faces(generator: torch.Generator, count: int) -> Tensor:
 
 
 def assign_one(priors: Tensor, candidates: Tensor, gts: Tensor, inside_mode: int) -> list[int]:
-    """Assign one image face by face, literally as the paper and reference describe."""
+    """Assign one image face by face, literally as in the paper and reference."""
     owner = [0] * len(priors)
     owner_iou = [-1.0] * len(priors)
     for number, (gt, indices) in enumerate(zip(gts, candidates, strict=True), start=1):
@@ -126,7 +126,7 @@ def test_assign__equals_literal_per_image_loop(mode):
 def test_candidates__are_the_nearest_of_every_level(size, topk, full_search):
     generator = torch.Generator().manual_seed(0)
     priors, grids = scrfd_priors(size)
-    # Also centres outside of the image, near and far, and on the corners of cells.
+    # Include centres outside of the image, near and far, and at the corners of cells.
     points = (torch.rand(60, 2, generator=generator) * 1.6 - 0.3) * size
     points[40:] = points[40:].div(8).round() * 8
     gts = torch.cat([points - 3, points + 3], dim=1)
@@ -220,10 +220,10 @@ def test_init__unknown_inside_mode_is_refused():
 
 
 def test_crowd__is_assigned_as_one_by_one():
-    """Some faces at a time give each prior the same face."""
+    """Check that an assignment of some faces at a time gives each prior the same face."""
     priors, grids = scrfd_priors()
     faces = random_faces(torch.Generator().manual_seed(3), 3000)
-    faces[2000:2500] = faces[:500]  # ties go to the first face, of an earlier part too
+    faces[2000:2500] = faces[:500]  # ties go to the first face, also from an earlier part
     bboxes, mask = pad([faces, faces[:7]], 4096)
     gt = PaddedGroundTruth(bboxes, mask.long(), mask, bboxes[:, :, :3, None].repeat(1, 1, 1, 3))
     assigner = BatchedATSSAssigner()

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""CenterFace's three conventions: worked examples, round trips, options that make no sense."""
+"""CenterFace's three conventions: worked examples, round trips, invalid options."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_encode__mindspore_divides_keypoints_by_the_sides():
 def test_encode__star_clouds():
     faces = CenterFaceCoder('star_clouds').encode(FACE, EYE)
     assert faces.cell.tolist() == [[35, 42]]
-    # Height and y come first; sizes are in pixels of the input.
+    # Height and y come first; sizes are in input pixels.
     torch.testing.assert_close(faces.size, torch.tensor([[math.log(25), math.log(20)]]))
     torch.testing.assert_close(faces.offset, torch.tensor([[0.0, -0.5]]))
     torch.testing.assert_close(faces.keypoints, torch.tensor([[30 / 100, 30 / 80]]))
@@ -98,7 +98,7 @@ def test_decode__star_clouds_moves_boxes_inside_then_cuts_them():
         torch.tensor([[0.5, 0.5]]),
         img_shape=(16, 32),
     )
-    # 20 wide and 24 high around (2, 2): the corner goes to (0, 0), the size stays.
+    # 20 wide and 24 high around (2, 2): the corner moves to (0, 0), the size stays.
     assert found.tolist() == [[0.0, 0.0, pytest.approx(20.0), 16.0]]
     torch.testing.assert_close(points, torch.tensor([[[10.0, 12.0]]]))
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Targets of CenterNet2's dense heads against plain loops over images, boxes and cells."""
+"""Targets of CenterNet2's dense heads, compared with loops over images, boxes and cells."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make(targets: CenterNetTargets, gt: list[InstanceData], *args) -> CenterNetT
 
 
 def crowd(count: int, seed: int, classes: int = 3) -> InstanceData:
-    """Boxes of all sizes, some with one centre, cut to the image."""
+    """Build boxes of all sizes, some with the same centre, clipped to the image."""
     generator = torch.Generator().manual_seed(seed)
     centre = torch.rand(count, 2, generator=generator) * SIZE
     centre[1::4] = centre[0::4][: len(centre[1::4])]
@@ -47,7 +47,7 @@ def crowd(count: int, seed: int, classes: int = 3) -> InstanceData:
 
 
 def levels() -> list[tuple[int, int, int, float, float]]:
-    """Index of the first cell, stride, width in cells, and bounds of each level."""
+    """Return the index of the first cell, stride, width in cells, and bounds of each level."""
     start = 0
     found = []
     for stride, (height, width), (low, high) in zip(STRIDES, MAPS, SIZES_OF_INTEREST, strict=True):
@@ -61,7 +61,7 @@ def sides(x: float, y: float, box: list[float]) -> list[float]:
 
 
 def plain(gt: InstanceData, classes: int) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
-    """Heatmap (C, A), distances (A, 4), -1 where none, and positives (cell, channel)."""
+    """Compute heatmap (C, A), distances (A, 4), -1 if missing, and positives (cell, channel)."""
     heatmap = torch.zeros(classes, CELLS)
     distances = torch.full((CELLS, 4), -1.0)
     positives = []
@@ -95,7 +95,7 @@ def plain(gt: InstanceData, classes: int) -> tuple[Tensor, Tensor, list[tuple[in
 
 
 def plain_more_positives(gt: InstanceData, predictions: Tensor) -> list[tuple[int, int]]:
-    """Positives (cell, label) by the predictions (A, 4)."""
+    """Compute positives (cell, label) from the predictions (A, 4)."""
     positives = []
     for box, label in zip(gt.bboxes.tolist(), gt.labels.tolist(), strict=True):
         costs = {}
@@ -140,7 +140,7 @@ def test_targets__equal_plain_loops(classes):
 
 
 def test_targets__bounds_belong_to_both_levels():
-    # Sides 96 and 128 make a half diagonal of exactly 80: levels 0 and 1.
+    # Sides 96 and 128 give half a diagonal of exactly 80: levels 0 and 1.
     targets = make(build(), [objects([[40.0, 40.0, 136.0, 168.0]])])
     assert [cell for cell, _ in chosen(targets, 0)] == [13 * 32 + 11, 32 * 32 + 6 * 16 + 5]
 
@@ -189,7 +189,7 @@ def test_more_positives__equal_plain_loops(classes):
     gt = [crowd(12, seed=2), objects([]), crowd(40, seed=3)]
     exact = make(build(), gt).distances
     generator = torch.Generator().manual_seed(4)
-    # Good predictions in most cells that learn a box, and anything elsewhere.
+    # Predictions are good in most cells that learn a box, and arbitrary elsewhere.
     noise = torch.randn(exact.shape, generator=generator)
     predictions = (exact * (0.12 * noise).exp()).where(exact != 1, noise.abs() * 3)
     targets = make(build(more_pos=True), gt, classes, predictions)
@@ -203,7 +203,7 @@ def test_more_positives__equal_plain_loops(classes):
 
 
 def test_more_positives__need_predictions():
-    with pytest.raises(ValueError, match='pass them'):
+    with pytest.raises(ValueError, match='more_pos=True'):
         make(build(more_pos=True), [objects([])])
 
 

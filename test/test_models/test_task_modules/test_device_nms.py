@@ -1,8 +1,8 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""NMS where mmcv has no kernel; the simulated NPU has tests of whole detectors with it.
+"""NMS on devices without a kernel of mmcv; the simulated NPU tests whole detectors with it.
 
-The "meta" device is one for which mmcv never has a kernel: its real complaint is what is
-recognised here. Its tensors hold no values, so nothing can be computed for it on the CPU either.
+mmcv never has a kernel for the "meta" device, so its real error message is tested here. Tensors of
+this device hold no values, so they cannot be moved to the CPU either.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NMS = dict(type='nms', iou_threshold=0.45)
 
 @pytest.fixture
 def boxes():
-    """Many overlapping boxes of two classes: boxes, scores, classes."""
+    """Build many overlapping boxes of two classes: boxes, scores, classes."""
     generator = torch.Generator().manual_seed(0)
     boxes = random_boxes(200, place=(0, 50), side=(10, 30), generator=generator)
     return boxes, torch.rand(200, generator=generator), torch.arange(200) % 2
@@ -31,7 +31,7 @@ def boxes():
 
 @pytest.fixture(autouse=True)
 def without_kernel(monkeypatch):
-    """Types of devices found to have no kernel, as at the start of a process."""
+    """Clear the set of device types without a kernel, as at the start of a process."""
     types: set[str] = set()
     monkeypatch.setattr(device_nms, '_WITHOUT_KERNEL', types)
     return types
@@ -72,7 +72,7 @@ def test_nms__arguments_reach_mmcv(boxes):
 def test_missing_kernel__goes_to_the_cpu_with_one_warning(boxes, without_kernel, warnings):
     meta = [tensor.to('meta') for tensor in boxes]
     for _ in range(2):
-        # Moving them to the CPU is what is refused, so that is where they were going.
+        # The copy to the CPU fails, which shows that the work was moved there.
         with pytest.raises(NotImplementedError, match='Cannot copy out of meta tensor'):
             batched_nms(*meta, NMS)
     assert without_kernel == {'meta'}

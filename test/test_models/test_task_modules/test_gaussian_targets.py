@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""CenterFace's targets against worked examples and a literal face-by-face maker."""
+"""CenterFace's targets, compared with worked examples and a literal face-by-face version."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def one(bboxes: list[list[float]], size: tuple[int, int] = (200, 200), **options
 
 
 def literal_radius(height: float, width: float, overlap: float) -> float:
-    """The least of CornerNet's three roots, each divided by 2, in double precision."""
+    """Compute the smallest of CornerNet's three roots, each divided by 2, in double precision."""
 
     def root(a: float, b: float, c: float) -> float:
         return (b + math.sqrt(b * b - 4 * a * c)) / 2
@@ -77,7 +77,7 @@ def test_radius__is_that_of_the_reference_table(height, width, radius):
 
 
 def test_radius__equals_the_three_roots_for_every_size_of_a_map():
-    # Among these are radii that are whole numbers, where float32 could fall to the next lower.
+    # Some of these radii are whole numbers, which float32 could round to the next lower one.
     sides = torch.cartesian_prod(torch.arange(1, 209), torch.arange(1, 209))
     expected = [int(literal_radius(height, width, 0.7)) for width, height in sides.tolist()]
     assert gaussian_radius(sides.float()).int().tolist() == expected
@@ -125,7 +125,7 @@ def test_heatmap__is_the_same_drawn_in_parts(monkeypatch):
 def test_targets__boxes_are_cut_at_the_last_cell_and_dropped_outside():
     targets = one([[-40, -40, 40, 40], [900, 10, 950, 60], [790, 790, 830, 830], [50, 50, 50, 90]])
     assert targets.mask[0, :4].tolist() == [1.0, 0.0, 1.0, 0.0]
-    # What is left of the first is 40 x 40 around (20, 20); of the third 6 x 6 up to 796.
+    # The first box is clipped to 40 x 40 around (20, 20); the third to 6 x 6, up to 796.
     torch.testing.assert_close(targets.size[0, 0], torch.full((2,), math.log(40 / 16)))
     assert targets.position[0, 0] == 5 * 200 + 5
     torch.testing.assert_close(targets.size[0, 2], torch.full((2,), math.log(6 / 16)))
@@ -142,7 +142,7 @@ def test_targets__without_faces_are_zero_and_finite():
 
 
 def test_targets__every_one_of_300_faces_counts():
-    # The references draw 32 or 64 of them, with replacement.
+    # The references draw 32 or 64 faces, with replacement.
     corner = torch.cartesian_prod(torch.arange(15) * 16, torch.arange(20) * 16).float()
     gt = pack(faces(torch.cat([corner, corner + 15], dim=1)))
     targets = GaussianTargets()(gt, (80, 80), CenterFaceCoder())
@@ -155,7 +155,7 @@ def test_targets__two_faces_in_a_cell_share_the_peak_and_both_count():
     assert targets.position[0, 0] == targets.position[0, 1] == 30 * 50 + 30
     assert targets.mask[0, :2].tolist() == [1.0, 1.0]
     assert int((targets.heatmap == 1).sum()) == 1
-    # The larger Gaussian is the one that remains around the peak.
+    # The larger Gaussian remains around the peak.
     alone = one([[92, 92, 148, 148]], size=(50, 50))
     assert torch.equal(targets.heatmap, alone.heatmap)
 
@@ -200,7 +200,7 @@ def test_ignored__cells_inside_have_no_weight_but_centres_do():
     expected.remove([4, 4])  # the centre of the face to learn
     assert off == expected
     assert GaussianTargets()(gt, (20, 20), CenterFaceCoder(), ignored).heat_weight is None
-    with pytest.raises(ValueError, match='needs the ignored faces'):
+    with pytest.raises(ValueError, match='mask_ignored=True'):
         GaussianTargets(mask_ignored=True)(gt, (20, 20), CenterFaceCoder())
 
 
@@ -215,5 +215,5 @@ def test_targets__1000_faces_at_200x200_need_little_memory():
     gt = pack(*(faces(torch.cat([corner, corner + 12], dim=1)) for _ in range(2)))
     with LargestTensor() as largest:
         GaussianTargets(mask_ignored=True)(gt, (200, 200), CenterFaceCoder(), gt)
-    # All at once would be 2 * 1024 * 200 * 200 numbers, 330 MB.
+    # All at once would need 2 * 1024 * 200 * 200 numbers, 330 MB.
     assert 0 < largest.count <= module.CHUNK_NUMBERS

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The way back to the pixels of the original image."""
+"""Conversion back to the pixels of the original image."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Selection of boxes against plain loops and by hand."""
+"""Selection of boxes, compared with plain loops and values computed by hand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def maps(channels: int, scale: float = 1.0, seed: int = 0) -> list[Tensor]:
 
 
 def candidates(boxes: list, scores: list, labels: list | None = None) -> Candidates:
-    """One image; scores of 0 are not valid."""
+    """Build candidates of one image; scores of 0 are not valid."""
     score = torch.tensor([scores], dtype=torch.float32)
     label = torch.tensor([labels or [0] * len(scores)])
     box = torch.tensor([boxes], dtype=torch.float32)
@@ -41,7 +41,7 @@ def test_candidates__are_the_best_of_each_level(with_factors):
     scores, distances = maps(3), maps(4, scale=5, seed=1)
     factors = maps(1, seed=2) if with_factors else None
     found = best_candidates(scores, distances, STRIDES, 0.85, 10, factors)
-    assert found.scores.shape == (2, 20), 'as many as asked for, whatever the scores'
+    assert found.scores.shape == (2, 20), 'the number requested, whatever the scores'
     for image in range(2):
         got = []
         for n in found.valid[image].nonzero()[:, 0].tolist():
@@ -69,7 +69,7 @@ def test_candidates__are_the_best_of_each_level(with_factors):
             expected += sorted(rows, reverse=True)[:10]
         for one, two in zip(sorted(got), sorted(expected), strict=True):
             assert one == pytest.approx(two, abs=2e-3)
-    assert 20 < found.valid.sum() < 40, 'levels with more and with fewer than asked for'
+    assert 20 < found.valid.sum() < 40, 'levels with more and with fewer than requested'
     assert bool((found.scores[~found.valid] == 0).all())
 
 
@@ -120,7 +120,7 @@ def test_suppress_fixed__fills_up():
 
 
 def test_suppress__more_boxes_than_mmcv_takes_at_once():
-    """From 10,000 boxes on mmcv goes another way."""
+    """Suppress more than 10,000 boxes, for which mmcv uses another algorithm."""
     generator = torch.Generator().manual_seed(0)
     corner = torch.rand(1, 10_500, 2, generator=generator) * 50_000
     scores = torch.rand(1, 10_500, generator=generator)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Soft-NMS against its definition, and where mmcv's operator goes wrong."""
+"""Soft-NMS, compared with its definition, and inputs that mmcv's operator handles wrongly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def crowd(count=120):
 
 
 def by_definition(boxes, scores, method, iou_threshold, sigma, min_score, offset):
-    """Pseudo code of arXiv 1704.04503, figure 3."""
+    """Run the pseudo code of arXiv 1704.04503, figure 3."""
     boxes, left = boxes.numpy().astype(np.float64), scores.numpy().astype(np.float64)
     alive, kept, final = left >= min_score, [], []
     while alive.any():
@@ -87,7 +87,7 @@ def test_soft_nms__low_scores_are_dropped_also_the_best():
 @pytest.mark.parametrize('dtype', [torch.float16, torch.float64])
 def test_soft_nms__other_types(dtype):
     boxes, scores = crowd()
-    boxes = boxes.half()  # what both types can hold
+    boxes = boxes.half()  # values that both types represent exactly
     scores = scores.half()
     expected = soft_nms(boxes.float(), scores.float())
     dets, keep = soft_nms(boxes.to(dtype), scores.to(dtype))

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The one place where overlapping detections become one: NMS, soft-NMS and box voting."""
+"""The function that reduces overlapping detections to one: NMS, soft-NMS and box voting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VOTING = dict(type='box_voting', iou_threshold=0.4)
 
 
 def crowd(count=150, classes=1, seed=0):
-    """Groups of faces that overlap. Keypoints say which box they belong to."""
+    """Build groups of overlapping faces. Keypoints identify their box."""
     generator = torch.Generator().manual_seed(seed)
     centre = torch.rand(count // 5, 2, generator=generator).repeat(5, 1) * 200
     corner = centre + torch.randn(count, 2, generator=generator) * 2
@@ -41,12 +41,12 @@ def iou(box, boxes):
 
 
 def places(found):
-    """Boxes, keypoints and scores in one row for each face."""
+    """Return boxes, keypoints and scores in one row per face."""
     return torch.cat([found.bboxes, found.keypoints[..., :2].flatten(1), found.scores[:, None]], 1)
 
 
 def vote_by_definition(found, threshold):
-    """Box voting as the loop of RetinaFace and S3FD, but lone boxes stay."""
+    """Vote in a loop as RetinaFace and S3FD do, but keep single boxes."""
     rows = places(found).double().numpy()
     rows = rows[(-rows[:, -1]).argsort(kind='stable')]
     merged = []
@@ -68,7 +68,7 @@ def test_suppress__keeps_fields_together_and_best_first(cfg):
     source = found[kept.number]
     if cfg is VOTING:
         assert not torch.equal(kept.bboxes, source.bboxes)
-        # Keypoints of the toy lie where their box begins, so their means do too.
+        # Keypoints of these faces are at the corner of their box, and so are their means.
         torch.testing.assert_close(kept.keypoints[:, 0, :2], kept.bboxes[:, :2])
     else:
         assert torch.equal(kept.bboxes, source.bboxes)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Encoding and decoding of boxes as detectron2 does it."""
+"""Encoding and decoding of boxes as in detectron2."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_decode__clamps_sizes_from_above_and_not_from_below():
     box = torch.tensor([[0.0, 0.0, 10.0, 20.0]])
     left, top, right, bottom = coder.decode(box, torch.tensor([[0.0, 0.0, 50.0, -8.0]]))[0].tolist()
     assert math.isclose(right - left, 10 * 1000 / 16, rel_tol=1e-6)
-    # The top and bottom lie near 10, hence the absolute tolerance.
+    # Top and bottom are near 10, which requires the absolute tolerance.
     assert math.isclose(bottom - top, 20 * math.exp(-8), abs_tol=2e-6)
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Views of an image come back to one result, with boxes and keypoints in their place."""
+"""Views of an image are merged to one result, with boxes and keypoints in image coordinates."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MERGES = [
 
 
 def build(repo, name, merge, **tta_cfg) -> FaceTTAModel:
-    """A model of random weights, wide enough apart that scores differ."""
+    """Build a model with random weights, large enough that scores differ."""
     cfg = Config.fromfile(repo / CONFIGS[name], import_custom_modules=False)
     torch.manual_seed(0)
     cfg.model.test_cfg.update(score_thr=0.0)
@@ -51,7 +51,7 @@ def build(repo, name, merge, **tta_cfg) -> FaceTTAModel:
 
 
 def views_of(repo, image, *, sizes=SIZES, flips=(0.0, 1.0)):
-    """Run the pipeline of the repository with these sizes on an image with one labelled face."""
+    """Run the project's pipeline with these sizes on an image with one labelled face."""
     cfg = Config.fromfile(repo / 'configs/_base_/tta/face_tta.py')
     cfg.tta_pipeline[1].transforms[0] = [dict(type='RandomFlip', prob=prob) for prob in flips]
     cfg.tta_pipeline[1].transforms[1] = sizes
@@ -66,14 +66,14 @@ def views_of(repo, image, *, sizes=SIZES, flips=(0.0, 1.0)):
 
 @pytest.fixture(autouse=True)
 def scope():
-    """As every run has it; mmcv's TestTimeAug builds its transforms in the scope that is set."""
+    """Set the default scope, as every run does; mmcv's TestTimeAug builds its transforms in it."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         yield
 
 
 @pytest.fixture(scope='module')
 def image():
-    """100 x 150 pixels (height x width) of smooth noise."""
+    """Return 100 x 150 pixels (height x width) of smooth noise."""
     noise = np.random.default_rng(0).integers(0, 256, (10, 15, 3), np.uint8)
     return cv2.resize(noise, (150, 100), interpolation=cv2.INTER_CUBIC)
 
@@ -96,7 +96,7 @@ def mirrored(found: InstanceData, width: int) -> InstanceData:
 @pytest.mark.parametrize('name', CONFIGS)
 @pytest.mark.parametrize('merge', MERGES, ids=lambda m: m.get('method', m['type']))
 def test_views__of_the_mirrored_image_give_the_mirrored_result(repo, image, name, merge):
-    """Both have the same views, so whatever the network says, the results must be mirrored."""
+    """Flip the image: both have the same views, so the results must be flipped too."""
     model = build(repo, name, merge, max_per_img=20)
     straight = model.test_step(views_of(repo, image))[0].pred_instances
     turned = model.test_step(views_of(repo, image[:, ::-1].copy()))[0].pred_instances
@@ -127,7 +127,7 @@ def test_one_view__is_the_test_without_augmentation(repo, image, name):
 @torch.no_grad()
 @pytest.mark.parametrize('name', CONFIGS)
 def test_view__on_a_canvas_with_an_offset(repo, image, name):
-    """A letterbox puts the image in the middle of a canvas; every head takes the offset away."""
+    """Put the image in the middle of a letterbox; every head must subtract the offset."""
     model = build(repo, name, NMS)
     sizes = [dict(type='FaceLetterbox', size=96)]
     data = views_of(repo, image, sizes=sizes, flips=(0.0,))
@@ -157,7 +157,7 @@ def test_pipeline__views_and_labels(repo, image):
 
 
 def views(*changes):
-    """Views of one image of width 150, each with one detection."""
+    """Build views of one image of width 150, each with one detection."""
     samples = []
     for change in changes:
         sample = DetDataSample(
@@ -194,7 +194,7 @@ def test_merge__weighs_by_score(repo):
     plain.bboxes = plain.bboxes + torch.tensor([112.0, 0, 112, 0])
     plain.scores = torch.tensor([0.3])
     found = model.merge_preds([samples])[0].pred_instances
-    # 120 and 122 with weights 0.9 and 0.3.
+    # Mean of 120 and 122 with weights 0.9 and 0.3.
     torch.testing.assert_close(found.bboxes, torch.tensor([[120.5, 20, 140.5, 50]]))
     assert found.scores.tolist() == [pytest.approx(0.9)]
 
@@ -212,7 +212,7 @@ def test_merge__images_are_kept_apart_and_may_be_empty(repo):
 @pytest.mark.parametrize(
     ('change', 'flip_indices', 'message'),
     [
-        (dict(flip_direction='vertical'), (1, 0, 2, 4, 3), "horizontal only, found 'vertical'"),
+        (dict(flip_direction='vertical'), (1, 0, 2, 4, 3), "horizontal, found 'vertical'"),
         ({}, (1, 0, 2), r'\(1, 0, 2\) do not fit the 5 keypoints'),
     ],
 )
