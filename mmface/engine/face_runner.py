@@ -52,9 +52,10 @@ TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
 CAST_OPTIONS = ('dtype', 'half_norms')
 #: Optimizer wrappers that work on every NPU, where mmengine would replace them.
 OWN_WRAPPERS = (AutocastOptimWrapper, O2OptimWrapper)
-#: Hooks of every run, unless its ``default_hooks`` say otherwise (None: without).
+#: Hooks of every run. An entry of ``default_hooks`` of the same name changes options, None removes.
 DEFAULT_HOOKS = {
     'bad_images': {'type': 'BadImagesHook'},
+    'non_finite': {'type': 'NonFiniteHook'},
     'preemption': {'type': 'PreemptionHook'},
     'history': {'type': 'BoundedHistoryHook'},
     'ranks': {'type': 'RankWatchHook'},
@@ -217,9 +218,14 @@ class FaceRunner(Runner):
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """Register mmengine's default hooks and those that every run of ours has."""
-        merged = {**DEFAULT_HOOKS, **(hooks or {})}
-        unwanted = [name for name in DEFAULT_HOOKS if merged[name] is None]
-        super().register_default_hooks({k: v for k, v in merged.items() if k not in unwanted})
+        given = dict(hooks or {})
+        for name, default in DEFAULT_HOOKS.items():
+            hook = given.get(name, {})
+            if hook is None:
+                del given[name]
+            elif isinstance(hook, dict):  # options in place of some of the default
+                given[name] = {**default, **hook}
+        super().register_default_hooks(given)
 
     def register_hook(self, hook: Any, priority: Any = None) -> None:
         """Register a hook; arguments as in ``Runner``.

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from mmengine.hooks import EMAHook
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -170,3 +171,16 @@ def not_finite_weights(models: Sequence[nn.Module]) -> list[str]:
         return []
     finite = torch.stack([value.isfinite().all() for _, value in floats]).tolist()
     return [name for (name, _), good in zip(floats, finite, strict=True) if not good]
+
+
+def weights_are_finite(runner: Any) -> bool:
+    """Return whether all weights of a run, averaged ones included, are finite; log it if not."""
+    models = [getattr(runner.model, 'module', runner.model)]
+    models += [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
+    bad = not_finite_weights(models)
+    if bad:
+        runner.logger.error(
+            f'no checkpoint is saved: {len(bad)} of the weights are not finite, the first is '
+            f'{bad[0]}; those saved before stay'
+        )
+    return not bad

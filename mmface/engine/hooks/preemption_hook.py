@@ -15,6 +15,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import EpochBasedTrainLoop
 
 from mmface.engine.resumable_iter_train_loop import validation_due
+from mmface.engine.step_guard import weights_are_finite
 from mmface.utils.cli import PREEMPTED
 from mmface.utils.files import write_text
 from mmface.utils.stop_signals import (
@@ -113,7 +114,7 @@ class PreemptionHook(Hook):
         self._read_sum()
         late = f'{self.max_minutes:g} minutes are over' if self._late() else 'asked by another rank'
         why = stop_reason() or late
-        path = self._save(runner)
+        path = self._save(runner) or 'the checkpoint before'
         runner.logger.info(
             f'Stopped ({why}) after iteration {runner.iter + 1}; go on from {path} with --resume'
         )
@@ -123,8 +124,14 @@ class PreemptionHook(Hook):
         ignore_stop_signals()
         raise SystemExit(PREEMPTED)
 
-    def _save(self, runner: Any) -> Path:
-        """Write the checkpoint, unless it is there, and remove the one of the last stop."""
+    def _save(self, runner: Any) -> Path | None:
+        """Write the checkpoint, unless it is there, and remove the one of the last stop.
+
+        Returns:
+            Its path; None if the weights are not finite.
+        """
+        if not weights_are_finite(runner):
+            return None
         hub = runner.message_hub
         folder = next(
             (h.out_dir for h in runner.hooks if isinstance(h, CheckpointHook) and h.out_dir),

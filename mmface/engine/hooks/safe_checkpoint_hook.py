@@ -10,9 +10,9 @@ from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.hooks import CheckpointHook
 
-from mmface.engine.step_guard import not_finite_weights
+from mmface.engine.step_guard import weights_are_finite
 from mmface.utils.files import write_text
 
 
@@ -31,7 +31,7 @@ class SafeCheckpointHook(CheckpointHook):
     """
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
-        if not _weights_are_finite(runner):
+        if not weights_are_finite(runner):
             return
         expired = None
         if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
@@ -61,7 +61,7 @@ class SafeCheckpointHook(CheckpointHook):
             )
 
     def _save_best_checkpoint(self, runner: Any, metrics: dict[str, Any]) -> None:
-        if not self.save_best or not _weights_are_finite(runner):
+        if not self.save_best or not weights_are_finite(runner):
             return
         # The parent passes over None.
         metrics = {key: value if _is_finite(value) else None for key, value in metrics.items()}
@@ -93,15 +93,3 @@ class SafeCheckpointHook(CheckpointHook):
 
 def _is_finite(value: Any) -> bool:
     return not isinstance(value, Real) or math.isfinite(value)
-
-
-def _weights_are_finite(runner: Any) -> bool:
-    models = [getattr(runner.model, 'module', runner.model)]
-    models += [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
-    bad = not_finite_weights(models)
-    if bad:
-        runner.logger.error(
-            f'no checkpoint is saved: {len(bad)} of the weights are not finite, the first is '
-            f'{bad[0]}; those saved before stay'
-        )
-    return not bad
