@@ -76,5 +76,5 @@ def test_keypoint_errors__refuses_unknown_normalizer_and_other_keypoint_sets():
     with pytest.raises(ValueError, match='interocular or box'):
         keypoint_errors(*detection(), BOX, labelled(), normalizer='pupil')
     rows, points = detection()
-    with pytest.raises(ValueError, match='expected 5 predicted keypoints .* found 3'):
+    with pytest.raises(ValueError, match=r'expected 5 predicted keypoints .* found 3'):
         keypoint_errors(rows, points[:, :3], BOX, labelled())

@@ -281,9 +281,7 @@ def test_to_detectron2__what_has_no_place_there_is_refused(numbered):
     with pytest.raises(ValueError, match=r'conv_offset\.bias was learned'):
         to_detectron2(own)
     own = numbered('centernet2_r50_1x')
-    with pytest.raises(
-        ValueError, match=r'1 of 384 tensors have no name .*, such as neck.extra'
-    ):
+    with pytest.raises(ValueError, match=r'1 of 384 tensors have no name .*, such as neck.extra'):
         to_detectron2({**own, 'neck.extra': torch.ones(1)})
     with pytest.raises(ValueError, match='only for CenterNet2 and its backbones'):
         to_detectron2({'backbone.stem.0.weight': torch.ones(1), 'neck.a': torch.ones(1)})
