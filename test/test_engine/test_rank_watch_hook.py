@@ -32,7 +32,7 @@ def test_blame__the_one_that_is_silent():
 
 def test_blame__the_one_that_never_came():
     text = blame(_states(8), {0: 3}, 2, 60)
-    assert 'no sign of life from rank 1 (never heard of)' in text
+    assert 'no sign of life from rank 1 (no state received)' in text
 
 
 def test_blame__nobody_if_all_are_at_the_same_place():

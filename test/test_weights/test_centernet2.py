@@ -350,7 +350,7 @@ def test_convert__another_variant_and_class_count_are_named(small_config, random
     model: nn.Module = random_model(three)
     torch.save(dict(model=to_detectron2(model.state_dict())), tmp_path / 'in.pth')
     one = arch_config(small_config, 'faster')
-    with pytest.raises(ValueError, match=r'a CenterNet2 on ResNet-50 .*none of 1 config\(s\) is'):
+    with pytest.raises(ValueError, match=r'a CenterNet2 on ResNet-50 .*none of 1 config\(s\) has'):
         convert(tmp_path / 'in.pth', [one])
     seven = small_config('seven', roi_head=dict(bbox_head=dict(num_classes=7)))
     with pytest.raises(ValueError, match=r'5 class\(es\)\).*6 of another shape .*\(6,\).*\(8,\)'):

@@ -183,6 +183,6 @@ def _names(ranks: list[int], states: dict[int, RankState]) -> str:
     return ', '.join(
         f'rank {each} ({states[each].who}; at {states[each].place})'
         if each in states
-        else f'rank {each} (never heard of)'
+        else f'rank {each} (no state received)'
         for each in ranks
     )
