@@ -13,7 +13,8 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 
 from mmface.engine.hooks.non_finite_hook import NOT_FINITE, NonFiniteHook
-from mmface.utils.checkpoint import find_resume_checkpoint, load_checkpoint_file
+from mmface.utils.checkpoint import load_checkpoint_file
+from mmface.utils.checkpoint_health import find_resume_checkpoint
 
 ITERATIONS = 6  # per epoch
 PRECISIONS = {

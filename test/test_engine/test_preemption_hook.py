@@ -15,7 +15,7 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 
 from mmface.engine import PreemptionHook
-from mmface.utils.checkpoint import find_resume_checkpoint
+from mmface.utils.checkpoint_health import find_resume_checkpoint
 from mmface.utils.cli import PREEMPTED
 from mmface.utils.stop_signals import release_stop_signals, stop_reason
 
