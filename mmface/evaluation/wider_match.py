@@ -162,9 +162,9 @@ def _candidate_pairs(
     factor = max(1 - iou_thr, (1 / iou_thr - 1) / 2)
     margin = 1.0
     if protocol == 'official':
-        # Rounding moves corners by half a pixel and makes unions smaller than the boxes. From
-        # 3 inter >= area + gt_area - 0.5, and rounded sides up to one pixel longer than the
-        # given ones, follows a ratio of lengths up to 2.5 (faces of 16 px and more) or 4.
+        # Rounding moves corners by half a pixel and makes unions smaller than the boxes. Rounded
+        # sides are up to one pixel longer. With 3 inter >= area + gt_area - 0.5, the ratio of
+        # lengths is at most 2.5 (faces of 16 px and more) or 4.
         factor, margin = 0.75, 4.0
     sides = np.maximum(gt_boxes[:, 2:] + 1, 0)
     reach = sides * factor + margin

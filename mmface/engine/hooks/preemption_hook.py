@@ -41,7 +41,7 @@ class PreemptionHook(Hook):
     over gloo, on the CPU, whatever the device is. The sum is started at the end of each iteration
     and read at the end of the next. So no device is waited for, and hosts only wait for a host
     that is a whole iteration behind. Therefore several ranks stop one iteration later than a
-    single rank. Before a validation and at the end, the ranks wait for the sum.
+    single rank. Before a validation and at the end there is no such delay: they wait for the sum.
 
     With accumulated gradients, the run stops at the next multiple of ``accumulative_counts``.
 

@@ -65,8 +65,8 @@ class SafeCheckpointHook(CheckpointHook):
             return
         # The parent class skips None.
         metrics = {key: value if _is_finite(value) else None for key, value in metrics.items()}
-        # The parent class removes the best checkpoints it knows before it writes. It is told of
-        # none, and replaced files are removed here.
+        # The parent class removes the best checkpoints that it has recorded before it writes. Here
+        # the record is emptied first, and replaced files are removed afterwards.
         single = hasattr(self, 'best_ckpt_path')
         before = {'': self.best_ckpt_path} if single else dict(self.best_ckpt_path_dict)
         if single:

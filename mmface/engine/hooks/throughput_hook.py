@@ -77,7 +77,7 @@ class ThroughputHook(Hook):
       iterations count and this value is 0.
 
     The results are final: world size and batch size are included. They are those of one
-    process: a resumed run starts to count again. A loop over iterations is one long epoch.
+    process: a resumed run counts from zero. A loop over iterations is one long epoch.
 
     Args:
         warmup: Number of iterations to skip at the beginning of each epoch.
