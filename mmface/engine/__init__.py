@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Runner, loops, optimizer wrappers and hooks; importing registers them with mmdet."""
+"""Runner, loops, optimizer wrappers and hooks. Importing this registers them with mmdet."""
 
 from mmface.engine.autocast_optim_wrapper import AutocastOptimWrapper
 from mmface.engine.face_runner import FaceRunner

@@ -13,9 +13,9 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(AmpOptimWrapper):
-    """mmengine's ``AmpOptimWrapper``, and bfloat16 autocast on the CPU.
+    """mmengine's ``AmpOptimWrapper``, with bfloat16 autocast on the CPU.
 
-    mmengine refuses the CPU. There autocast knows bfloat16 only, whose exponent range is
+    mmengine refuses the CPU. There, autocast supports only bfloat16. Its exponent range is
     that of float32, so no loss scale is needed; ``loss_scale`` and ``dtype`` are ignored.
 
     Args:
@@ -30,9 +30,9 @@ class AutocastOptimWrapper(AmpOptimWrapper):
         dtype: str | torch.dtype | None = None,
         **kwargs: Any,
     ) -> None:
-        """See the class."""
+        """Initialize the wrapper; see the class for the arguments."""
         if get_device() != 'cpu':
-            # mmengine takes an int for a mistake.
+            # mmengine accepts a float but not an int.
             scale = float(loss_scale) if isinstance(loss_scale, int) else loss_scale
             super().__init__(loss_scale=scale, dtype=dtype, **kwargs)
             return

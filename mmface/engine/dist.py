@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Start of the process group on any device, the CPU included."""
+"""Start and end of the process group on any device, including the CPU."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from mmengine.device import get_device
 
 BACKENDS = {'cuda': 'nccl', 'npu': 'hccl', 'cpu': 'gloo'}
 
-#: Seconds the backend waits longer than the watch, which names the rank that is stuck.
+#: Seconds that the backend waits longer than the watch, which names the rank that is stuck.
 GRACE = 120
 
 
 def init_distributed(launcher: str, backend: str | None = None, timeout: float = 600) -> None:
     """Join the process group of a job started by torchrun or slurm.
 
-    mmengine's own start touches ``torch.cuda`` whenever no other accelerator is there, so it
-    cannot work with CPU ranks, and its slurm branch knows no NPU.
+    mmengine's own function uses ``torch.cuda`` if there is no other accelerator, so it does
+    not work with CPU ranks. Its slurm branch does not support the NPU.
 
     Args:
         launcher: 'pytorch' (torchrun; reads RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and
             MASTER_PORT) or 'slurm' (reads the SLURM_* variables and sets the former).
-        backend: Backend of ``torch.distributed``; None takes the one of the device: nccl
-            (CUDA), hccl (NPU), gloo (CPU).
-        timeout: Seconds after which ``RankWatchHook`` ends ranks that wait for another. The backend
-            gives up ``GRACE`` seconds later.
+        backend: Backend of ``torch.distributed``. None selects it by device: nccl (CUDA),
+            hccl (NPU), gloo (CPU).
+        timeout: Seconds after which ``RankWatchHook`` ends ranks that wait for another. The
+            backend gives up ``GRACE`` seconds later.
 
     Raises:
-        ValueError: Unknown launcher, started without the launcher, or more ranks on this
-            host than it has devices.
+        ValueError: The launcher is unknown, the program was not started by the launcher, or
+            this host has fewer devices than ranks.
     """
     if launcher == 'slurm':
         _read_slurm_environment()
@@ -44,7 +44,7 @@ def init_distributed(launcher: str, backend: str | None = None, timeout: float =
     missing = [name for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE') if name not in os.environ]
     if missing:
         raise ValueError(
-            f"launcher '{launcher}' was asked for, but {', '.join(missing)} is not set; start "
+            f"launcher is '{launcher}', but {', '.join(missing)} is not set; start "
             'with tools/dist_train.sh or tools/dist_test.sh'
         )
     device = get_device()
@@ -66,13 +66,13 @@ def init_distributed(launcher: str, backend: str | None = None, timeout: float =
 
 
 def leave_distributed(status: int = 0) -> None:
-    """Leave the process group, if there is one, as the last thing a program does.
+    """Leave the process group, if there is one. Call it last in a program.
 
-    Ranks on gloo end here. gloo's threads sometimes abort a process while its
-    interpreter shuts down, even after the group was destroyed, and torchrun then calls a run
-    failed that has written everything. Nothing is left to do, so the shutdown is skipped. With
-    another status than 0 it is skipped on every backend: launchers kill the other ranks as soon
-    as one has ended so, and the status of a killed one is another.
+    Ranks on gloo end here. gloo's threads sometimes abort a process while its interpreter
+    shuts down, even after the group was destroyed. torchrun then reports a failed run although
+    everything was written. Nothing is left to do, so the shutdown is skipped. If ``status`` is
+    not 0, the shutdown is skipped on every backend: launchers kill the other ranks as soon as
+    one has ended in this way, and a killed rank has a different status.
 
     Args:
         status: Exit status of the ranks.
@@ -90,7 +90,7 @@ def leave_distributed(status: int = 0) -> None:
 
 
 def _read_slurm_environment() -> None:
-    """Translate the variables of ``srun`` into those of torchrun."""
+    """Set the variables of torchrun from those of ``srun``."""
     if 'SLURM_PROCID' not in os.environ:
         raise ValueError('not started by srun (SLURM_PROCID is not set); use slurm_train.sh')
     os.environ['RANK'] = os.environ['SLURM_PROCID']

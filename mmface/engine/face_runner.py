@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The runner behind tools/train.py and tools/test.py."""
+"""The runner used by tools/train.py and tools/test.py."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ from mmface.utils.files import remove_leftovers, whole_file, write_text
 from mmface.utils.memory_format import use_memory_format
 from mmface.weights.loading import load_fitting_weights
 
-#: What a checkpoint has to hold besides weights for a run to go on.
+#: Entries that a checkpoint needs besides weights so that a run can be resumed.
 TRAINING_STATE = ('meta', 'message_hub', 'optimizer')
-#: Arguments of ``O2OptimWrapper`` that say how the model is cast.
+#: Arguments of ``O2OptimWrapper`` that define how the model is cast.
 CAST_OPTIONS = ('dtype', 'half_norms')
-#: Optimizer wrappers that work on every NPU, where mmengine would replace them.
+#: Optimizer wrappers that work on every NPU. mmengine would replace them there.
 OWN_WRAPPERS = (AutocastOptimWrapper, O2OptimWrapper)
 #: Hooks of every run. An entry of ``default_hooks`` of the same name changes options, None removes.
 DEFAULT_HOOKS = {
@@ -61,7 +61,7 @@ DEFAULT_HOOKS = {
     'ranks': {'type': 'RankWatchHook'},
 }
 
-#: Messages for the log file only: the dumps of a run's start, and advice that is not for users.
+#: Messages for the log file only: long output at the start, and advice that is not for users.
 FILE_ONLY = (
     '\n-----',
     'Config:\n',
@@ -76,34 +76,34 @@ def _for_console(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(FILE_ONLY)
 
 
-# In mmengine's registry, not mmdet's: mmdet's own tools look for a runner before any scope is set.
+# In mmengine's registry, not mmdet's: mmdet's tools look for a runner before any scope is set.
 @RUNNERS.register_module()
 class FaceRunner(Runner):
     """mmengine's ``Runner`` with these differences.
 
-    * Several ranks work on the CPU too (gloo).
-    * Checkpoints are data: whoever builds the runner, no code in them is run, and they do not
-      decide which files are removed (see :mod:`.resumed_state`).
-    * Weights must fit the model: entirely in a test or a resumed run, at least one
+    * Several ranks also work on the CPU (gloo).
+    * Checkpoints are data. No code in them is run, also if other tools build the runner. They
+      do not decide which files are removed (see :mod:`.resumed_state`).
+    * Weights must fit the model: all of them in a test or a resumed run, at least one
       parameter for ``load_from``.
-    * Checkpoints are written whole or not at all.
+    * Checkpoints are written completely or not at all.
     * The config and the environment go to the log file only, not to the console.
-    * Weights lie in memory as :func:`.use_memory_format` says.
-    * With ``O2OptimWrapper`` the model is cast before it is wrapped; mmengine cannot replace
-      mmface's optimizer wrappers on early NPUs; NPUs use their fused optimizers.
+    * The memory format of the weights follows :func:`.use_memory_format`.
+    * With ``O2OptimWrapper``, the model is cast before it is wrapped. mmengine cannot replace
+      mmface's optimizer wrappers on early NPUs. NPUs use their fused optimizers.
     """
 
-    # Weights have to fit entirely; what is loaded has to hold the state of a training.
+    # _strict: all weights must fit. _resuming: the checkpoint must hold a training state.
     _strict = False
     _resuming = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # Before anything is built: a model's init_cfg may name a checkpoint.
+        # Before anything is built, because a model's init_cfg may name a checkpoint.
         secure_mmengine_loading()
         super().__init__(*args, **kwargs)
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
-        """Start the process group, if any, and set up the rest as mmengine does."""
+        """Start the process group, if there is one, and do the rest of mmengine's setup."""
         if self.distributed and not is_distributed():
             init_distributed(self.launcher, **env_cfg.get('dist_cfg', {}))
         super().setup_env(env_cfg)
@@ -111,7 +111,7 @@ class FaceRunner(Runner):
             remove_leftovers(self.work_dir)
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Build mmengine's logger and keep long dumps out of the console."""
+        """Build mmengine's logger and keep long messages out of the console."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
@@ -119,11 +119,11 @@ class FaceRunner(Runner):
         return logger
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
-        """Put the model on its device, cast it for O2, and wrap it for several ranks."""
+        """Move the model to its device, cast it for O2, and wrap it for several ranks."""
         use_memory_format(model, self.cfg, get_device())
         if self.distributed and get_device() == 'cpu' and not is_model_wrapper(model):
-            # Synchronised batch norm knows accelerators only, and DDP wants no device ids
-            # for a model on the CPU, where mmengine always gives one.
+            # Synchronized batch norm supports accelerators only. For a model on the CPU, DDP
+            # requires device_ids=None, but mmengine always passes an id.
             model = revert_sync_batchnorm(model)
             model_wrapper_cfg = {
                 'type': 'MMDistributedDataParallel',
@@ -134,18 +134,18 @@ class FaceRunner(Runner):
             }
         wrapper = self._optim_wrapper_class()
         if wrapper is not None and issubclass(wrapper, O2OptimWrapper):
-            # Masters are made from initialised weights, and DDP has to see the final types.
+            # Masters are made from initialized weights, and DDP must see the final dtypes.
             model.init_weights()  # type: ignore[operator]
             options = {k: self.optim_wrapper[k] for k in CAST_OPTIONS if k in self.optim_wrapper}
             cast_to_half(model.to(get_device()), **options)
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
-        """Build the optimizer wrapper of the config, on early NPUs too.
+        """Build the optimizer wrapper of the config, also on early NPUs.
 
-        mmengine puts ``AmpOptimWrapper`` in the place of every other wrapper where the chip
-        has no full float32 support; mmface's own stay. On an NPU, ``SGD``, ``Adam`` and
-        ``AdamW`` become ``NpuFusedSGD`` and so on where those are registered.
+        On chips without full float32 support, mmengine replaces every other wrapper with
+        ``AmpOptimWrapper``; mmface's own wrappers are kept. On an NPU, ``SGD``, ``Adam`` and
+        ``AdamW`` become ``NpuFusedSGD`` and so on if those are registered.
         """
         wrapper = self._optim_wrapper_class()
         if wrapper is None or get_device() != 'npu':
@@ -165,13 +165,13 @@ class FaceRunner(Runner):
             built = super().build_optim_wrapper(optim_wrapper)
         for group in built.optimizer.param_groups if fused else ():
             for param in group['params']:
-                # Those without a gradient in the first step would never be updated.
+                # A parameter without a gradient in the first step would never be updated.
                 if param.requires_grad:
                     param.grad = torch.zeros_like(param)
         return built
 
     def _fuse(self, optimizer: dict[str, Any]) -> bool:
-        """Take the NPU's fused optimizer, if there is one with these arguments."""
+        """Select the NPU's fused optimizer if there is one with these arguments."""
         kind = OPTIMIZERS.get(f'NpuFused{optimizer["type"]}')
         if kind is None or not set(optimizer) <= {'type', *inspect.signature(kind).parameters}:
             return False
@@ -180,7 +180,7 @@ class FaceRunner(Runner):
         return True
 
     def _optim_wrapper_class(self) -> type | None:
-        """Give the class of the optimizer wrapper to be built; None if there is none."""
+        """Return the class of the optimizer wrapper to build, or None if there is none."""
         cfg = self.optim_wrapper
         if not isinstance(cfg, dict) or not isinstance(cfg.get('optimizer'), dict):
             return None
@@ -188,7 +188,7 @@ class FaceRunner(Runner):
         return OPTIM_WRAPPERS.get(kind) if isinstance(kind, str) else kind
 
     def _init_model_weights(self) -> None:
-        """Initialise the weights and give all ranks those of rank 0."""
+        """Initialize the weights and copy those of rank 0 to all ranks."""
         model = self.model.module if is_model_wrapper(self.model) else self.model
         if next(weights_and_masters(model), None) is None:
             super()._init_model_weights()
@@ -203,7 +203,7 @@ class FaceRunner(Runner):
         seed: int | None = None,
         diff_rank_seed: bool = False,
     ) -> DataLoader:
-        """Build a data loader; options that need workers or an accelerator give way."""
+        """Build a data loader without options that need missing workers or accelerators."""
         if isinstance(dataloader, dict):
             dataloader = dict(dataloader)
             if not dataloader.get('num_workers'):
@@ -228,10 +228,11 @@ class FaceRunner(Runner):
         super().register_default_hooks(given)
 
     def register_hook(self, hook: Any, priority: Any = None) -> None:
-        """Register a hook; arguments as in ``Runner``.
+        """Register a hook. The arguments are those of ``Runner``.
 
         Raises:
-            ValueError: mmengine's ``EMAHook`` with O2, where it would average rounded weights.
+            ValueError: The hook is mmengine's ``EMAHook`` and O2 is used. It would average
+                rounded weights.
         """
         super().register_hook(hook, priority)
         wrapper = self._optim_wrapper_class()
@@ -241,19 +242,20 @@ class FaceRunner(Runner):
             and any(isinstance(h, EMAHook) and not isinstance(h, MasterEMAHook) for h in self.hooks)
         ):
             raise ValueError(
-                "with O2OptimWrapper use type='MasterEMAHook' in place of EMAHook: it averages the "
+                "with O2OptimWrapper use type='MasterEMAHook' instead of EMAHook: it averages the "
                 'float32 masters'
             )
 
     def load_or_resume(self) -> None:
-        """Load or resume a checkpoint, if the config says so.
+        """Load or resume a checkpoint if the config asks for it.
 
-        ``resume='auto'``, and ``resume=True`` without ``load_from``, go on from the newest healthy
-        checkpoint in the work dir; where no run has begun yet, ``load_from`` is a first start's.
+        ``resume='auto'``, and ``resume=True`` without ``load_from``, continue from the newest
+        intact checkpoint in the work dir. If there is no run yet, ``load_from`` gives the
+        initial weights.
 
         Raises:
-            FileNotFoundError: The checkpoint to go on from is gone.
-            ValueError: It is damaged, or every checkpoint in the work dir is.
+            FileNotFoundError: The checkpoint to continue from does not exist.
+            ValueError: It is damaged, or all checkpoints in the work dir are damaged.
         """
         if (
             self._resume
@@ -262,20 +264,20 @@ class FaceRunner(Runner):
         ):
             found = self._find_resume_checkpoint()
             if found is None:
-                start = f'from the weights {self._load_from}' if self._load_from else 'anew'
+                start = f'from the weights {self._load_from}' if self._load_from else 'a new run'
                 self.logger.warning(f'NO RUN TO RESUME in {self.work_dir}: starting {start}.')
             self._resume, self._load_from = found is not None, found or self._load_from
         super().load_or_resume()
 
     def _find_resume_checkpoint(self) -> str | None:
-        """Find on rank 0, for all, what to go on from."""
+        """Find the checkpoint to continue from on rank 0 and send its path to all ranks."""
         found: list[Any] = [None]
         if self.rank == 0:
             try:
                 path = find_resume_checkpoint(self.work_dir)
                 found = [None if path is None else str(path)]
             except (ValueError, OSError) as error:
-                found = [error]  # raised on every rank, none of which waits for another then
+                found = [error]  # raised on every rank, so that no rank waits for another
         broadcast_object_list(found)
         if isinstance(found[0], Exception):
             raise found[0]
@@ -285,23 +287,23 @@ class FaceRunner(Runner):
         """Continue the run that wrote ``filename``.
 
         Raises:
-            ValueError: The file holds other weights, or weights only.
+            ValueError: The weights in the file do not fit, or it holds weights only.
         """
         self._strict = self._resuming = True
         super().resume(filename, *args, **kwargs)
 
     def train(self) -> nn.Module:
-        """Train; see :func:`.guard_training` for how a training may end."""
+        """Train the model. See :func:`.guard_training` for how a training can end."""
         with guard_training(self):
             return super().train()
 
     def val(self) -> dict[str, float]:
-        """Validate."""
+        """Validate the model."""
         with clear_errors(self):
             return super().val()
 
     def test(self) -> dict[str, float]:
-        """Test weights that fit the model entirely."""
+        """Test the model with weights that must fit completely."""
         self._strict = True
         with clear_errors(self):
             return super().test()
@@ -316,10 +318,10 @@ class FaceRunner(Runner):
         """Load the weights of a checkpoint into the model.
 
         Args:
-            filename: A path, or any address mmengine knows.
+            filename: A path, or any address that mmengine supports.
             map_location: As for ``torch.load``.
-            strict: Every key has to fit. Always so in a test and when resuming.
-            revise_keys: Not used; a leading ``module.`` is dropped.
+            strict: Whether every key must fit. Always true in a test and when resuming.
+            revise_keys: Not used. A leading ``module.`` is removed from the keys.
 
         Returns:
             The checkpoint.
@@ -332,7 +334,7 @@ class FaceRunner(Runner):
         if self._resuming and lost:
             raise ValueError(
                 f'{filename} holds weights only ({", ".join(lost)} missing), so no run can be '
-                'resumed from it; start a new one from them with --load-from'
+                'resumed from it; start a new run from these weights with load_from'
             )
         self._take_as_data(checkpoint, str(filename))
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
@@ -343,7 +345,7 @@ class FaceRunner(Runner):
         return checkpoint
 
     def _take_as_data(self, checkpoint: dict[str, Any], source: str) -> None:
-        """Take what could be evaluated or name files to remove out of a checkpoint."""
+        """Remove what could be evaluated or could name files to remove from a checkpoint."""
         texts = take_config_texts(checkpoint)
         if not self._resuming:
             return
@@ -351,24 +353,24 @@ class FaceRunner(Runner):
         folders = {Path(self.work_dir)}
         for hook in self.hooks:
             if isinstance(hook, CheckpointHook) and hook.out_dir is not None:
-                # As the hook makes it when training starts.
+                # The same path that the hook builds when training starts.
                 folders.add(Path(hook.out_dir, Path(self.work_dir).name))
         for forgotten in confine_removals(checkpoint, sorted(folders)):
             self.logger.warning(f'{source}: {forgotten}, so it will not be removed')
         if texts and self.rank == 0:
             note = Path(self._log_dir) / 'resumed_config.txt'
             write_text(note, ''.join(f'# {place} of {source}\n{texts[place]}\n' for place in texts))
-            self.logger.info(f'The config in {source} is not evaluated; it is kept in {note}')
+            self.logger.info(f'The config in {source} is not evaluated; it is saved in {note}')
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Save a checkpoint, whole or not at all; arguments as in ``Runner``.
+        """Save a checkpoint completely or not at all. The arguments are those of ``Runner``.
 
         Raises:
-            OSError: It could not be written, for example because the disk is full. What
-                was there before is untouched.
+            OSError: It could not be written, for example because the disk is full. Files
+                that existed before are unchanged.
         """
-        if '://' in str(out_dir):  # object storage: the backend's business
+        if '://' in str(out_dir):  # object storage: the backend's responsibility
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
         path = Path(out_dir) / filename
@@ -378,7 +380,7 @@ class FaceRunner(Runner):
         except OSError as error:
             raise OSError(
                 error.errno,
-                f'checkpoint not written ({error.strerror}), those before it are intact; '
-                'free some space and go on with --resume',
+                f'checkpoint not written ({error.strerror}), earlier checkpoints are intact; '
+                'free some space and continue with resume=True',
                 str(path),
             ) from error

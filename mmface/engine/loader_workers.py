@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Loader workers: which signals end them, and what is said when one was killed."""
+"""Loader workers: which signals end them, and the message when one was killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 
 SHARED_MEMORY = '/dev/shm'
-#: What a connection to a process that is gone raises, and where.
+#: Exceptions raised by a connection to a process that has ended, and the modules that raise them.
 LOST = (ConnectionError, EOFError, FileNotFoundError)
 CONNECTIONS = ('multiprocessing/connection.py', 'multiprocessing/resource_sharer.py')
 
@@ -21,9 +21,9 @@ CONNECTIONS = ('multiprocessing/connection.py', 'multiprocessing/resource_sharer
 class WorkerStart:
     """Start function of loader workers: only the training process may stop them.
 
-    Schedulers send SIGTERM and SIGUSR1 to every process of a job, and without its workers a
-    training could not reach the end of its iteration. A SIGTERM of the parent, which is how torch
-    ends workers that hang, still ends the worker; without the parent it ends by itself.
+    Schedulers send SIGTERM and SIGUSR1 to every process of a job. Without its workers a training
+    could not finish its iteration. A SIGTERM of the parent still ends the worker, because torch
+    ends workers that hang with it. If the parent ends, the worker ends by itself.
 
     Args:
         then: Start function to call afterwards.
@@ -35,8 +35,8 @@ class WorkerStart:
     def __call__(self, worker: int) -> None:
         """Set up the worker process."""
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        # Blocked here and in all threads to come, so that the waiting thread gets it and
-        # learns who sent it.
+        # Blocked in this thread and in all later ones, so that the waiting thread receives the
+        # signal and learns who sent it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
         if self.then is not None:
@@ -50,16 +50,16 @@ def _leave_with_parent(parent: int) -> None:
 
 
 def killed_worker(error: BaseException) -> str | None:
-    """Return what to tell a user if ``error`` comes from a dead loader worker.
+    """Return a message for the user if ``error`` comes from a dead loader worker, or None.
 
-    torch tells of it with the process id, unless it was about to fetch a batch from the
-    worker, which then fails as a connection does.
+    torch reports the process id of the worker, except while it fetches a batch from the worker.
+    Then the connection fails.
     """
     try:
         fetching = isinstance(error, LOST) and _while_fetching(error)
         if fetching:
             time.sleep(1)
-    except RuntimeError as report:  # torch's own, from its handler of SIGCHLD
+    except RuntimeError as report:  # raised by torch's handler of SIGCHLD
         return killed_worker(report)
     found = re.search(r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)', str(error), re.DOTALL)
     if found is not None:
@@ -69,9 +69,9 @@ def killed_worker(error: BaseException) -> str | None:
     else:
         return None
     return (
-        f'{what}: most often the memory of the host, which the kernel ends processes to free, or '
+        f'{what}: most often the memory of the host was full (the kernel then kills processes), or '
         f'{SHARED_MEMORY}, {_shared_memory()}, was full; use a smaller '
-        'train_dataloader.num_workers or batch_size, allow the job more memory, or give the '
+        'train_dataloader.num_workers or batch_size, give the job more memory, or give the '
         'container a larger --shm-size'
     )
 
@@ -83,7 +83,7 @@ def _while_fetching(error: BaseException) -> bool:
     return (
         any(file.endswith('torch/utils/data/dataloader.py') for file in files)
         and any(file.endswith(CONNECTIONS) for file in files)
-        and 'Traceback' not in str(error)  # what a worker raised comes with its traceback
+        and 'Traceback' not in str(error)  # an error raised by a worker contains its traceback
     )
 
 
@@ -91,5 +91,5 @@ def _shared_memory() -> str:
     try:
         usage = shutil.disk_usage(SHARED_MEMORY)
     except OSError:
-        return 'which is missing here'
-    return f'of whose {usage.total >> 20} MiB now {usage.free >> 20} are free'
+        return 'which does not exist here'
+    return f'with {usage.total >> 20} MiB, {usage.free >> 20} of them free'

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Half-precision weights with float32 masters: the model's side of O2."""
+"""Half-precision weights with float32 masters: the part of O2 in the model."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-#: Norms whose kernels want weights of the type of their input.
+#: Norms whose kernels require weights with the dtype of their input.
 OTHER_NORMS = (nn.GroupNorm, nn.LayerNorm, _InstanceNorm)
 
 
-#: Types of half-precision weights by their names in configs.
+#: Dtypes of half-precision weights by their names in configs.
 HALF_TYPES = {'float16': torch.float16, 'bfloat16': torch.bfloat16}
 
 
 def half_type(name: str) -> torch.dtype:
-    """Give the half-precision type called ``name``.
+    """Return the half-precision dtype called ``name``.
 
     Raises:
-        ValueError: Another name.
+        ValueError: The name is not float16 or bfloat16.
     """
     if name not in HALF_TYPES:
         raise ValueError(f'dtype must be float16 or bfloat16, not {name!r}')
@@ -36,31 +36,31 @@ def half_type(name: str) -> torch.dtype:
 
 
 def cast_to_half(model: nn.Module, dtype: str = 'float16', half_norms: bool = False) -> None:
-    """Cast a detector's weights to half precision and give each a float32 master.
+    """Cast a detector's weights to half precision and create a float32 master of each.
 
-    What is cast, and what is not (apex's O2, but for the norms):
+    What is cast (apex's O2, except for the norms):
 
-    * parameters and floating-point buffers become ``dtype``; batch norm (parameters and
-      statistics) and the data preprocessor stay float32;
-    * group, layer and instance norm stay float32 and compute so, unless ``half_norms``;
-    * ``inputs``, the first argument of ``model(...)``, becomes ``dtype``; what a dense head or
-      a box head returns becomes float32, so that losses and decoding are computed in it.
+    * Parameters and floating-point buffers become ``dtype``. Batch norm (parameters and
+      statistics) and the data preprocessor stay float32.
+    * Group, layer and instance norm stay float32 and compute in it, unless ``half_norms``.
+    * ``inputs``, the first argument of ``model(...)``, becomes ``dtype``. The outputs of a dense
+      head or a box head become float32, so that losses and decoding are computed in it.
 
     The master of a parameter ``p`` is ``p.master``, made from the value before the cast. The
-    model's ``state_dict`` gives the masters, and loading one sets masters and weights, so
-    that checkpoints are float32, whoever reads them, and lose nothing.
+    model's ``state_dict`` returns the masters, and loading one sets masters and weights. So
+    checkpoints are float32 for every reader and lose nothing.
 
     Call this before the model is wrapped for several ranks: a reducer built earlier waits for
-    gradients of the old type.
+    gradients of the old dtype.
 
     Args:
-        model: On its device, initialised; changed in place, the parameters stay the same
+        model: On its device, initialised. It is changed in place; the parameters stay the same
             objects.
         dtype: 'float16' or 'bfloat16'.
-        half_norms: Cast group, layer and instance norm too, as apex does.
+        half_norms: Whether to cast group, layer and instance norm too, as apex does.
 
     Raises:
-        ValueError: Another type, or a model cast before.
+        ValueError: The dtype is another one, or the model was cast before.
     """
     half = half_type(dtype)
     if any(hasattr(param, 'master') for param in model.parameters()):
@@ -106,10 +106,10 @@ def round_masters(model: nn.Module) -> None:
 
 @contextmanager
 def masters_as_weights(model: nn.Module) -> Iterator[None]:
-    """Let the parameters of ``model`` be the masters themselves, to read or to change.
+    """Use the masters themselves as the parameters of ``model``, to read or to change them.
 
-    For code that reads or writes parameters and knows nothing of masters. The model cannot
-    run meanwhile. Afterwards the weights have the masters' values.
+    This is for code that reads or writes parameters and does not know about masters. The model
+    cannot run meanwhile. Afterwards the weights have the masters' values.
     """
     halves = []
     for param, master in weights_and_masters(model):
@@ -139,7 +139,7 @@ def _take_masters(model: nn.Module, state_dict: dict[str, Tensor], prefix: str, 
     for name, param in model.named_parameters(remove_duplicate=False):
         master = getattr(param, 'master', None)
         value = state_dict.get(prefix + name)
-        # Another shape is reported by the loading itself.
+        # The loading itself reports a wrong shape.
         if master is not None and value is not None and value.shape == master.shape:
             master.copy_(value)
 

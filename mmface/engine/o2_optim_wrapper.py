@@ -19,33 +19,33 @@ from mmface.engine.master_weights import half_type
 
 @OPTIM_WRAPPERS.register_module()
 class O2OptimWrapper(OptimWrapper):
-    """The O2 level of apex, rebuilt: half-precision weights, float32 masters, a loss scale.
+    """The O2 level of apex, reimplemented: half-precision weights, float32 masters, a loss scale.
 
-    ``FaceRunner`` casts the model before it is wrapped for several ranks (see
-    ``cast_to_half``); here the masters take the place of the half-precision parameters in the
-    optimizer. In every step the loss is scaled, the gradients are added up in float32 on the
-    masters, unscaled, checked, clipped, the optimizer updates the masters, and the weights
-    are rounded from them.
+    ``FaceRunner`` casts the model before it is wrapped for several ranks (see ``cast_to_half``).
+    Here the masters replace the half-precision parameters in the optimizer. Every step scales the
+    loss, adds up the gradients in float32 on the masters, and unscales, checks and clips them.
+    Then the optimizer updates the masters, and the weights are rounded from them.
 
-    Differences from apex: a step with an infinite or NaN gradient is skipped with a static
-    scale too, and counted; group and layer norm stay float32 unless ``half_norms``; gradients
-    are accumulated in float32, so ranks exchange them in every iteration.
+    Differences from apex: a step with an infinite or NaN gradient is skipped and counted, with a
+    static scale too. Group and layer norm stay float32 unless ``half_norms``. Gradients are
+    accumulated in float32, so ranks exchange them in every iteration.
 
     The masters are in the checkpoint's ``state_dict``, the scale and the counter in its
-    ``optimizer``, so a resumed run equals the unbroken one. Runs in float32 and O2 can
+    ``optimizer``, so a resumed run equals the uninterrupted one. Runs in float32 and O2 can
     continue each other's checkpoints.
 
     Args:
         optimizer: Built over the parameters of a model that was cast.
         loss_scale: 'dynamic' (starts at 2**16, doubles after 2,000 steps without overflow,
-            halves on one), a number for a static scale, or arguments of ``GradScaler``.
-        dtype: 'float16' or 'bfloat16'. Read by ``FaceRunner``, which casts.
-        half_norms: Cast group, layer and instance norm too, as apex does. Read by
-            ``FaceRunner``.
+            halves after an overflow), a number for a static scale, or arguments of
+            ``GradScaler``.
+        dtype: 'float16' or 'bfloat16'. ``FaceRunner`` reads it for the cast.
+        half_norms: Whether to cast group, layer and instance norm too, as apex does.
+            ``FaceRunner`` reads it for the cast.
         kwargs: Arguments of ``OptimWrapper``.
 
     Raises:
-        ValueError: Another type or scale, or a model that was not cast.
+        ValueError: ``dtype`` or ``loss_scale`` is invalid, or the model was not cast.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class O2OptimWrapper(OptimWrapper):
 
     @property
     def skipped_steps(self) -> int:
-        """Number of steps skipped because of an overflow; waits for the device."""
+        """Number of steps skipped because of an overflow. Reading it waits for the device."""
         return int(self._skipped)
 
     def backward(self, loss: torch.Tensor, **kwargs: Any) -> None:
@@ -94,8 +94,8 @@ class O2OptimWrapper(OptimWrapper):
         if self.clip_grad_kwargs:
             self._clip_grad()
         for found in self.loss_scaler._found_inf_per_device(self.optimizer).values():
-            # Infinity reaches all ranks with the gradients, but the overflow register of NPUs
-            # that saturate is that of one card.
+            # Infinity reaches all ranks with the gradients. But NPUs that saturate use the
+            # overflow register of a single card.
             all_reduce(found, op='max')
             self._skipped += found.reshape(())
         self.loss_scaler.step(self.optimizer, **kwargs)
@@ -105,24 +105,24 @@ class O2OptimWrapper(OptimWrapper):
             torch._foreach_copy_(weights, masters)
 
     def zero_grad(self, **kwargs: Any) -> None:
-        """Set the gradients to zero; fused NPU optimizers need theirs to stay in place."""
+        """Set the gradients to zero in place, as fused NPU optimizers require."""
         kwargs.setdefault('set_to_none', False)
         self.optimizer.zero_grad(**kwargs)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Exchange gradients in every iteration: masters add up those of all ranks."""
+        """Exchange gradients in every iteration, because masters add up those of all ranks."""
         yield
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the optimizer's state, the scaler's, and the number of skipped steps."""
+        """Return the state of the optimizer and the scaler, and the number of skipped steps."""
         state = super().state_dict()
         state['loss_scaler'] = self.loss_scaler.state_dict()
         state['skipped_steps'] = self.skipped_steps
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a state; one of another precision starts with the configured scale."""
+        """Load a state; one of another precision starts with the configured scale."""
         state_dict = dict(state_dict)
         self._skipped.fill_(state_dict.pop('skipped_steps', 0))
         scaler = state_dict.pop('loss_scaler', None)
@@ -132,7 +132,7 @@ class O2OptimWrapper(OptimWrapper):
 
 
 def _build_scaler(loss_scale: str | float | dict[str, Any]) -> tuple[Any, float | None]:
-    """Build the device's scaler and give the static scale, None for a dynamic one."""
+    """Build the device's scaler. Return it and the static scale, None for a dynamic one."""
     static = None
     if isinstance(loss_scale, (int, float)) and loss_scale > 0:
         static = float(loss_scale)
@@ -146,5 +146,5 @@ def _build_scaler(loss_scale: str | float | dict[str, Any]) -> tuple[Any, float 
             "loss_scale must be 'dynamic', a positive number or a dict of GradScaler's "
             f'arguments, not {loss_scale!r}'
         )
-    # torch's own on every device: torch_npu's does not check with a static scale.
+    # torch's own scaler on every device: torch_npu's does not check with a static scale.
     return torch.amp.GradScaler(get_device(), **options), static

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""An iteration loop that continues where it was broken."""
+"""An iteration loop that resumes where it was interrupted."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ def validation_due(loop: IterBasedTrainLoop, done: int) -> bool:
 
 @LOOPS.register_module()
 class ResumableIterTrainLoop(IterBasedTrainLoop):
-    """``IterBasedTrainLoop`` whose resumed runs equal the unbroken run.
+    """``IterBasedTrainLoop`` whose resumed runs equal the uninterrupted run.
 
-    The conditions are those of ``ResumableEpochTrainLoop``, with ``EndlessBatchSampler`` for the
-    order of the batches: it goes on with the batch after the checkpoint. mmengine loads all
-    batches before it again, as is done here with any other sampler.
+    The conditions are those of ``ResumableEpochTrainLoop``. ``EndlessBatchSampler`` determines
+    the order of the batches and continues with the batch after the checkpoint. mmengine loads
+    all batches before it again. This loop does the same with any other sampler.
 
     Args: see ``IterBasedTrainLoop``.
     """
 
     def run(self) -> torch.nn.Module:
-        """Launch training where the checkpoint, if any, was written."""
+        """Start training, at the position of the checkpoint if there is one."""
         runner = self.runner
         self.seed = shared_seed(runner)
         self._check_position()
-        self.dataloader_iterator = None  # mmengine's, which may be loading already
+        self.dataloader_iterator = None  # mmengine's iterator, which may already be loading
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
         batches = self._batches()
         if self._iter > 0 and validation_due(self, self._iter):
-            runner.val_loop.run()  # checkpoints are older than the validation after them
+            runner.val_loop.run()  # a checkpoint is written before the validation that follows
         while self._iter < self._max_iters and not self.stop_training:
             runner.model.train()
             self.run_iter(next(batches))
@@ -58,12 +58,12 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         return runner.model
 
     def run_iter(self, data_batch: Any) -> None:
-        """Iterate one mini-batch with generators that depend on its number only."""
+        """Run one mini-batch with random generators that depend only on its number."""
         seed_iteration(self.seed, self._iter, self.runner.rank)
         super().run_iter(data_batch)
 
     def _batches(self) -> Iterator[Any]:
-        """Give the batches from the present iteration on, without end."""
+        """Iterate over the batches from the current iteration on, without end."""
         batch_sampler = self.dataloader.batch_sampler
         sampler = getattr(batch_sampler, 'sampler', self.dataloader.sampler)
         sampler.seed = self.seed
@@ -81,18 +81,18 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
                     yield data_batch
 
     def _check_position(self) -> None:
-        """Warn if the number of an iteration means other images now."""
+        """Warn if the number of an iteration now refers to other images."""
         batch_size = getattr(self.dataloader.batch_sampler, 'batch_size', None)
         cut = [batch_size, self.runner.world_size]
         hub = self.runner.message_hub
-        # The hub's content is in the checkpoint, so on resume this is what was used there.
+        # The hub's content is in the checkpoint, so after resuming it is the earlier value.
         before = list(hub.runtime_info.get('iteration_cut', cut))
         hub.update_info('iteration_cut', cut)
         if before != cut:
             print_log(
                 f'The checkpoint was written with other (batch size, ranks), {before} and not '
-                f'{cut}: going on with iteration {self._iter + 1}, whose images are not those '
-                'of the unbroken run',
+                f'{cut}: continuing with iteration {self._iter + 1}, whose images are not those '
+                'of the uninterrupted run',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What a checkpoint says besides weights: taken as data, never as a program or a place to write."""
+"""Checkpoint entries besides weights: they are data, not a program or a location to write to."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 from mmface.utils.files import is_safe
 
-#: Where a checkpoint may hold the text of a config, which is a Python program: ``Runner.resume``
-#: evaluates the first, ``BaseInferencer`` (of mmengine and mmdet, when it is given weights only)
-#: the others, in checkpoints that a resumed run saves.
+#: Where a checkpoint may hold the text of a config, which is a Python program. ``Runner.resume``
+#: evaluates the first. ``BaseInferencer`` (of mmengine and mmdet, when it is given weights only)
+#: evaluates the others, in checkpoints that a resumed run saves.
 CONFIG_PLACES = (('meta', 'config'), ('meta', 'cfg'), ('message_hub', 'runtime_info', 'cfg'))
-#: Entries of the message hub that name a file which is removed once another takes its place, by
-#: the beginning of their key, and the names that such files get: ``CheckpointHook`` removes the
-#: best checkpoint so far, ``PreemptionHook`` that of the last stop.
+#: Entries of the message hub that name a file which is removed once another replaces it. The
+#: keys are the beginnings of the entry names, the values the allowed file names.
+#: ``CheckpointHook`` removes the best checkpoint so far, ``PreemptionHook`` that of the last stop.
 REMOVABLE = {
     'best_ckpt': re.compile(r'best_.+\.pth'),
     'preemption_ckpt': re.compile(r'iter_\d+\.pth'),
@@ -30,7 +30,7 @@ def take_config_texts(checkpoint: Mapping[str, Any]) -> dict[str, str]:
         checkpoint: Changed in place.
 
     Returns:
-        The texts by the name of their place, such as 'meta.config'.
+        The texts by the path of their entry, such as 'meta.config'.
     """
     texts = {}
     for *folders, last in CONFIG_PLACES:
@@ -43,19 +43,19 @@ def take_config_texts(checkpoint: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check_training_state(checkpoint: Mapping[str, Any], source: str) -> None:
-    """Check the numbers that a resumed run counts with.
+    """Check the numbers that a resumed run uses for counting.
 
     Raises:
-        ValueError: One of them is missing or has another type or range.
+        ValueError: A number is missing or has another type or range.
     """
     meta = checkpoint['meta'] if isinstance(checkpoint['meta'], dict) else {}
     problems = [
-        f'meta.{key}: expected a whole number from 0, found {meta.get(key)!r:.60}'
+        f'meta.{key}: expected an integer of 0 or more, found {meta.get(key)!r:.60}'
         for key in ('epoch', 'iter')
         if not _is_count(meta.get(key))
     ]
     if meta.get('seed') is not None and not _is_count(meta['seed']):
-        problems.append(f'meta.seed: expected a whole number from 0, found {meta["seed"]!r:.60}')
+        problems.append(f'meta.seed: expected an integer of 0 or more, found {meta["seed"]!r:.60}')
     hub = checkpoint['message_hub']
     parts = ('log_scalars', 'runtime_info', 'resumed_keys')
     if not isinstance(hub, dict) or not all(isinstance(hub.get(part), dict) for part in parts):
@@ -68,18 +68,18 @@ def check_training_state(checkpoint: Mapping[str, Any], source: str) -> None:
 
 
 def confine_removals(checkpoint: Mapping[str, Any], folders: Iterable[Path]) -> list[str]:
-    """Forget the files that hooks would remove unless they are the run's own.
+    """Remove the names of files that hooks would delete, unless they belong to the run.
 
-    ``CheckpointHook`` also removes old checkpoints by their number, which it takes from the
-    checkpoint, too.
+    ``CheckpointHook`` also removes old checkpoints by their number. It takes the numbers from
+    the checkpoint, too.
 
     Args:
         checkpoint: Changed in place.
-        folders: Where this run saves checkpoints. A file named by the checkpoint is looked for by
-            its name alone, so that a folder that was moved as a whole is followed.
+        folders: Where this run saves checkpoints. A file named by the checkpoint is searched by
+            its name only, so that it is found after its folder was moved.
 
     Returns:
-        What was forgotten, a sentence each.
+        One sentence for each entry that was removed.
     """
     info = checkpoint['message_hub']['runtime_info']
     forgotten = []
@@ -93,10 +93,10 @@ def confine_removals(checkpoint: Mapping[str, Any], folders: Iterable[Path]) -> 
         if own:
             info[key] = str(own[0])
         else:
-            forgotten.append(f'{key} {str(info.pop(key))[:120]!r} is no file of this run')
+            forgotten.append(f'{key} {str(info.pop(key))[:120]!r} is not a file of this run')
     ids = info.get('keep_ckpt_ids', [])
     if not isinstance(ids, (list, tuple)) or not all(map(_is_count, ids)):
-        forgotten.append(f'keep_ckpt_ids {str(info.pop("keep_ckpt_ids"))[:120]!r} are no numbers')
+        forgotten.append(f'keep_ckpt_ids {str(info.pop("keep_ckpt_ids"))[:120]!r} are not numbers')
     return forgotten
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What stands around a run: the lock of its folder and clear words at a bad end."""
+"""Context of a run: the lock of its folder and clear messages when it fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmface.engine.loader_workers import LOST, killed_worker
 from mmface.engine.work_dir_lock import WorkDirLock
 from mmface.utils.stop_signals import release_stop_signals
 
-#: What gloo says when the process at the other end is gone.
+#: Messages of gloo when the process at the other end has ended.
 LOST_RANK = ('Connection closed by peer', 'Connection reset by peer')
 
 
@@ -23,12 +23,12 @@ LOST_RANK = ('Connection closed by peer', 'Connection reset by peer')
 def guard_training(runner: Any) -> Iterator[None]:
     """Hold the lock of the work dir during a training.
 
-    Rank 0 holds it for all; if it is refused, all ranks get the same error.
+    Rank 0 holds it for all. If it is refused, all ranks raise the same error.
 
     Raises:
         ValueError: Another training writes to the same folder.
-        KeyboardInterrupt: Ctrl-C, with what to go on from.
-        SystemExit: The training was asked to stop; then all ranks leave the process group.
+        KeyboardInterrupt: Ctrl-C was pressed; the message names the checkpoint to continue from.
+        SystemExit: The training was asked to stop. All ranks leave the process group first.
         ChildProcessError, ConnectionError: See :func:`clear_errors`.
     """
     stopped = False
@@ -58,7 +58,7 @@ def guard_training(runner: Any) -> Iterator[None]:
 
 @contextmanager
 def clear_errors(runner: Any) -> Iterator[None]:
-    """Say what happened when a loader worker or another rank is gone.
+    """Raise a clear error if a loader worker or another rank has ended.
 
     Raises:
         ChildProcessError: A loader worker was killed.
@@ -72,8 +72,8 @@ def clear_errors(runner: Any) -> Iterator[None]:
             raise ChildProcessError(text) from error
         if is_distributed() and any(sign in str(error) for sign in LOST_RANK):
             raise ConnectionError(
-                f'rank {runner.rank} ends because another rank did; the reason is in what that one '
-                'wrote'
+                f'rank {runner.rank} ends because another rank ended; the output of that rank '
+                'shows the reason'
             ) from error
         raise
 
@@ -82,4 +82,4 @@ def _where_to_go_on(runner: Any) -> str:
     note = Path(runner.work_dir) / 'last_checkpoint'
     if not note.is_file():
         return 'nothing was saved yet'
-    return f'go on from {note.read_text(encoding="utf-8").strip()} with --resume'
+    return f'continue from {note.read_text(encoding="utf-8").strip()} with resume=True'

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Training steps whose loss is not finite, noticed and made harmless on the device."""
+"""Detect training steps whose loss is not finite, and make them harmless on the device."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from mmengine.hooks import EMAHook
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-#: Integers as wide as the floats; a NaN times 0 is a NaN, but its bits times 0 are 0.
+#: Integers as wide as the floats. NaN times 0 is NaN, but its bits times 0 are 0.
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class StepGuard:
-    """Keep what a loss that is not finite would spoil as it was, without waiting for the device.
+    """Protect weights and statistics from a loss that is not finite, without host syncs.
 
-    A step is bad if a part of its loss is NaN or infinite, or a running statistic of a norm
-    became so. Then
+    A step is bad if a part of its loss is NaN or infinite, or if a running statistic of a norm
+    became NaN or infinite. Then:
 
-    * the running statistics get the values they had before the step;
-    * the gradients become NaN on this rank, and by their exchange on all ranks, whatever the
-      loss: a loss scaler then skips the step;
-    * without a loss scaler the optimizer gets gradients of zero: nothing of the step reaches the
-      weights, which move on by momentum and decay only. That is also so if the loss is finite and
-      a gradient is not.
+    * The running statistics get the values they had before the step.
+    * The gradients become NaN on this rank, and through their exchange on all ranks. A loss
+      scaler then skips the step.
+    * Without a loss scaler, the optimizer gets gradients of zero. Nothing of the step reaches the
+      weights, which change by momentum and decay only. The same happens if the loss is finite
+      but a gradient is not.
 
-    A good step is not changed by a bit.
+    A good step is not changed by a single bit.
 
     Args:
-        model: The detector itself, not its wrapper for several ranks; on its device.
-        optimizer: Optimizer of a training without a loss scaler; None with one, which skips steps
-            itself.
+        model: The detector itself, not its wrapper for several ranks. It must be on its device.
+        optimizer: Optimizer of a training without a loss scaler. Pass None if there is a scaler,
+            which skips steps itself.
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
@@ -55,22 +55,22 @@ class StepGuard:
 
     @torch.no_grad()
     def end_step(self) -> Tensor | None:
-        """Restore the running statistics after a bad step; call it after the update.
+        """Restore the running statistics after a bad step. Call it after the update.
 
         Returns:
-            How the step was, on the device: float32, the parts of the loss in the order of
-            ``names``, and two values that are above 0 if a running statistic or a gradient was not
-            finite; None without a step.
+            Status of the step, float32, on the device, or None without a step. It holds the parts
+            of the loss in the order of ``names``, and two values that are above 0 if a running
+            statistic or a gradient was not finite.
         """
         status, self._status = self._status, None
         if status is not None:
-            # Not before the backward pass, which checks that nobody touched them.
+            # Not before the backward pass, which checks that the statistics are unchanged.
             bad = ~status[:-2].isfinite().all() | (status[-2] > 0)
             self._restore_statistics(bad)
         return status
 
     def remove(self) -> None:
-        """Leave the model and the optimizer as they were."""
+        """Remove all hooks from the model and the optimizer."""
         for handle in self._handles:
             handle.remove()
 
@@ -138,7 +138,7 @@ def _any_not_finite(tensors: list[Tensor], one: Tensor) -> Tensor:
     """Return a float32 scalar on the device that is above 0 if a value is not finite."""
     found = torch.zeros_like(one)
     for group in _by_type(tensors):
-        # The scalers' operator: it reads all tensors at once, and times 1 changes nothing.
+        # The operator of the scalers: it reads all tensors at once, and times 1 changes nothing.
         torch._amp_foreach_non_finite_check_and_unscale_(group, found, one)
     return found
 
@@ -149,16 +149,16 @@ def _by_type(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def _multiply_bits(tensors: list[Tensor], keep: Tensor) -> None:
-    """Set tensors to zero where ``keep`` is False, NaN included; otherwise leave them."""
+    """Set tensors to zero where ``keep`` is False, also where they are NaN; else keep them."""
     for group in _by_type(tensors):
         kind = BITS[group[0].element_size()]
         torch._foreach_mul_([tensor.view(kind) for tensor in group], keep.to(kind))
 
 
 def not_finite_weights(models: Sequence[nn.Module]) -> list[str]:
-    """Return the names of parameters and buffers of models that hold NaN or infinity.
+    """Return the names of parameters and buffers of models that contain NaN or infinity.
 
-    Waits for the device once.
+    The function waits for the device once.
     """
     states = [model.state_dict() for model in models]
     floats = [

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""One training at a time in a work dir."""
+"""A lock that allows only one training at a time in a work dir."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 from mmengine.logging import print_log
 
 LOCK_FILE = 'training.lock'
-#: Seconds between two signs of life of the holder, and how long another host watches for one:
+#: Seconds between two signs of life of the holder, and seconds that another host watches for one.
 #: NFS shows a new time stamp up to 60 s late.
 BEAT, WATCH = 15.0, 90.0
 
@@ -26,25 +26,25 @@ BEAT, WATCH = 15.0, 90.0
 class WorkDirLock:
     """Hold ``training.lock`` in a work dir while a training writes there.
 
-    The file has the host, the process id and the time of the start, for people; what
-    excludes is a POSIX record lock on it, which the system drops with the process, however it
-    ends, and which loader workers do not inherit.
+    The file contains the host, the process id and the start time, for people. The exclusion is
+    done by a POSIX record lock on it. The system releases that lock when the process ends for any
+    reason, and loader workers do not inherit it.
 
-    * A holder on this host that lives: refused.
-    * A holder on this host that is gone: taken over, with a line in the log.
-    * A holder on another host, whose lock need not be visible here: the file is watched for
-      ``watch`` seconds. If its time stamp moves, which the holder sees to, the run is refused;
-      otherwise it is taken over with a line. No clocks are compared.
+    * The holder is on this host and alive: the lock is refused.
+    * The holder is on this host and has ended: the lock is taken over, with a line in the log.
+    * The holder is on another host, whose record lock may not be visible here: the file is
+      watched for ``watch`` seconds. A living holder updates its time stamp. If it changes, the
+      lock is refused, otherwise it is taken over with a line. No clocks are compared.
 
-    The file is removed at the end. Testing takes no lock: it writes other files.
+    The file is removed at the end. Testing takes no lock, because it writes other files.
 
     Args:
-        work_dir: The folder; made if it is not there.
+        work_dir: The folder. It is created if it does not exist.
         beat: Seconds between two signs of life.
-        watch: Seconds a file of another host is watched.
+        watch: Seconds that a file of another host is watched.
 
     Raises:
-        ValueError: On entry, if another training is at work in the folder.
+        ValueError: On entry, if another training uses the folder.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class WorkDirLock:
                 raise ValueError(self._refusal(holder))
             if self._is_current():
                 break
-            os.close(self._fd)  # removed by its holder between our two calls
+            os.close(self._fd)  # its holder removed it between our two calls
         self._check_holder(self._holder())
         mine = {
             'host': socket.gethostname(),
@@ -97,7 +97,7 @@ class WorkDirLock:
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 return False
-            # No locks on this file system: the content of the file has to do.
+            # No locks on this file system: the content of the file must suffice.
         return True
 
     def _is_current(self) -> bool:
@@ -107,7 +107,7 @@ class WorkDirLock:
             return False
 
     def _holder(self) -> dict[str, Any]:
-        """Read who holds the lock; empty if nobody does or the file was cut."""
+        """Read who holds the lock; empty if nobody holds it or the file is incomplete."""
         try:
             holder = json.loads(os.pread(self._fd, 4096, 0))
         except ValueError:
@@ -116,10 +116,10 @@ class WorkDirLock:
         return holder if known else {}
 
     def _check_holder(self, holder: dict[str, Any]) -> None:
-        """Take over from a holder that is gone.
+        """Take over from a holder that has ended.
 
         Raises:
-            ValueError: It is not gone.
+            ValueError: The holder is still running.
         """
         if not holder or (holder.get('host'), holder['pid']) == (socket.gethostname(), os.getpid()):
             return
@@ -132,8 +132,8 @@ class WorkDirLock:
             os.close(self._fd)
             raise ValueError(self._refusal(holder))
         _warn(
-            f'{self.path}: the training of process {holder["pid"]} on {holder.get("host")} is '
-            'gone; its lock was taken over'
+            f'{self.path}: the training of process {holder["pid"]} on {holder.get("host")} has '
+            'ended; its lock was taken over'
         )
 
     def _locks_are_missing(self) -> bool:
@@ -145,7 +145,7 @@ class WorkDirLock:
 
     def _shows_life(self, holder: dict[str, Any]) -> bool:
         """Watch the file for a sign of life of a holder on another host."""
-        _warn(f'{self.path} is of {holder.get("host")}: watching it for {self.watch:g} s')
+        _warn(f'{self.path} is held by {holder.get("host")}: watching it for {self.watch:g} s')
         first = self.path.stat().st_mtime_ns
         end = time.monotonic() + self.watch
         while time.monotonic() < end:
@@ -161,7 +161,7 @@ class WorkDirLock:
         while not self._over.wait(self.beat):
             try:
                 os.utime(self._fd)
-            except OSError:  # a full disk or a lost server is noticed by others
+            except OSError:  # other code reports a full disk or a lost server
                 continue
 
     def _refusal(self, holder: dict[str, Any]) -> str:
@@ -171,8 +171,8 @@ class WorkDirLock:
             else 'another process'
         )
         return (
-            f'{self.path.parent} is in use by a training ({who}): wait for its end, stop it, or '
-            f'give another work_dir; if it is surely gone, remove {self.path}'
+            f'{self.path.parent} is in use by a training ({who}): wait until it ends, stop it, or '
+            f'choose another work_dir; if it has certainly ended, remove {self.path}'
         )
 
 

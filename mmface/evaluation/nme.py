@@ -22,29 +22,30 @@ def keypoint_errors(
     iou_thr: float = 0.5,
     normalizer: str = 'interocular',
 ) -> NDArray[np.float64]:
-    """Give the normalised keypoint error of each labelled face of one image.
+    """Return the normalised keypoint error of each labelled face of one image.
 
-    A face is compared with the highest-scoring detection that hits it, by the matching
-    of the WIDER FACE metric. The error is the mean distance over the labelled points,
-    divided by the distance of the labelled eyes (``interocular``, the usual
-    definition) or by the square root of the area of the labelled box (``box``, which
-    profile faces leave meaningful).
+    A face is compared with the highest-scoring detection that hits it. The matching is that of
+    the WIDER FACE metric. The error is the mean distance over the labelled points, divided by a
+    size. The size is the distance of the labelled eyes (``interocular``, the usual definition)
+    or the square root of the area of the labelled box (``box``, also meaningful for profile
+    faces).
 
     Args:
         rows: Shape (n, 5), finite: x, y, w, h in pixels and score.
         keypoints: Shape (n, K, >= 2): x, y in pixels of the detections.
         gt_boxes: Shape (g, 4): x, y, w, h in pixels of all faces.
-        gt_keypoints: Shape (g, K, 3): x, y in pixels and weight; weight 0 is unlabelled.
-        iou_thr: Least IoU of a hit.
+        gt_keypoints: Shape (g, K, 3): x, y in pixels and weight; weight 0 means unlabelled.
+        iou_thr: Minimum IoU of a hit.
         normalizer: ``interocular`` or ``box``.
 
     Returns:
-        An error for every face that can be measured: at least one labelled point and a
-        normaliser above 0 (with ``interocular`` both eyes labelled). NaN if no detection
-        hits the face. Faces that cannot be measured have no entry.
+        An error for every face that can be measured. Such a face has at least one labelled point
+        and a size above 0 (with ``interocular``, both eyes labelled). The error is NaN if no
+        detection hits the face. Faces that cannot be measured have no entry.
 
     Raises:
-        ValueError: Unknown normaliser, or another number of keypoints than labelled.
+        ValueError: The normaliser is unknown, or the numbers of predicted and labelled keypoints
+            differ.
     """
     if normalizer not in NORMALIZERS:
         raise ValueError(f'expected normalizer interocular or box, found {normalizer!r}')
@@ -62,8 +63,8 @@ def keypoint_errors(
     if len(rows) and len(gt_keypoints):
         if keypoints.shape[1] != gt_keypoints.shape[1]:
             raise ValueError(
-                f'expected {gt_keypoints.shape[1]} keypoints as labelled, found '
-                f'{keypoints.shape[1]} predicted'
+                f'expected {gt_keypoints.shape[1]} predicted keypoints as in the labels, found '
+                f'{keypoints.shape[1]}'
             )
         order = np.argsort(-rows[:, 4], kind='stable')
         hits = match_image(rows[order], gt_boxes, iou_thr).gt_index

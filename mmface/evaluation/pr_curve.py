@@ -18,27 +18,27 @@ from mmface.utils.files import whole_file
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette (jfly.uni-koeln.de/color), told apart by most colour-blind people.
+# Okabe and Ito's palette (jfly.uni-koeln.de/color), which most colour-blind people can read.
 _COLOURS = ('#0072B2', '#E69F00', '#009E73', '#D55E00', '#CC79A7', '#56B4E9', '#000000')
 _STYLES = ('-', '--', '-.')
 
 
 def plot_pr_curves(results: Mapping[str, WiderResult], path: str | os.PathLike[str]) -> None:
-    """Write a PNG: one panel with three curves for one result, else a panel a subset.
+    """Write a PNG: one panel with three curves for one result, else one panel per subset.
 
     Args:
-        results: Results by the name that legend or title shows, best first.
+        results: Results by the name shown in the legend or the title, best first.
         path: The image to write.
 
     Raises:
-        ValueError: No result.
+        ValueError: There is no result.
     """
-    # Here, because it costs half a second; without pyplot the caller's backend stays as it is.
+    # Imported here because it takes half a second. Without pyplot, the caller's backend is kept.
     with optional_imports():
         from matplotlib.figure import Figure
 
     if not results:
-        raise ValueError('no result to draw')
+        raise ValueError('expected at least one result to draw, found none')
     some = next(iter(results.values()))
     about = f'{some.protocol} protocol, IoU {some.iou_thr:g}, {some.images} images'
     about += ' (partial)' if some.partial else ''

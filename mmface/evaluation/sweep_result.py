@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The outcome of testing several checkpoints of one run, for tables and images."""
+"""Results of testing several checkpoints of one run, for tables and images."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _COLOURS = dict(zip(SUBSETS, ('#0072B2', '#E69F00', '#009E73'), strict=True))
 
 @dataclass
 class Checkpoint:
-    """A checkpoint of a run and what became of its test."""
+    """A checkpoint of a run and the result of its test."""
 
     path: Path
     number: int
     """The epoch or iteration."""
     folder: Path
-    """Where its test writes."""
+    """Where its test writes its files."""
     ap: dict[str, float] = field(default_factory=dict)
-    """By subset; empty until it is tested."""
+    """AP by subset; empty until the checkpoint is tested."""
     note: str = ''
     """Why there is no result."""
 
@@ -40,7 +40,7 @@ class Checkpoint:
 
 
 def read_ap(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Read the AP of each subset from the content of a ``metrics.json``, NaN for null.
+    """Read the AP of each subset from the content of a ``metrics.json``; null becomes NaN.
 
     Raises:
         KeyError: A subset is missing.
@@ -50,13 +50,13 @@ def read_ap(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def best_of(checkpoints: Sequence[Checkpoint], select: str) -> Checkpoint | None:
-    """Give the checkpoint of highest AP, the first of equals, or None without a number."""
+    """Return the checkpoint with the highest AP (the first of equals), or None if none has one."""
     tested = [c for c in checkpoints if c.ap and not math.isnan(c.ap[select])]
     return max(tested, key=lambda checkpoint: checkpoint.ap[select], default=None)
 
 
 def write_table(path: Path, checkpoints: Sequence[Checkpoint]) -> None:
-    """Write the results as CSV, whole or not at all."""
+    """Write the results as CSV, completely or not at all."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(['checkpoint', 'number', *SUBSETS, 'note'])
@@ -67,7 +67,7 @@ def write_table(path: Path, checkpoints: Sequence[Checkpoint]) -> None:
 
 
 def format_rows(checkpoints: Sequence[Checkpoint], best: Checkpoint | None) -> str:
-    """Set the results as a text table."""
+    """Format the results as a text table."""
     width = max(len(item.name) for item in checkpoints)
     lines = [f'{"":{width}s}' + ''.join(f'{name:>9s}' for name in SUBSETS)]
     for item in checkpoints:

@@ -1,11 +1,11 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
 """Average precision on WIDER FACE easy, medium and hard, in pure numpy.
 
-How the benchmark counts: scores are normalised to 0..1 over all images; at each of 1000
-thresholds a detection is a proposal unless the face it hits lies outside the subset; the
-first proposal on a face of the subset recalls it, later ones are false positives.
-Detections on images without any face are not looked at. AP is the area under the
-envelope of precision over recall, as in PASCAL VOC from 2010 on.
+The benchmark counts in this way. Scores are normalised to 0..1 over all images. At each of 1000
+thresholds, a detection is a proposal unless the face it hits lies outside the subset. The first
+proposal on a face of the subset recalls it, later ones are false positives. Detections on images
+without any face are ignored. AP is the area under the envelope of precision over recall, as in
+PASCAL VOC since 2010.
 
 Example:
     >>> gt = read_ground_truth('data/WIDERFace/val/gt')
@@ -25,8 +25,7 @@ from mmface.evaluation.wider_match import ImageMatch, check_protocol, match_imag
 from mmface.evaluation.wider_result import WiderResult
 
 NUM_THRESHOLDS = 1000
-# Written as in the official code: 1 - t / 1000 and not (1000 - t) / 1000, which rounds
-# differently for some t.
+# Written as in the official code, 1 - t / 1000. (1000 - t) / 1000 rounds differently for some t.
 THRESHOLDS = 1 - np.arange(1, NUM_THRESHOLDS + 1) / NUM_THRESHOLDS
 
 _NO_DETECTIONS = ImageMatch(np.empty(0, np.float64), np.empty(0, np.int32))
@@ -41,14 +40,14 @@ def evaluate_rows(
     """Evaluate detections given as arrays.
 
     Args:
-        gt: The ground truth, restricted if only a part is to be evaluated.
-        rows: By ``event/stem`` arrays of shape (n, 5), finite: x, y, w, h in pixels of the
+        gt: The ground truth, restricted if only a part is evaluated.
+        rows: Arrays of shape (n, 5) by ``event/stem``, finite: x, y, w, h in pixels of the
             original image and score, in any order.
         protocol: ``float`` or ``official``.
-        iou_thr: Least IoU of a hit.
+        iou_thr: Minimum IoU of a hit.
 
     Raises:
-        ValueError: Unknown protocol or a threshold without meaning, see ``check_protocol``.
+        ValueError: The protocol is unknown or the threshold invalid, see ``check_protocol``.
     """
     names = [name for name in gt.names if name in rows]
     matches = match_images(
@@ -70,19 +69,18 @@ def evaluate(
 ) -> WiderResult:
     """Evaluate matched images.
 
-    An image without an entry counts as one without detections and is listed in
-    ``missing``. Images that the ground truth lacks have no influence, neither on counts
-    nor on the score range.
+    An image without an entry counts as one without detections and is listed in ``missing``.
+    Images that are not in the ground truth change neither the counts nor the score range.
 
     Args:
-        gt: The ground truth, restricted if only a part is to be evaluated.
-        matches: By ``event/stem`` what ``match_image`` gave for the same protocol and
-            IoU threshold.
+        gt: The ground truth, restricted if only a part is evaluated.
+        matches: Results of ``match_image`` by ``event/stem``, for the same protocol and IoU
+            threshold.
         protocol: ``float`` or ``official``.
-        iou_thr: Least IoU of a hit; only noted in the result.
+        iou_thr: Minimum IoU of a hit. It is only recorded in the result.
 
     Raises:
-        ValueError: Unknown protocol or a threshold without meaning, see ``check_protocol``.
+        ValueError: The protocol is unknown or the threshold invalid, see ``check_protocol``.
     """
     check_protocol(protocol, iou_thr)
     missing = [name for name in gt.names if name not in matches]
@@ -96,7 +94,7 @@ def evaluate(
     bins = _threshold_bins(_normalise(scores, protocol))
     hit = face >= 0
     first = np.zeros(len(face), bool)
-    # Of equal indices numpy keeps the last assignment: reversed, the highest score.
+    # Of equal indices numpy keeps the last assignment. In reverse order it is the highest score.
     first_on_face = np.full(len(gt.boxes), -1, np.int64)
     first_on_face[face[hit][::-1]] = np.flatnonzero(hit)[::-1]
     first[first_on_face[first_on_face >= 0]] = True
@@ -132,14 +130,14 @@ def evaluate(
 
 
 def average_precision(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
-    """Area under the precision envelope over all points, as PASCAL VOC from 2010 on.
+    """Return the area under the precision envelope over all points, as PASCAL VOC since 2010.
 
     Args:
-        recall: Shape (n,), not falling.
+        recall: Shape (n,), never decreasing.
         precision: Shape (n,); NaN where there is no proposal.
 
     Returns:
-        The area, NaN if a recall is NaN (a subset without faces).
+        The area, or NaN if a recall is NaN (a subset without faces).
     """
     if np.isnan(recall).any():
         return float('nan')
@@ -167,12 +165,12 @@ def _normalise(scores: NDArray[np.float64], protocol: str) -> NDArray[np.floatin
 
 
 def _threshold_bins(scores: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Give for each score the number of the first threshold it reaches, 1000 for none."""
+    """Return the index of the first threshold that each score reaches, 1000 for none."""
     ascending = THRESHOLDS[::-1]
     bins = NUM_THRESHOLDS - np.searchsorted(ascending, scores.astype(np.float64), side='right')
     return np.where(np.isnan(scores), NUM_THRESHOLDS, bins)
 
 
 def _cumulate(bins: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count how many have reached each threshold, shape (1000,)."""
+    """Count the entries that have reached each threshold, shape (1000,)."""
     return np.cumsum(np.bincount(bins, minlength=NUM_THRESHOLDS + 1)[:NUM_THRESHOLDS])

@@ -23,12 +23,12 @@ _REMEDY = 'take the four files of the official ground truth (wider_{face,easy,me
 
 @dataclass(frozen=True)
 class WiderGroundTruth:
-    """Faces of all images, one after the other, and the subsets they belong to."""
+    """Faces of all images, concatenated, and the subsets they belong to."""
 
     names: tuple[str, ...]
     """``event/stem`` of every image, in the order of the ``.mat`` files."""
     boxes: NDArray[np.float64]
-    """Shape (faces, 4): x, y, w, h in pixels. Degenerate boxes stay: they count as missed."""
+    """Shape (faces, 4): x, y, w, h in pixels. Degenerate boxes are kept and count as missed."""
     splits: NDArray[np.int64]
     """Shape (images + 1,): the faces of image i are ``boxes[splits[i]:splits[i + 1]]``."""
     keep: dict[str, NDArray[np.bool_]]
@@ -38,30 +38,30 @@ class WiderGroundTruth:
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """Number of each image by its name."""
+        """Index of each image by its name."""
         return {name: number for number, name in enumerate(self.names)}
 
     @property
     def partial(self) -> bool:
-        """Whether ``restrict`` left images out."""
+        """Whether ``restrict`` removed images."""
         return len(self.names) < len(self.known)
 
     def boxes_of(self, image: int) -> NDArray[np.float64]:
-        """Give all faces of an image, shape (g, 4) in x, y, w, h."""
+        """Return all faces of an image, shape (g, 4) in x, y, w, h."""
         return self.boxes[self.splits[image] : self.splits[image + 1]]
 
     def find(self, name: str) -> int | None:
-        """Give the number of image ``event/name``, with or without extension; None if unknown."""
+        """Return the index of image ``event/name``, with or without extension, None if unknown."""
         return self.index.get(name, self.index.get(image_key(name)))
 
     def restrict(self, names: Iterable[str]) -> WiderGroundTruth:
-        """Leave only the named images, for an evaluation of a part.
+        """Return the ground truth of the named images only, to evaluate a part.
 
         Args:
             names: ``event/name.jpg`` or ``event/name``, in any order; repeats are ignored.
 
         Raises:
-            ValueError: An unknown image, or no image at all.
+            ValueError: An image is unknown, or no image is named.
         """
         numbers: set[int] = set()
         for name in names:
@@ -73,7 +73,7 @@ class WiderGroundTruth:
                 )
             numbers.add(number)
         if not numbers:
-            raise ValueError('the part to evaluate names no image')
+            raise ValueError('expected at least one image name in the part, found none')
         chosen = sorted(numbers)
         counts = np.diff(self.splits)
         faces = np.repeat(np.isin(np.arange(len(self.names)), chosen), counts)
@@ -93,8 +93,8 @@ def read_ground_truth(folder: str | os.PathLike[str]) -> WiderGroundTruth:
         folder: Folder of the four files.
 
     Raises:
-        FileNotFoundError: The folder or one of the files is missing.
-        ValueError: A file is not what its name says; the message names it.
+        FileNotFoundError: The folder or one of the files does not exist.
+        ValueError: The content of a file is not as expected; the message names the file.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -129,8 +129,8 @@ def read_ground_truth(folder: str | os.PathLike[str]) -> WiderGroundTruth:
 
 
 def _read_subset(path: Path, cells: Any, splits: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Turn the faces of one subset into a mask of all faces, shape (faces,)."""
-    # 1-based numbers of the faces of an image; none at all is stored as (0, 0) or (0, 1).
+    """Convert the faces of one subset to a mask of all faces, shape (faces,)."""
+    # 1-based numbers of the faces of an image. An empty list is stored as (0, 0) or (0, 1).
     numbers = [np.asarray(image).ravel() for event in cells.ravel() for image in np.ravel(event)]
     if not all(image.dtype.kind in 'iuf' for image in numbers):
         raise ValueError(f'{path}: expected numbers of faces in gt_list; {_REMEDY}')
@@ -154,7 +154,7 @@ def _read_subset(path: Path, cells: Any, splits: NDArray[np.int64]) -> NDArray[n
 
 
 def _load(root: Path) -> tuple[dict[str, Any], ...]:
-    """Read the four files, that of all faces first, and make sure that they have the fields."""
+    """Read the four files, that of all faces first, and check that they have the fields."""
     wanted: dict[Path, tuple[str, ...]] = {}
     wanted[root / 'wider_face_val.mat'] = ('event_list', 'file_list', 'face_bbx_list')
     wanted |= {root / f'wider_{subset}_val.mat': ('gt_list',) for subset in SUBSETS}
@@ -168,5 +168,5 @@ def _load(root: Path) -> tuple[dict[str, Any], ...]:
     for (path, fields), content in zip(wanted.items(), contents, strict=True):
         lost = [field for field in fields if field not in content]
         if lost:
-            raise ValueError(f'{path}: expected the field {lost[0]}, which it lacks; {_REMEDY}')
+            raise ValueError(f'{path}: expected the field {lost[0]}, which is missing; {_REMEDY}')
     return tuple(contents)

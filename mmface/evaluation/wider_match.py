@@ -1,20 +1,18 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Which face each detection hits, in the two WIDER FACE protocols.
+"""Find the face that each detection hits, in the two WIDER FACE protocols.
 
 ``float``
-    Intersection over union in float64; a detection goes to the face of highest IoU (the
-    first on ties) and hits it from ``iou_thr`` on. It is what the common Python
-    evaluators compute, on rows sorted by score.
+    Intersection over union in float64. A detection is assigned to the face of highest IoU (the
+    first on ties). It hits that face if the IoU is at least ``iou_thr``. The common Python
+    evaluators compute this on rows sorted by score.
 ``official``
-    What the MATLAB code of the benchmark computes. Its ground truth is int32, which makes
-    MATLAB carry out ``boxoverlap.m`` in int32: corners, union and the quotient are rounded
-    (halves away from zero), so that the IoU is 0 or 1 and the *first* face with IoU of at
-    least a half wins.
+    The computation of the benchmark's MATLAB code. Its ground truth is int32, so MATLAB computes
+    ``boxoverlap.m`` in int32. Corners, union and the quotient are rounded (halves away from
+    zero). So the IoU is 0 or 1, and the *first* face with an IoU of at least a half wins.
 
-Both count the pixels of a side as ``x2 - x1 + 1``. Whether a detection hits a face does
-not depend on the other detections in either protocol, so that one pass over all
-candidate pairs replaces the loop over detections, and one matching serves the easy,
-medium and hard sets.
+Both count the pixels of a side as ``x2 - x1 + 1``. In both, whether a detection hits a face does
+not depend on the other detections. So one pass over all candidate pairs replaces the loop over
+detections, and one matching serves the easy, medium and hard sets.
 """
 
 from __future__ import annotations
@@ -36,15 +34,15 @@ class ImageMatch(NamedTuple):
     scores: NDArray[np.float64]
     """Shape (n,), as given by the detector."""
     gt_index: NDArray[np.int32]
-    """Shape (n,), the face of this image that each detection hits, -1 for none."""
+    """Shape (n,), the index in this image of the face that each detection hits, -1 for none."""
 
 
 def check_protocol(protocol: str, iou_thr: float) -> None:
-    """Refuse a protocol or an IoU threshold that has no meaning.
+    """Check that a protocol and an IoU threshold are valid.
 
     Raises:
-        ValueError: Unknown protocol, threshold outside (0, 1], or a threshold other than
-            0.5 in the official protocol, which knows only IoU 0 and 1.
+        ValueError: The protocol is unknown, the threshold is outside (0, 1], or it is not 0.5 in
+            the official protocol, where the IoU is only 0 or 1.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f'expected protocol float or official, found {protocol!r}')
@@ -67,8 +65,8 @@ def match_image(
 
     Args:
         rows: Shape (n, 5), finite: x, y, w, h in pixels of the original image and score.
-        gt_boxes: Shape (g, 4): x, y, w, h of all faces, also those in no subset.
-        iou_thr: Least IoU of a hit.
+        gt_boxes: Shape (g, 4): x, y, w, h of all faces, including those in no subset.
+        iou_thr: Minimum IoU of a hit.
         protocol: ``float`` or ``official``.
     """
     return match_images([rows], [gt_boxes], iou_thr, protocol)[0]
@@ -80,12 +78,12 @@ def match_images(
     iou_thr: float = 0.5,
     protocol: str = 'float',
 ) -> list[ImageMatch]:
-    """Match many images at once, which costs far less than one by one.
+    """Match many images at once, which is much faster than one by one.
 
     Args:
-        rows: For each image what ``match_image`` takes.
-        gt_boxes: For each image what ``match_image`` takes.
-        iou_thr: Least IoU of a hit.
+        rows: Argument ``rows`` of ``match_image`` for each image.
+        gt_boxes: Argument ``gt_boxes`` of ``match_image`` for each image.
+        iou_thr: Minimum IoU of a hit.
         protocol: ``float`` or ``official``.
     """
     check_protocol(protocol, iou_thr)
@@ -130,7 +128,7 @@ def _match(
     iou_thr: float,
     protocol: str,
 ) -> NDArray[np.int64]:
-    """Give the index of the face that each box hits, -1 for none, shape (n,)."""
+    """Return the index of the face that each box hits, -1 for none, shape (n,)."""
     hits = np.full(len(boxes), -1, np.int64)
     with np.errstate(over='ignore', invalid='ignore', divide='ignore'):
         box, face = _candidate_pairs(boxes, box_image, gt_boxes, gt_image, iou_thr, protocol)
@@ -138,7 +136,7 @@ def _match(
     good = iou >= iou_thr
     box, face, iou = box[good], face[good], iou[good]
     # Best IoU first, then the first face. Of equal indices numpy keeps the last assignment,
-    # hence the reversed order.
+    # so the order is reversed.
     order = np.lexsort((face, -iou, box))[::-1]
     hits[box[order]] = face[order]
     return hits
@@ -152,11 +150,11 @@ def _candidate_pairs(
     iou_thr: float,
     protocol: str,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pair every face with the boxes of its image whose centre is near enough for a hit.
+    """Pair every face with the boxes of its image whose centre is close enough for a hit.
 
-    Two intervals of lengths a and b can only have overlap / union >= t if their centres
-    are at most ``b * max(1 - t, (1 / t - 1) / 2)`` apart (one shifted against the other,
-    or one inside the other). This is necessary for a hit in x and in y.
+    Two intervals of lengths a and b can only have overlap / union >= t if their centres are at
+    most ``b * max(1 - t, (1 / t - 1) / 2)`` apart. The two limits are one interval shifted
+    against the other, and one inside the other. A hit requires this in x and in y.
     """
     none = np.empty(0, np.int64)
     if not len(boxes) or not len(gt_boxes):
@@ -164,23 +162,23 @@ def _candidate_pairs(
     factor = max(1 - iou_thr, (1 / iou_thr - 1) / 2)
     margin = 1.0
     if protocol == 'official':
-        # Rounding moves corners by half a pixel and makes unions smaller than the boxes: from
-        # 3 inter >= area + gt_area - 0.5 and rounded sides up to one pixel longer than the
-        # given ones follow a ratio of lengths up to 2.5 (faces of 16 px and more) or 4.
+        # Rounding moves corners by half a pixel and makes unions smaller than the boxes. Rounded
+        # sides are up to one pixel longer. With 3 inter >= area + gt_area - 0.5, the ratio of
+        # lengths is at most 2.5 (faces of 16 px and more) or 4.
         factor, margin = 0.75, 4.0
     sides = np.maximum(gt_boxes[:, 2:] + 1, 0)
     reach = sides * factor + margin
     if protocol == 'official':
         shortest = sides.min(axis=1)
         reach[shortest < 16] *= 2
-        # Of a face of up to three rows a box with a height between -1 and 0 can have any
-        # length and still an area that rounds to a hit: look at all boxes.
+        # For a face of up to three rows, a box with a height between -1 and 0 can have any
+        # length and still an area that rounds to a hit: consider all boxes.
         reach[shortest < 5] = np.inf
     centres = gt_boxes[:, :2] + (gt_boxes[:, 2:] + 1) / 2
     low, high = centres - reach, centres + reach
 
-    # One sorted key over all images: image number, then x within the span of all faces.
-    # Clipping keeps the order, so that no box leaves the window of a face by it.
+    # One sorted key over all images: image number, then x within the range of all faces.
+    # Clipping preserves the order, so it removes no box from the window of a face.
     finite = np.isfinite(low[:, 0])
     base = low[finite, 0].min(initial=0.0) - 1
     span = high[finite, 0].max(initial=0.0) - base + 1
@@ -211,11 +209,11 @@ def _pair_iou(
     face: NDArray[np.int64],
     protocol: str,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Give those of the pairs that have a common pixel, and their IoU.
+    """Return the pairs that share a pixel, and their IoU.
 
-    The official protocol is ``boxoverlap.m`` with an int32 ground truth: in MATLAB an
-    operation of int32 with double is done in double, then rounded and saturated to int32;
-    only the area of the detection itself is double. float64 holds all of it exactly.
+    The official protocol is ``boxoverlap.m`` with an int32 ground truth. In MATLAB, an operation
+    of int32 with double is computed in double, then rounded and saturated to int32. Only the area
+    of the detection itself is double. float64 represents all of it exactly.
     """
     left, top, right, bottom, area = _corners_and_area(boxes)
     if protocol == 'official':
@@ -235,16 +233,16 @@ def _pair_iou(
 
 
 def _corners_and_area(boxes: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Give x1, y1, x2, y2 and the area of xywh boxes, each of shape (n,)."""
+    """Return x1, y1, x2, y2 and the area of xywh boxes, each of shape (n,)."""
     left, top, width, height = boxes.T.copy()
     right, bottom = left + width, top + height
-    # From the corners, as every evaluator does: the rounding of x + w is part of it.
+    # From the corners, as in every evaluator, because the rounding of x + w matters.
     return left, top, right, bottom, (right - left + 1) * (bottom - top + 1)
 
 
 def _to_int32(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """MATLAB's ``int32()``: round halves away from zero, saturate (kept as float64)."""
-    # floor(|v| + 0.5) would round 0.49999999999999994 up, hence the exact fraction.
+    """Round as MATLAB's ``int32()``: halves away from zero, saturated (kept as float64)."""
+    # floor(|v| + 0.5) would round 0.49999999999999994 up, so the exact fraction is used.
     magnitude = np.abs(values)
     whole = np.floor(magnitude)
     whole += magnitude - whole >= 0.5

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The outcome of a WIDER FACE evaluation, for tables and JSON."""
+"""Results of a WIDER FACE evaluation, for tables and JSON."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ class WiderResult:
     """Average precision on easy, medium and hard, with the curves behind it."""
 
     ap: dict[str, float]
-    """By subset, from 0 to 1; NaN for a subset without a face."""
+    """AP by subset, from 0 to 1; NaN for a subset without a face."""
     precision: dict[str, NDArray[np.float64]]
-    """By subset, shape (1000,), from the highest threshold to 0; NaN where nothing counts yet."""
+    """By subset, shape (1000,), from the highest threshold to 0; NaN where there is no proposal."""
     recall: dict[str, NDArray[np.float64]]
     """By subset, shape (1000,)."""
     faces: dict[str, int]
-    """Faces of each subset."""
+    """Number of faces of each subset."""
     protocol: str
     """``float`` or ``official``."""
     iou_thr: float
-    """Least IoU of a hit."""
+    """Minimum IoU of a hit."""
     partial: bool
-    """Whether only a part of the images was to be evaluated."""
+    """Whether only a part of the images was selected for the evaluation."""
     images: int
-    """Images of the ground truth that were evaluated, with or without detections."""
+    """Number of ground-truth images that were evaluated, with or without detections."""
     detections: int
-    """Detections on these images."""
+    """Number of detections on these images."""
     missing: list[str] = field(default_factory=list)
-    """Images of the ground truth without any prediction entry; they count as no detections."""
+    """Ground-truth images without a prediction entry; they count as without detections."""
     extra: int = 0
-    """Predicted images that the ground truth does not have; they are ignored."""
+    """Number of predicted images that are not in the ground truth; they are ignored."""
     dropped_rows: int = 0
-    """Detections left out for a NaN or infinite number."""
+    """Number of detections dropped because of a NaN or infinite value."""
     notes: list[str] = field(default_factory=list)
-    """Further warnings, a sentence each."""
+    """Further warnings, one sentence each."""
 
     def warnings(self) -> list[str]:
-        """Give what the reader of the numbers should know, a sentence each."""
+        """Return the warnings about the numbers, one sentence each."""
         texts = list(self.notes)
         if self.missing:
             events = len({name.split('/')[0] for name in self.missing})
@@ -61,7 +61,7 @@ class WiderResult:
         return texts
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything but the curves as JSON-ready values, NaN as None."""
+        """Return everything except the curves as JSON-ready values, NaN as None."""
         return {
             'ap': {name: None if math.isnan(ap) else ap for name, ap in self.ap.items()},
             'protocol': self.protocol,
@@ -78,7 +78,7 @@ class WiderResult:
 
 
 def format_table(results: Mapping[str, WiderResult]) -> str:
-    """Set several results as a text table, in the given order.
+    """Format several results as a text table, in the given order.
 
     Args:
         results: Results by the name shown in the first column.
@@ -96,7 +96,7 @@ def format_table(results: Mapping[str, WiderResult]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return '\n'.join(
         '  '.join(
-            # The name and the protocol are text, the columns between them numbers.
+            # The name and the protocol are text, the columns between them are numbers.
             cell.ljust(width) if column in (0, len(header) - 1) else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
@@ -105,7 +105,7 @@ def format_table(results: Mapping[str, WiderResult]) -> str:
 
 
 def format_val_ap(result: WiderResult) -> str:
-    """Return the lines that users of the usual WIDER FACE evaluation look for."""
+    """Return the result in the usual output format of WIDER FACE evaluations."""
     lines = [f'{name.title():6} Val AP: {ap:.6f}' for name, ap in result.ap.items()]
     part = ' (a part of WIDER FACE val)' if result.partial else ''
     lines.append(

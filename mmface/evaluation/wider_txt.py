@@ -1,9 +1,9 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Read and write detections in the text form of WIDER FACE.
+"""Read and write detections in the text format of WIDER FACE.
 
-A file ``<event>/<image>.txt`` for each image: the image name, the number of detections,
-then a line ``x y w h score`` for each, in pixels of the original image. The name of
-the *file* says which image it is, because the first line comes in many spellings.
+There is one file ``<event>/<image>.txt`` per image. It contains the image name, the number of
+detections, then one line ``x y w h score`` per detection, in pixels of the original image. The
+name of the *file* identifies the image, because its first line has many spellings.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from numpy.typing import NDArray
 from mmface.evaluation.wider_gt import WiderGroundTruth
 from mmface.utils.files import inside, write_text
 
-_COLUMNS = 5  # x y w h score; keypoints behind them are not read
-#: Limits of an archive in bytes. The benchmark has 3,226 images, a file has a line for each face.
+_COLUMNS = 5  # x y w h score; keypoints after them are not read
+#: Limits of an archive in bytes. The benchmark has 3,226 images, and a file has one line per face.
 _MAX_MEMBER = 64 << 20
 _MAX_TOTAL = 1 << 30
-#: What tarfile and what it decompresses with raise on damaged archives.
+#: Exceptions of tarfile and its decompressors for damaged archives.
 _BROKEN_TAR = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OSError)
 
 
 class Predictions(NamedTuple):
-    """What ``read_predictions`` found."""
+    """Result of ``read_predictions``."""
 
     rows: dict[str, NDArray[np.float64]]
-    """By ``event/stem``: shape (n, 5), x, y, w, h in pixels and score."""
+    """Arrays by ``event/stem``, shape (n, 5): x, y, w, h in pixels and score."""
     extra: int
-    """Files of images that the ground truth does not know; they are not read."""
+    """Number of files of images that are not in the ground truth; they are not read."""
     notes: list[str]
-    """Warnings, a sentence each."""
+    """Warnings, one sentence each."""
 
 
 def detection_rows(
     bboxes: NDArray[np.floating], scores: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], int]:
-    """Return faces as the evaluation takes them.
+    """Return detections in the format of the evaluation.
 
     Args:
         bboxes: (n, 4) x1, y1, x2, y2.
         scores: (n,).
 
     Returns:
-        Rows (m, 5) x, y, w, h, score, and how many were left out because of a NaN or infinite
-        number, which the evaluation cannot rank.
+        Rows (m, 5) x, y, w, h, score, and the number of rows dropped because of a NaN or infinite
+        value, which the evaluation cannot rank.
     """
     corners = np.asarray(bboxes, np.float64).reshape(-1, 4)
     with np.errstate(invalid='ignore'):  # infinite corners: NaN sides
@@ -64,20 +64,20 @@ def detection_rows(
 
 
 def write_wider_txt(folder: str | os.PathLike[str], name: str, rows: NDArray[np.floating]) -> None:
-    """Write the detections of one image, the whole file or nothing.
+    """Write the detections of one image, completely or not at all.
 
     Args:
-        folder: Where to; missing folders are made.
+        folder: Output folder; missing folders are created.
         name: Image name without extension, ``event/stem``; the file is ``<folder>/<name>.txt``.
         rows: Shape (n, 5): x, y, w, h in pixels and score.
 
     Raises:
-        ValueError: The name leads out of ``folder``.
+        ValueError: The name leads to a path outside ``folder``.
         OSError: The file cannot be written.
     """
     path = inside(folder, f'{name}.txt')
     stem = name.rpartition('/')[2]
-    # Nine digits give a float32 score back exactly, so that ranks survive.
+    # Nine digits reproduce a float32 score exactly, so that the ranking is preserved.
     lines = [f'{x:.5f} {y:.5f} {w:.5f} {h:.5f} {score:.9g}' for x, y, w, h, score in rows.tolist()]
     write_text(path, '\n'.join([stem, str(len(lines)), *lines, '']), sync=False)
 
@@ -87,8 +87,8 @@ def read_predictions(
 ) -> Predictions:
     """Read the detections of a folder or a tar archive.
 
-    Tabs, commas, several blanks and further columns are accepted, and a file without any
-    line has no detections.
+    Tabs, commas, several spaces and further columns are accepted. An empty file means no
+    detections.
 
     Args:
         source: Folder (searched at any depth) or ``.tar``/``.tar.gz`` of files
@@ -96,9 +96,9 @@ def read_predictions(
         gt: Read only the images of this ground truth; None reads all.
 
     Raises:
-        FileNotFoundError: ``source`` does not exist or holds no such file.
-        ValueError: Two files for one image, or a row with fewer than five columns or with
-            something else than finite numbers; the message gives file and line.
+        FileNotFoundError: ``source`` does not exist or contains no such file.
+        ValueError: Two files belong to one image, or a row has fewer than five columns or a value
+            that is not a finite number; the message names file and line.
     """
     texts, extra = _read_texts(Path(source), gt)
     bodies: list[bytes] = []
@@ -120,7 +120,7 @@ def read_predictions(
     if wrong_counts:
         notes.append(
             f'{len(wrong_counts)} files have another number of rows than their second line '
-            f'says, all rows are used (first: {wrong_counts[0]})'
+            f'states, all rows are used (first: {wrong_counts[0]})'
         )
     return Predictions(dict(zip(texts, tables, strict=True)), extra, notes)
 
@@ -128,7 +128,7 @@ def read_predictions(
 def _read_texts(
     source: Path, gt: WiderGroundTruth | None
 ) -> tuple[dict[str, tuple[str, bytes]], int]:
-    """Read files as ``event/stem -> (place, content)`` and count those of unknown images."""
+    """Read files as ``event/stem -> (path, content)`` and count those of unknown images."""
     texts: dict[str, tuple[str, bytes]] = {}
     seen = extra = 0
     for event, file, place, read in _list_files(source):
@@ -142,8 +142,8 @@ def _read_texts(
             continue
         if key in texts:
             raise ValueError(
-                f'expected one file for each image, found {texts[key][0]} and {place}; '
-                'give the folder of one set of predictions'
+                f'expected one file per image, found {texts[key][0]} and {place}; '
+                'choose the folder of one set of predictions'
             )
         texts[key] = (place, read())
     if not seen:
@@ -152,12 +152,12 @@ def _read_texts(
 
 
 def _list_files(source: Path) -> Iterator[tuple[str, str, str, Callable[[], bytes]]]:
-    """Give folder name, file name, place and a reader of every file of a folder or archive."""
+    """Yield folder name, file name, path and a reader of every file of a folder or archive."""
     if source.is_dir():
         for folder, _, files in os.walk(source):
             event = Path(folder).name
             for file in files:
-                if file.startswith('.'):  # the left-over of a killed write
+                if file.startswith('.'):  # the remains of an interrupted write
                     continue
                 place = f'{folder}/{file}'
                 yield event, file, place, Path(place).read_bytes
@@ -168,7 +168,7 @@ def _list_files(source: Path) -> Iterator[tuple[str, str, str, Callable[[], byte
 
 
 def _list_members(source: Path) -> Iterator[tuple[str, str, str, Callable[[], bytes]]]:
-    """Do what ``_list_files`` does for an archive; each file is to be read before the next one."""
+    """Yield as ``_list_files`` for an archive; each file must be read before the next one."""
 
     def checked(read: Callable[..., Any], *arguments: Any) -> Any:
         try:
@@ -197,7 +197,7 @@ def _list_members(source: Path) -> Iterator[tuple[str, str, str, Callable[[], by
 
 
 def _split_header(where: str, text: bytes) -> tuple[int | None, bytes]:
-    """Take name and count lines off; the rest ends with a line end unless it is empty."""
+    """Remove the name and count lines; the rest ends with a line end unless it is empty."""
     name_end = text.find(b'\n')
     if name_end < 0:
         return None, b''
@@ -220,7 +220,7 @@ def _split_header(where: str, text: bytes) -> tuple[int | None, bytes]:
 
 
 def _parse_all(bodies: list[bytes]) -> list[NDArray[np.float64]] | None:
-    """Parse well-formed files all at once; None if one of them needs a closer look."""
+    """Parse well-formed files all at once; return None if a file must be parsed line by line."""
     counts = [body.count(b'\n') for body in bodies]
     total = sum(counts)
     if not total:
@@ -230,14 +230,14 @@ def _parse_all(bodies: list[bytes]) -> list[NDArray[np.float64]] | None:
         table = np.loadtxt(lines, comments=None, usecols=range(_COLUMNS), ndmin=2)
     except ValueError:  # too few columns, not a number, not ASCII
         return None
-    # Blank lines are skipped by loadtxt and would shift the rows of later files.
+    # loadtxt skips blank lines, which would shift the rows of later files.
     if len(table) != total or not np.isfinite(table).all():
         return None
     return np.split(table, np.cumsum(counts[:-1]))
 
 
 def _parse_carefully(where: str, body: bytes) -> NDArray[np.float64]:
-    """Parse one file line by line, with file and line in the message of an error."""
+    """Parse one file line by line; an error message contains file and line."""
     rows = []
     for number, line in enumerate(body.decode('utf-8', 'replace').split('\n'), 3):
         cells = line.replace(',', ' ').split()

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""CenterFace weights of other projects under mmface's names, and back to MindSpore's."""
+"""Convert CenterFace weights of other projects to mmface's names, and back to MindSpore's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmface.weights.hints import looks_like
 from mmface.weights.mobilenet_v2 import Layer, Layout, backbone_layers, parameter_names
 from mmface.weights.onnx_convs import OnnxNetwork
 
-# What data-parallel wrappers and training cells put in front of every name.
+# Prefixes that data-parallel wrappers and training cells add to every name.
 _PREFIXES = {
     Layout.MMFACE: r'module\.',
     Layout.CHENJUN2HAO: r'module\.',
@@ -23,37 +23,37 @@ _PREFIXES = {
     Layout.TORCHVISION: r'module\.',
     Layout.MINDSPORE_IMAGENET: r'(network\.)?(backbone\.)?',
 }
-# MindSpore's CenterFace looks for ImageNet weights under this name.
+# MindSpore's CenterFace loads ImageNet weights under this prefix.
 _IMAGENET_PREFIX = 'network.backbone.'
 _BACKBONE_ONLY = (Layout.TORCHVISION, Layout.MINDSPORE_IMAGENET)
-# In optimisers' states the parameter's name follows; counters and rates have no dot.
+# In optimizer states, the parameter's name follows. Counters and rates have no dot.
 _TRAINING_STATE = re.compile(r'(moments|moment1|moment2)\..+|[^.]+')
 _CLASSIFIER = re.compile(r'(features\.18|classifier|(network\.)?head|dense)\..+')
 _BODY_CONVS = 56
 _HEADS = ('heatmap', 'size', 'offset', 'keypoints')
 _DEPTHWISE = 'depthwise_conv.conv.weight'
 
-#: The config of each published variant: width of the backbone, of the neck, and whether the
-#: neck's transposed convolutions are depthwise.
+#: The config of each published variant. The key is the width of the backbone, the channels of the
+#: neck, and whether the neck's transposed convolutions are depthwise.
 VARIANT_CONFIGS = {
     (1.0, 64, True): 'centerface',
     (1.0, 24, False): 'centerface_starclouds',
     (1.0, 64, False): 'centerface_mindspore',
     (0.5, 24, False): 'centerface_small',
 }
-#: Coder convention the weights of a project are trained for, see ``CenterFaceCoder``.
+#: Coder convention for which the weights of a project are trained, see ``CenterFaceCoder``.
 CONVENTIONS = {Layout.CHENJUN2HAO: 'centernet', Layout.MINDSPORE: 'mindspore'}
 
 
 class CenterFaceVariant(NamedTuple):
-    """What the tensors of a CenterFace checkpoint tell about its model.
+    """Properties of a model, found from the tensors of a CenterFace checkpoint.
 
     Attributes:
-        layout: Whose names they have.
+        layout: The project whose names the tensors have.
         width: Factor of the backbone's channels.
         neck: Channels of the neck, or ``None`` if there is only a backbone.
-        depthwise: Whether the neck's transposed convolutions have a kernel per channel.
-        num_keypoints: Keypoints per face.
+        depthwise: Whether the neck's transposed convolutions have one kernel per channel.
+        num_keypoints: Number of keypoints per face.
     """
 
     layout: Layout
@@ -71,7 +71,7 @@ class CenterFaceVariant(NamedTuple):
 
     @property
     def hint(self) -> str:
-        """What to tell someone whose model these weights do not fit, as one clause."""
+        """Description of these weights for a user whose model they do not fit, as one clause."""
         origin = None if self.layout is Layout.MMFACE else self.layout.value
         return looks_like(self, self.config, origin)
 
@@ -86,9 +86,9 @@ class CenterFaceVariant(NamedTuple):
 
 
 def layers_of(layout: Layout) -> list[Layer]:
-    """List CenterFace's layers by a project's names, in execution order.
+    """List CenterFace's layers by the names of a project, in execution order.
 
-    A layout of ImageNet weights has only those of the backbone.
+    For a layout of ImageNet weights, only the layers of the backbone are listed.
     """
     backbone = backbone_layers(layout)
     if layout in _BACKBONE_ONLY:
@@ -118,7 +118,7 @@ def layers_of(layout: Layout) -> list[Layer]:
 
 
 def rename(state_dict: Mapping[str, Tensor]) -> tuple[Layout, dict[str, Tensor], list[str]] | None:
-    """Give the tensors of a known CenterFace or MobileNetV2 layout mmface's names.
+    """Rename the tensors of a known CenterFace or MobileNetV2 layout to mmface's names.
 
     Args:
         state_dict: Weights with the names of chenjun2hao (also Ascend's), MindSpore,
@@ -126,9 +126,9 @@ def rename(state_dict: Mapping[str, Tensor]) -> tuple[Layout, dict[str, Tensor],
 
     Returns:
         ``None`` if less than half of the backbone is found under the names of any layout.
-        Otherwise the layout, the renamed tensors and the keys that are left out: training
-        state and the layers behind CenterFace's part of an ImageNet classifier. Keys that are
-        not known stay as they are, so that a comparison with a model reports them.
+        Otherwise the layout, the renamed tensors and the dropped keys. Dropped are the training
+        state and, in an ImageNet classifier, the layers after CenterFace's part. Unknown keys
+        keep their names, so that a comparison with a model reports them.
     """
     best: dict[str, Tensor] = {}
     layout, hits = Layout.MMFACE, 0
@@ -151,14 +151,14 @@ def rename(state_dict: Mapping[str, Tensor]) -> tuple[Layout, dict[str, Tensor],
     dropped = [key for key in best if key not in table and _is_unused(layout, key, best[key])]
     renamed = {table.get(key, key): best[key] for key in best if key not in dropped}
     for key, value in renamed.items():
-        # MindSpore's depthwise convolution of its early versions counts the channels second.
+        # MindSpore's depthwise convolution of early versions has the channels in dimension 1.
         if key.endswith(_DEPTHWISE) and value.ndim == 4 and value.shape[0] == 1:
             renamed[key] = value.transpose(0, 1)
     return layout, renamed, dropped
 
 
 def guess_centerface_variant(state_dict: Mapping[str, Tensor]) -> CenterFaceVariant | None:
-    """Tell the variant of a checkpoint from the shapes of its tensors.
+    """Find the variant of a checkpoint from the shapes of its tensors.
 
     Args:
         state_dict: Weights under the names of any known layout.
@@ -171,7 +171,7 @@ def guess_centerface_variant(state_dict: Mapping[str, Tensor]) -> CenterFaceVari
 
 
 def variant_of(layout: Layout, state_dict: Mapping[str, Tensor]) -> CenterFaceVariant:
-    """Tell the variant from tensors with mmface's names; see ``guess_centerface_variant``."""
+    """Find the variant of tensors with mmface's names; see ``guess_centerface_variant``."""
 
     def shape(key: str) -> tuple[int, ...]:
         return tuple(state_dict[key].shape) if key in state_dict else ()
@@ -188,22 +188,22 @@ def variant_of(layout: Layout, state_dict: Mapping[str, Tensor]) -> CenterFaceVa
 
 
 def is_centerface_onnx(network: OnnxNetwork) -> bool:
-    """Whether an exported network has CenterFace's number of layers, with or without keypoints."""
+    """Return whether a network has CenterFace's number of layers, with or without keypoints."""
     return len(network.deconvs) == 3 and len(network.convs) in (_BODY_CONVS + 3, _BODY_CONVS + 4)
 
 
 def from_onnx(network: OnnxNetwork) -> dict[str, Tensor]:
-    """Give the weights of an exported CenterFace mmface's names.
+    """Return the weights of an exported CenterFace under mmface's names.
 
-    Layers are matched by execution order; the heads of one and ten channels by these, and size
-    comes before offset in all projects. A folded batch norm becomes one that only adds the
-    folded bias; its variance is still to be set, see ``unit_variances``.
+    Layers are matched by execution order. The heads with one and ten channels are identified by
+    these numbers, and size comes before offset in all projects. A folded batch norm becomes one
+    that only adds the folded bias. Its variance must still be set, see ``unit_variances``.
 
     Args:
-        network: The exported network, for which ``is_centerface_onnx`` holds.
+        network: The exported network, for which ``is_centerface_onnx`` is true.
 
     Returns:
-        All tensors but the variances.
+        All tensors except the variances.
     """
     body, heads = network.convs[:_BODY_CONVS], network.convs[_BODY_CONVS:]
     convs = iter([*body, *sorted(heads, key=lambda head: len(head.weight))])
@@ -214,7 +214,8 @@ def from_onnx(network: OnnxNetwork) -> dict[str, Tensor]:
         if layer is None:  # no keypoints
             break
         weight = torch.from_numpy(layer.weight.copy())
-        # The transposed convolutions have as many outputs as inputs, which weight counts first.
+        # The first dimension of weight is the inputs of a transposed convolution, equal in number
+        # to its outputs.
         bias = torch.zeros(len(weight))
         if layer.bias is not None:
             bias = torch.from_numpy(layer.bias.copy())
@@ -227,11 +228,11 @@ def from_onnx(network: OnnxNetwork) -> dict[str, Tensor]:
 
 
 def unit_variances(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Add the variances that make the norms of ``from_onnx`` divide by one.
+    """Add the variances with which the norms of ``from_onnx`` divide by one.
 
     Args:
         state_dict: Result of ``from_onnx``.
-        model: The model to load; its norms know their eps.
+        model: The model to load. The eps of its norms is used.
     """
     state = dict(state_dict)
     for name, module in model.named_modules():
@@ -241,15 +242,15 @@ def unit_variances(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[s
 
 
 def check_model(model: Any, convention: str | None, clipped: bool | None) -> None:
-    """Check what the shapes of weights do not tell.
+    """Check properties that the shapes of weights do not show.
 
     Args:
         model: The CenterFace to load the weights into.
-        convention: Coder convention the weights are trained for; ``None`` if not known.
-        clipped: Whether their backbone has ReLU6, not ReLU; ``None`` if not known.
+        convention: Coder convention for which the weights are trained; ``None`` if unknown.
+        clipped: Whether their backbone has ReLU6, not ReLU; ``None`` if unknown.
 
     Raises:
-        ValueError: If the model is of another kind.
+        ValueError: The model has another convention or activation.
     """
     own = model.bbox_head.coder.convention
     if convention not in (None, own):
@@ -267,17 +268,17 @@ def check_model(model: Any, convention: str | None, clipped: bool | None) -> Non
 
 
 def to_mindspore(state_dict: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Give mmface's weights MindSpore's names.
+    """Rename mmface's weights to MindSpore's names.
 
     Args:
         state_dict: Weights of a whole CenterFace or of its backbone.
 
     Returns:
         Arrays for ``write_mindspore_ckpt``. Weights of a backbone get the names under which
-        MindSpore's CenterFace looks for ImageNet weights.
+        MindSpore's CenterFace loads ImageNet weights.
 
     Raises:
-        ValueError: If a tensor belongs to another model.
+        ValueError: A tensor belongs to another model.
     """
     backbone_only = all(key.startswith('backbone.') for key in state_dict)
     layout = Layout.MINDSPORE_IMAGENET if backbone_only else Layout.MINDSPORE
@@ -285,21 +286,21 @@ def to_mindspore(state_dict: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     own = parameter_names(layers_of(Layout.MMFACE))
     theirs = parameter_names(layers_of(layout), mindspore=True)
     table = dict(zip(own, theirs, strict=False))
-    # Counts the batches for norms without a momentum, which none of these is.
+    # Counts the batches for norms without a momentum. All norms here have one.
     wanted = [key for key in state_dict if not key.endswith('.num_batches_tracked')]
     alien = [key for key in wanted if key not in table]
     if alien:
         raise ValueError(
-            'MindSpore checkpoints are written for CenterFace and its MobileNetV2 only; '
-            f'{len(alien)} tensors are of another model, such as {alien[0]}'
+            'MindSpore checkpoints can be written only for CenterFace and its MobileNetV2; '
+            f'{len(alien)} tensors belong to another model, such as {alien[0]}'
         )
     return {prefix + table[key]: state_dict[key].numpy() for key in wanted}
 
 
 def mindspore_state(tensors: Mapping[str, np.ndarray | str]) -> dict[str, Tensor]:
-    """Turn the content of a MindSpore checkpoint into a state dict, half precision into single.
+    """Convert the content of a MindSpore checkpoint to a state dict, half precision to single.
 
-    Notes that are text, such as MindSpore's random states, are left out.
+    Text entries, such as MindSpore's random states, are skipped.
     """
     arrays = {key: value for key, value in tensors.items() if isinstance(value, np.ndarray)}
     return {
@@ -309,21 +310,21 @@ def mindspore_state(tensors: Mapping[str, np.ndarray | str]) -> dict[str, Tensor
 
 
 def _triple(name: str) -> Layer:
-    """Name the layers of mmcv's ``ConvModule``."""
+    """Return the names of the layers of mmcv's ``ConvModule``."""
     return Layer(f'{name}.conv', f'{name}.bn')
 
 
 def _is_unused(layout: Layout, key: str, value: Tensor) -> bool:
-    """Whether a tensor that is none of the network's is expected in such a file."""
+    """Return whether a tensor outside the network is expected in such a file."""
     if layout.is_mindspore and (value.numel() == 1 or _TRAINING_STATE.fullmatch(key)):
         return True
     return layout in _BACKBONE_ONLY and _CLASSIFIER.fullmatch(key) is not None
 
 
 def _strip(layout: Layout, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take off what wrappers put in front of the names."""
+    """Remove the prefixes that wrappers add to the names."""
     stripped = {re.sub(f'^{_PREFIXES[layout]}', '', key): v for key, v in state_dict.items()}
     if layout is Layout.CHENJUN2HAO:
-        # Without the sigmoid as second layer.
+        # Names of a head without the sigmoid as second layer.
         stripped = {re.sub(r'^hm\.(?=[wb])', 'hm.0.', key): v for key, v in stripped.items()}
     return stripped

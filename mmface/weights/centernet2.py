@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""CenterNet2 weights of the reference under mmface's names, and back."""
+"""Convert CenterNet2 weights of the reference to mmface's names, and back."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from mmface.weights.centernet2_names import (
 )
 from mmface.weights.hints import looks_like
 
-#: Whose names the weights have, for messages.
+#: The project whose names the weights have, for messages.
 ORIGIN = 'xingyizhou/CenterNet2'
-#: The config of each published variant for COCO: stages, backbone, neck and its channels.
+#: The config of each published COCO variant. The key is stages, backbone, neck and its channels.
 VARIANT_CONFIGS = {
     (3, 'ResNet-50', 'FPN', 256): 'centernet2_r50_1x',
     (1, 'ResNet-50', 'FPN', 256): 'centernet2_f_r50_1x',
@@ -38,18 +38,18 @@ VARIANT_CONFIGS = {
     (3, 'DLA-34', 'BiFPN', 160): 'centernet2_dla_bifpn_p5_640_16x',
 }
 _COCO_CLASSES = 80
-# Normalisation and class frequencies are settings of the config.
+# Normalisation and class frequencies are set in the config.
 _SETTINGS = re.compile(r'pixel_(mean|std)|roi_heads\.box_predictor\.(\d\.)?freq_weight')
 _DLA_PARTS = re.compile(r'(base_layer|level\d)\..+')
 _RES2NET_OFFSET = re.compile(r'.*\.convs\.\d\.conv_offset\.')
 
 
 class CenterNet2Variant(NamedTuple):
-    """What the tensors of a CenterNet2 checkpoint tell about its model.
+    """Properties of a model, found from the tensors of a CenterNet2 checkpoint.
 
     Attributes:
-        origin: Whose names they have; ``None`` for mmface's.
-        stages: Stages after the proposals; 0 for a one-stage detector.
+        origin: The project whose names the tensors have; ``None`` for mmface.
+        stages: Number of stages after the proposals; 0 for a one-stage detector.
         backbone: The backbone.
         neck: FPN, BiFPN, or FCOS BiFPN.
         channels: Channels of the neck's maps.
@@ -74,11 +74,11 @@ class CenterNet2Variant(NamedTuple):
 
     @property
     def hint(self) -> str:
-        """What to tell someone whose model these weights do not fit, as one clause."""
+        """Description of these weights for a user whose model they do not fit, as one clause."""
         return looks_like(self, self.config, self.origin)
 
     def fits(self, model: Mapping[str, Any]) -> bool:
-        """Whether a config's model is of this kind; shapes may differ all the same."""
+        """Return whether a config's model is of this kind. Shapes may still differ."""
         if not self.backbone.fits(model.get('backbone') or {}):
             return False
         if self.stages:
@@ -100,9 +100,9 @@ class CenterNet2Weights(NamedTuple):
     """Weights of a CenterNet2 under mmface's names.
 
     Attributes:
-        variant: The model they are of.
+        variant: The model of the weights.
         state_dict: The tensors.
-        dropped: Keys that are left out.
+        dropped: Keys that were dropped.
     """
 
     variant: CenterNet2Variant
@@ -111,14 +111,14 @@ class CenterNet2Weights(NamedTuple):
 
 
 def rename(state_dict: Mapping[str, Tensor]) -> CenterNet2Weights | None:
-    """Give the tensors of a CenterNet2 mmface's names.
+    """Rename the tensors of a CenterNet2 to mmface's names.
 
     Args:
         state_dict: Weights under the names of the reference or of mmface.
 
     Returns:
-        The weights, or ``None`` if they are of another model. Keys that are not known stay as
-        they are, so that a comparison with a model reports them.
+        The weights, or ``None`` if they belong to another model. Unknown keys keep their names,
+        so that a comparison with a model reports them.
     """
     plain = {key.removeprefix('module.'): value for key, value in state_dict.items()}
     structure = their_structure(plain)
@@ -137,16 +137,16 @@ def rename(state_dict: Mapping[str, Tensor]) -> CenterNet2Weights | None:
             continue
         known = part != key and _DLA_PARTS.fullmatch(part)
         name = f'{resnet.PREFIX}{part}' if known else resnet.rename_key(key, names)
-        # A scale is a number here and a list of one there.
+        # A scale has shape () here and (1,) in the reference.
         renamed[name] = value.reshape(()) if name.endswith('.scale') else value
         if _RES2NET_OFFSET.match(name):
-            # mmcv's offsets have a bias.
+            # mmcv's offset convolutions have a bias.
             renamed[f'{name.removesuffix(".weight")}.bias'] = value.new_zeros(len(value))
     return CenterNet2Weights(_variant(ORIGIN, structure, renamed), renamed, dropped)
 
 
 def guess_centernet2_variant(state_dict: Mapping[str, Tensor]) -> CenterNet2Variant | None:
-    """Tell the variant of a checkpoint from its tensors.
+    """Find the variant of a checkpoint from its tensors.
 
     Args:
         state_dict: Weights under the names of the reference or of mmface.
@@ -159,7 +159,7 @@ def guess_centernet2_variant(state_dict: Mapping[str, Tensor]) -> CenterNet2Vari
 
 
 def to_detectron2(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give mmface's weights the names of the reference.
+    """Rename mmface's weights to the names of the reference.
 
     Args:
         state_dict: Weights of a whole CenterNet2, or of its backbone, with mmface's names.
@@ -168,15 +168,16 @@ def to_detectron2(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         The tensors. Those of a backbone get the names of detectron2's ImageNet models.
 
     Raises:
-        ValueError: If a tensor belongs to another model, or the reference has no place for it.
+        ValueError: A tensor belongs to another model, or it does not exist in the reference.
     """
     backbone_only = all(key.startswith(resnet.PREFIX) for key in state_dict)
     structure = our_structure(state_dict)
     if structure is None:
         if not backbone_only:
             raise ValueError(
-                'names of detectron2 exist for CenterNet2 and its backbones only; these '
-                f'{len(state_dict)} tensors are of another model (such as {next(iter(state_dict))})'
+                'names of detectron2 exist only for CenterNet2 and its backbones; these '
+                f'{len(state_dict)} tensors belong to another model (such as '
+                f'{next(iter(state_dict))})'
             )
         structure = Structure('rpn_head', -1, resnet.is_res2net(state_dict), False, 5)
     names = {ours: theirs for theirs, ours in layer_names(structure)}
@@ -193,15 +194,16 @@ def to_detectron2(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif _RES2NET_OFFSET.match(key) and key.endswith('.bias'):
             if value.any():
                 raise ValueError(
-                    f'{key} was learned, and offsets of the reference have no bias: these weights '
-                    'cannot be expressed there'
+                    f'{key} was learned, but offsets of the reference have no bias: these weights '
+                    'cannot be converted to it'
                 )
-        # Norms are frozen there and count nothing.
+        # Norms are frozen in the reference and count no batches.
         elif not key.endswith('.num_batches_tracked'):
             renamed[name] = value.reshape(1) if key.endswith('.scale') else value
     if alien:
         raise ValueError(
-            f'{len(alien)} of {len(state_dict)} tensors have no name there, such as {alien[0]}'
+            f'{len(alien)} of {len(state_dict)} tensors have no name in the reference, such as '
+            f'{alien[0]}'
         )
     _add_projections(structure.dla, renamed)
     if backbone_only:
@@ -212,7 +214,7 @@ def to_detectron2(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _variant(
     origin: str | None, structure: Structure, state_dict: Mapping[str, Tensor]
 ) -> CenterNet2Variant:
-    """Tell the variant from tensors with mmface's names."""
+    """Find the variant from tensors with mmface's names."""
 
     def rows(key: str) -> int:
         return len(state_dict[key]) if key in state_dict else 0
@@ -241,7 +243,7 @@ def _variant(
 
 
 def _add_projections(prefix: str, state_dict: dict[str, Tensor]) -> None:
-    """Add the two projections of a DLA that the reference computes and does not read."""
+    """Add the two projections of a DLA that the reference computes but does not use."""
     for level in (3, 4):
         root = state_dict.get(f'{prefix}level{level}.tree1.project.0.weight')
         if root is None:

@@ -1,8 +1,8 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What CenterNet2's layers are called in the reference and in mmface.
+"""Names of CenterNet2's layers in the reference and in mmface.
 
-The reference is xingyizhou/CenterNet2 with its modules for detectron2. Names of DLA, BiFPN, Res2Net
-and deformable convolutions are read from its code; no file with them was at hand.
+The reference is xingyizhou/CenterNet2 with its modules for detectron2. The names of DLA, BiFPN,
+Res2Net and deformable convolutions are taken from its code; no file with them was available.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mmface.weights import resnet
 
 _HEAD = 'proposal_generator.centernet_head.'
 _BOTTOM_UP = 'backbone.bottom_up.'
-# More than any published model has.
+# More than in any published model.
 _MAX_CELLS = 16
 _MAX_CONVS = 8
 _STAGES = 3
@@ -26,14 +26,14 @@ _LEVELS = 5
 
 
 class Structure(NamedTuple):
-    """What decides about the names of a model's layers, on both sides.
+    """Structure of a model as far as it determines the names of its layers, on both sides.
 
     Attributes:
-        head: The dense head in mmface, ``rpn_head`` or, of one-stage models, ``bbox_head``.
-        deformable: Which convolution of the towers is deformable; -1 for none.
+        head: The dense head in mmface: ``rpn_head``, or ``bbox_head`` in one-stage models.
+        deformable: Index of the deformable convolution of the towers; -1 for none.
         res2net: Whether the backbone is a Res2Net.
-        fcos: Whether the neck is the BiFPN of realtime FCOS, not the one of EfficientDet.
-        levels: Levels of a BiFPN.
+        fcos: Whether the neck is the BiFPN of realtime FCOS, not that of EfficientDet.
+        levels: Number of levels of a BiFPN.
     """
 
     head: str
@@ -44,13 +44,13 @@ class Structure(NamedTuple):
 
     @property
     def dla(self) -> str:
-        """What stands before the names of a DLA in the reference."""
+        """Prefix of the names of a DLA in the reference."""
         # The other BiFPN wraps the backbone to add levels to it.
         return f'{_BOTTOM_UP}backbone.' if self.fcos else _BOTTOM_UP
 
 
 def their_structure(state_dict: Mapping[str, Tensor]) -> Structure | None:
-    """Tell the structure from the reference's names; ``None`` if they are not its."""
+    """Find the structure from the reference's names; ``None`` if the names are others."""
     if f'{_HEAD}bbox_pred.weight' not in state_dict:
         return None
     fcos = any(key.startswith('backbone.repeated_bifpn.') for key in state_dict)
@@ -65,7 +65,7 @@ def their_structure(state_dict: Mapping[str, Tensor]) -> Structure | None:
 
 
 def our_structure(state_dict: Mapping[str, Tensor]) -> Structure | None:
-    """Tell the structure from mmface's names; ``None`` if they are not CenterNet2's."""
+    """Find the structure from mmface's names; ``None`` if they are not CenterNet2's."""
     # Other one-stage detectors of mmdet call their classifier conv_cls.
     marks = {'rpn_head': 'scales.0.scale', 'bbox_head': 'cls_logits.weight'}
     head = next((head for head, mark in marks.items() if f'{head}.{mark}' in state_dict), None)
@@ -84,10 +84,10 @@ def layer_names(structure: Structure) -> Iterator[tuple[str, str]]:
     """Pair the reference's names with mmface's.
 
     Args:
-        structure: Of the model; layers that it may but need not have are paired too.
+        structure: Structure of the model. Optional layers are paired too.
 
     Yields:
-        Names of a layer, or of a tensor where that part of the name differs too. No name comes
+        Names of a layer, or of a tensor if that part of the name also differs. No name occurs
         twice on either side.
     """
     for theirs, ours in resnet.layer_names(structure.res2net):
@@ -99,7 +99,7 @@ def layer_names(structure: Structure) -> Iterator[tuple[str, str]]:
         yield f'backbone.top_block.p{level + 3}', f'neck.fpn_convs.{level}.conv'
     yield from _fcos_bifpn(structure.levels) if structure.fcos else _efficientdet_bifpn()
     yield from _dense_head(structure)
-    # Cascades number their stages.
+    # Cascades number their stages; a single stage has no number.
     for stage in ('', *(f'{number}.' for number in range(_STAGES))):
         for layer in (1, 2):
             yield (
@@ -129,7 +129,7 @@ def _dense_head(structure: Structure) -> Iterator[tuple[str, str]]:
 
 
 def _fcos_bifpn(levels: int) -> Iterator[tuple[str, str]]:
-    """The BiFPN whose edges from one map to the same level share their convolution."""
+    """Pair the names of the BiFPN that has one convolution per source map and target level."""
     yield f'{_BOTTOM_UP}dla6.reduction', 'neck.extra.0.conv'
     yield f'{_BOTTOM_UP}dla6.reduction.norm', 'neck.extra.0.gn'
     for cell in range(_MAX_CELLS):
@@ -148,7 +148,7 @@ def _fcos_bifpn(levels: int) -> Iterator[tuple[str, str]]:
 
 
 def _efficientdet_bifpn() -> Iterator[tuple[str, str]]:
-    """The BiFPN with a convolution for each edge; it always has five levels."""
+    """Pair the names of the BiFPN that has one convolution per edge and always five levels."""
     yield 'backbone.resample.3.conv.conv', 'neck.extra.0.conv'
     yield 'backbone.resample.3.conv.bn', 'neck.extra.0.gn'
     for cell in range(_MAX_CELLS):
@@ -165,6 +165,6 @@ def _efficientdet_bifpn() -> Iterator[tuple[str, str]]:
 
 
 def _number(state_dict: Mapping[str, Tensor], pattern: str) -> int:
-    """Give the number in the key that matches; -1 if none does."""
+    """Return the number in the first key that matches the pattern, or -1 if none matches."""
     found = (re.fullmatch(pattern, key) for key in state_dict)
     return next((int(match[1]) for match in found if match), -1)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Recognise other projects' weights and turn them into mmface checkpoints."""
+"""Recognise the weights of other projects and convert them to mmface checkpoints."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Converted(NamedTuple):
     """Weights that fit a config.
 
     Attributes:
-        state_dict: Every key of the config's model, or of its backbone, nothing else.
+        state_dict: Exactly the keys of the config's model, or of its backbone.
         config: The config they fit.
-        source: What kind of file they came from.
+        source: Kind of the source file.
         dropped: Keys of the source that no model uses.
-        note: What to mind when using them; may be empty.
+        note: What users of the weights must know; may be empty.
     """
 
     state_dict: dict[str, Tensor]
@@ -57,13 +57,13 @@ class _Source(NamedTuple):
 
     Attributes:
         kind: Its kind, for messages.
-        rename: Gives the weights the names of a model, which may be needed for that.
-        accepts: Whether a config is of the kind of model that the weights belong to.
-        check: Raises ``ValueError`` if a model differs in what shapes do not tell.
+        rename: Function that renames the weights for a model, which may be needed for that.
+        accepts: Function that returns whether a config has the kind of model of the weights.
+        check: Raises ``ValueError`` if a model differs in properties that shapes do not show.
         dropped: Keys that no model uses.
         config: Name of the config that fits best, if it is known.
-        part: The only part of the model that the weights are for; empty for all.
-        note: What to mind when using them.
+        part: The only part of the model to which the weights belong; empty for the whole model.
+        note: What users of the weights must know.
     """
 
     kind: str
@@ -77,21 +77,21 @@ class _Source(NamedTuple):
 
 
 def convert(source: Path, configs: Iterable[Path], trust: bool = False) -> Converted:
-    """Convert a weight file to the first config it fits.
+    """Convert a weight file to the first config that it fits.
 
     Args:
         source: A file of one of the kinds in ``SUPPORTED``.
-        configs: Configs to try, in this order, but the one known to fit the kind first.
-        trust: Whether to unpickle a ``.pth`` that holds more than tensors and plain values.
-            This runs whatever code the file contains.
+        configs: Configs to try in this order, except that the one known to fit the kind is first.
+        trust: Whether to unpickle a ``.pth`` that contains more than tensors and plain values.
+            This runs any code in the file.
 
     Returns:
         The weights under mmface's names.
 
     Raises:
-        FileNotFoundError: If the file is missing.
-        ValueError: If the file is of no known kind or fits none of the configs; the message
-            lists what does not fit the nearest of them.
+        FileNotFoundError: The file does not exist.
+        ValueError: The kind of the file is unknown, or it fits none of the configs. The message
+            lists the differences to the nearest config.
     """
     found = _recognise(source, trust)
     problems: list[tuple[int, str]] = []
@@ -99,9 +99,9 @@ def convert(source: Path, configs: Iterable[Path], trust: bool = False) -> Conve
     for config in sorted(configs, key=lambda path: path.stem != found.config):
         cfg = Config.fromfile(config)
         if not found.accepts(cfg):
-            problems.append((-1, f'{config}: it is for another kind of model'))
+            problems.append((-1, f'{config}: its model is of another kind'))
             continue
-        # Overlays with other schedules and precisions have the network of the config below.
+        # Overlays with other schedules and precisions have the same network as their base config.
         network = {key: value for key, value in cfg.model.items() if key not in _NOT_NETWORK}
         if network in tried:
             continue
@@ -119,16 +119,16 @@ def convert(source: Path, configs: Iterable[Path], trust: bool = False) -> Conve
             continue
         return Converted(converted, config, found.kind, found.dropped, found.note)
     if not problems:
-        raise ValueError('no config to convert to')
+        raise ValueError('expected at least one config to convert to, found none')
     shared, nearest = max(problems, key=lambda problem: problem[0])
     if shared < 0:
         raise ValueError(
-            f'{source} ({found.kind}): none of {len(problems)} config(s) is for such a model; '
-            f'give {found.config or "one that is"} with --config'
+            f'{source} ({found.kind}): none of {len(problems)} config(s) has such a model; '
+            f'add {found.config or "one that has"} to configs'
         )
     raise ValueError(
-        f'{source} ({found.kind}) fits none of {len(problems)} config(s): it is of another model, '
-        f'damaged or incomplete. Nearest: {nearest}'
+        f'{source} ({found.kind}) fits none of {len(problems)} config(s): it belongs to another '
+        f'model, is damaged or incomplete. Nearest: {nearest}'
     )
 
 
@@ -138,19 +138,19 @@ def build_model(config: Path) -> nn.Module:
 
 
 def to_mindspore(converted: Converted) -> tuple[dict[str, np.ndarray], str]:
-    """Give converted weights MindSpore's names.
+    """Rename converted weights to MindSpore's names.
 
     Returns:
-        Tensors for ``write_mindspore_ckpt``, and what to mind when using them; may be empty.
+        Tensors for ``write_mindspore_ckpt``, and what users of them must know; may be empty.
 
     Raises:
-        ValueError: If they are not CenterFace's or its backbone's.
+        ValueError: The weights are not those of CenterFace or its backbone.
     """
     arrays = centerface.to_mindspore(converted.state_dict)
     variant = centerface.variant_of(Layout.MMFACE, converted.state_dict)
     if variant.neck is None or variant.config == 'centerface_mindspore':
         return arrays, ''
-    return arrays, f"this is a {variant}; MindSpore's own CenterFace has a dense neck 64 wide"
+    return arrays, f"this is a {variant}; MindSpore's own CenterFace has a dense neck (64 channels)"
 
 
 def _build(cfg: Config) -> nn.Module:
@@ -159,7 +159,7 @@ def _build(cfg: Config) -> nn.Module:
 
 
 def _load(model: nn.Module, state: dict[str, Tensor], part: str, source: str) -> dict[str, Tensor]:
-    """Load weights into a model or one part of it and give what was loaded."""
+    """Load weights into a model or one part of it and return what was loaded."""
     if not part:
         load_weights(model, dict(state_dict=state), source)
         return model.state_dict()
@@ -170,7 +170,7 @@ def _load(model: nn.Module, state: dict[str, Tensor], part: str, source: str) ->
 
 
 def _recognise(source: Path, trust: bool) -> _Source:
-    """Tell the kind of a file, and how to fit its weights to a model."""
+    """Find the kind of a file, and how to fit its weights to a model."""
     if not source.is_file():
         raise FileNotFoundError(f'no such file: {source}')
     if is_pickle(source):
@@ -179,9 +179,9 @@ def _recognise(source: Path, trust: bool) -> _Source:
         return _recognise_names(source, state)
     with source.open('rb') as file:
         start = file.read(4)
-    # Lightning's .ckpt files are torch's: a zip archive, or a pickle in old ones.
+    # Lightning's .ckpt files are torch files: a zip archive, or a pickle in old ones.
     is_torch = start == b'PK\x03\x04' or start[:1] == b'\x80'
-    # ONNX begins with its first field, a number; a MindSpore checkpoint with its first tensor.
+    # ONNX begins with its first field, a number. A MindSpore checkpoint begins with a tensor.
     if not is_torch and (source.suffix.lower() == '.onnx' or start[:1] == b'\x08'):
         return _recognise_onnx(source, read_onnx(source))
     if not is_torch and (source.suffix.lower() == '.ckpt' or start[:1] == b'\x0a'):
@@ -192,7 +192,7 @@ def _recognise(source: Path, trust: bool) -> _Source:
 
 
 def _recognise_names(source: Path, state: dict[str, Tensor]) -> _Source:
-    """Tell the kind of weights from the names of the tensors."""
+    """Find the kind of weights from the names of the tensors."""
     if scrfd.is_insightface(state):
         dropped = [key for key in scrfd.UNUSED_KEYS if key in state]
         renamed = scrfd.rename(state)
@@ -231,7 +231,7 @@ def _recognise_names(source: Path, state: dict[str, Tensor]) -> _Source:
 
 
 def _recognise_onnx(source: Path, network: OnnxNetwork) -> _Source:
-    """Tell SCRFD and CenterFace apart by their layers."""
+    """Distinguish SCRFD and CenterFace by their layers."""
     if not network.deconvs:
         return _Source(
             'ONNX export of SCRFD', lambda model: scrfd.from_onnx(network, model), _is_scrfd
@@ -239,17 +239,17 @@ def _recognise_onnx(source: Path, network: OnnxNetwork) -> _Source:
     if not centerface.is_centerface_onnx(network):
         raise ValueError(
             f'{source} has {len(network.convs)} convolutions and {len(network.deconvs)} '
-            f'transposed ones, as no known model has. Supported: {SUPPORTED}'
+            f'transposed ones, unlike all known models. Supported: {SUPPORTED}'
         )
     state = centerface.from_onnx(network)
     variant = centerface.variant_of(Layout.MMFACE, state)
-    # Only the released network has these; the numbers themselves tell no convention.
+    # Only the released network has these properties. The weights do not show the convention.
     star_clouds = not network.clipped and variant.config == 'centerface_starclouds'
     note = (
         'these weights need raw RGB 0-255 images and coder convention star_clouds, as in config '
         'centerface_starclouds'
         if star_clouds
-        else 'the file does not tell the coder convention and the normalisation: compare the '
+        else 'the file does not show the coder convention and the normalisation: compare the '
         "config with the exporter's"
     )
     convention = 'star_clouds' if star_clouds else None

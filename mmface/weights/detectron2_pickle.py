@@ -1,9 +1,9 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Read detectron2's .pkl files: pickles of numpy arrays, without running code that may be in them.
+"""Read detectron2's .pkl files, pickles of numpy arrays, without running code in them.
 
-A pickle is a program that may call anything it can name. Here it can name a few functions, all of
-them stand-ins from this module: numpy's own would let a forged file build arrays that point
-anywhere in memory.
+A pickle is a program that may call anything it can name. Here it can name only a few functions,
+all of them replacements from this module. With numpy's own functions, a forged file could build
+arrays that point anywhere in memory.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import numpy as np
 
 from mmface.utils.checkpoint import SHOWN_KEYS
 
-# How files written by torch.save before version 1.6 begin; they are pickles too.
+# First bytes of files written by torch.save before version 1.6, which are pickles too.
 _TORCH_MAGIC = b'\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.'
 _MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')
 _NUMERIC = ('numpy.core.numeric', 'numpy._core.numeric')
-# Boolean, signed, unsigned and floating point numbers.
+# Boolean, signed, unsigned and floating-point numbers.
 _KINDS = 'biuf'
 
 
@@ -32,8 +32,8 @@ class PickledWeights(NamedTuple):
 
     Attributes:
         arrays: Arrays by name, in the byte order of this machine.
-        author: Who wrote it, in detectron2's own layout; ``None`` for a plain mapping of
-            Caffe2's names to arrays.
+        author: Who wrote it, in detectron2's own layout; ``None`` for a plain mapping of Caffe2's
+            names to arrays.
     """
 
     arrays: dict[str, np.ndarray]
@@ -41,21 +41,21 @@ class PickledWeights(NamedTuple):
 
 
 def is_pickle(path: Path) -> bool:
-    """Whether a file is a pickle but none written by torch.save, as its beginning and name tell."""
+    """Return whether a file is a pickle but not from torch.save, by its beginning and name."""
     with path.open('rb') as file:
         start = file.read(2 + len(_TORCH_MAGIC))
     if start[:1] == b'\x80':
         return start[2:] != _TORCH_MAGIC
-    # Pickles of Python 2 may begin with anything.
+    # Pickles of Python 2 may begin with any byte.
     return path.suffix.lower() == '.pkl' and start[:4] != b'PK\x03\x04'
 
 
 def read_detectron2_pickle(path: str | Path) -> PickledWeights:
     """Read a .pkl file of detectron2 or Detectron.
 
-    Both layouts that detectron2 reads are known (``detection_checkpoint.py``): a mapping with
+    Both layouts that detectron2 reads are supported (``detection_checkpoint.py``): a mapping with
     ``model`` and ``__author__``, and Detectron's plain mapping of Caffe2's blob names, possibly
-    under ``blobs``. Momenta of the latter are left out.
+    under ``blobs``. Momenta in the latter are skipped.
 
     Args:
         path: The file, a pickle of any protocol, also of Python 2 (read as latin1).
@@ -64,9 +64,9 @@ def read_detectron2_pickle(path: str | Path) -> PickledWeights:
         The arrays.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it holds anything besides arrays of numbers, containers, text and numbers,
-            or is damaged. No code in it runs.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file contains anything besides arrays of numbers, containers, text and
+            numbers, or is damaged. No code in it runs.
     """
     path = Path(path)
     if not path.is_file():
@@ -78,12 +78,12 @@ def read_detectron2_pickle(path: str | Path) -> PickledWeights:
             content = _Unpickler(file, encoding='latin1').load()
     except _Refused as error:
         raise ValueError(
-            f'{path} holds {error} and was not loaded: a .pkl file may hold numpy arrays of '
-            'numbers, containers, text and numbers only'
+            f'{path} contains {error} and was not loaded: a .pkl file may contain only numpy '
+            'arrays of numbers, containers, text and numbers'
         ) from error
-    except Exception as error:  # whatever the bytes of a damaged file make of it
+    except Exception as error:  # a damaged file can raise any exception
         raise ValueError(
-            f'{path} is no pickle, or a damaged one (download or copy it again): '
+            f'{path} is not a pickle, or it is damaged (download or copy it again): '
             f'{str(error) or type(error).__name__}'
         ) from error
     author = None
@@ -94,7 +94,7 @@ def read_detectron2_pickle(path: str | Path) -> PickledWeights:
             content = content.get('blobs', content)
     if not isinstance(content, Mapping) or not content:
         raise ValueError(
-            f'{path} holds no weights: expected a mapping of names to arrays, possibly under '
+            f'{path} contains no weights: expected a mapping of names to arrays, possibly under '
             f'"model" or "blobs", found {type(content).__name__}'
         )
     arrays, alien = {}, []
@@ -106,7 +106,7 @@ def read_detectron2_pickle(path: str | Path) -> PickledWeights:
             alien.append(name)
     if alien:
         raise ValueError(
-            f'{path} holds no weights: {len(alien)} of {len(content)} entries are no arrays '
+            f'{path} contains no weights: {len(alien)} of {len(content)} entries are not arrays '
             f'({", ".join(alien[:SHOWN_KEYS])})'
         )
     arrays = {key: value for key, value in arrays.items() if not key.endswith('_momentum')}
@@ -114,9 +114,9 @@ def read_detectron2_pickle(path: str | Path) -> PickledWeights:
 
 
 def _check_memo(file: IO[bytes]) -> None:
-    """Refuse numbers of remembered objects beyond what a pickle can have remembered.
+    """Reject numbers of remembered objects beyond what a pickle can have remembered.
 
-    Python makes room for all numbers up to the largest: 100 bytes can ask for gigabytes.
+    Python allocates memory for all numbers up to the largest: 100 bytes can request gigabytes.
     """
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if opcode.name in ('PUT', 'BINPUT', 'LONG_BINPUT') and int(argument or 0) > count:
@@ -124,11 +124,11 @@ def _check_memo(file: IO[bytes]) -> None:
 
 
 class _Refused(pickle.UnpicklingError):
-    """The file is a pickle, of something that is not allowed; the message says of what."""
+    """The pickle contains something that is not allowed; the message names it."""
 
 
 class _Array:
-    """Stands in for an array while its pickle is read."""
+    """Replacement for an array while its pickle is read."""
 
     value: np.ndarray | None = None
 
@@ -136,13 +136,13 @@ class _Array:
         shape, dtype, fortran, content = state[-4:]  # the first of five is a version
         if not isinstance(dtype, _DType):
             raise _Refused('an array without a type')
-        # A string of Python 2.
+        # Python 2 stores the bytes as a string.
         raw = content.encode('latin1') if isinstance(content, str) else content
         self.value = _numbers(raw, dtype, shape, fortran)
 
 
 class _DType:
-    """Stands in for the type of an array's elements; only numbers have one."""
+    """Replacement for the dtype of an array; only dtypes of numbers are allowed."""
 
     def __init__(self, spec: Any, *_: Any) -> None:
         dtype = np.dtype(spec) if isinstance(spec, str) else None
@@ -151,22 +151,22 @@ class _DType:
         self.dtype = dtype
 
     def __setstate__(self, state: tuple) -> None:
-        # Version and byte order; what may follow concerns structures.
+        # Version and byte order; later items concern structures.
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class _Unpickler(pickle.Unpickler):
-    """Unpickler to which only the stand-ins have names."""
+    """Unpickler that can name only the replacements."""
 
     def find_class(self, module: str, name: str) -> Callable:
-        """Give the stand-in for a name.
+        """Return the replacement for a name.
 
         Raises:
-            _Refused: If there is none.
+            _Refused: There is none.
         """
         if module in _MODULES and name == '_reconstruct':
             return lambda *_: _Array()
-        # A pickle can set attributes of what it is given; those of a lambda are gone afterwards.
+        # A pickle can set attributes of the objects it gets. Those of a lambda are lost afterwards.
         if module in _NUMERIC and name == '_frombuffer':  # protocol 5
             return lambda *arguments: _from_buffer(*arguments)
         if (module, name) == ('numpy', 'ndarray'):
@@ -175,7 +175,7 @@ class _Unpickler(pickle.Unpickler):
             return _DType
         if (module, name) == ('_codecs', 'encode'):  # bytes in protocols 0 to 2
             return lambda *arguments: _latin1(*arguments)
-        if module in ('builtins', '__builtin__') and name == 'bytes':  # no bytes in these
+        if module in ('builtins', '__builtin__') and name == 'bytes':  # used for empty bytes only
             return lambda: b''
         raise _Refused(f'a Python object ({module}.{name}) that could run code')
 
@@ -193,8 +193,8 @@ def _latin1(text: Any, encoding: Any) -> bytes:
 
 
 def _numbers(raw: bytes, dtype: _DType, shape: tuple[int, ...], fortran: Any) -> np.ndarray:
-    """Make an array of the bytes of one."""
-    # Counted by Python: a product of sizes that overflows would pass for a small one.
+    """Build an array from its bytes."""
+    # Computed in Python integers: an overflowing product of sizes would look like a small one.
     expected = math.prod(shape) * dtype.dtype.itemsize
     if any(size < 0 for size in shape) or expected != len(raw):
         raise ValueError(f'an array of shape {shape} and type {dtype.dtype} has {len(raw)} bytes')

@@ -1,16 +1,16 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What to tell someone whose model some weights do not fit."""
+"""Hints for users whose model some weights do not fit."""
 
 from __future__ import annotations
 
 
 def looks_like(variant: object, config: str | None, origin: str | None) -> str:
-    """Say which model weights look like, as one clause for the end of a message.
+    """Describe the model that weights look like, as one clause for the end of a message.
 
     Args:
-        variant: What they are of.
+        variant: Variant of the model.
         config: Name of the config that builds it, if there is one.
-        origin: Whose names the tensors have; ``None`` if mmface's.
+        origin: The project whose names the tensors have; ``None`` for mmface.
     """
     text = f'it looks like a {variant}'
     if config:

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Tell which model some weights are of."""
+"""Load weights and describe the model of weights that do not fit."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mmface.weights import resnet
 from mmface.weights.centerface import guess_centerface_variant
 from mmface.weights.centernet2 import guess_centernet2_variant
 
-# Each gives something with a ``hint``, or ``None`` for weights of other models.
+# Each returns an object with a ``hint``, or ``None`` for weights of other models.
 _GUESSERS = (guess_centerface_variant, guess_centernet2_variant, resnet.rename)
 
 
 def variant_hint(state_dict: Mapping[str, Tensor]) -> str | None:
-    """Say which model weights look like.
+    """Describe the model that weights look like.
 
     Args:
         state_dict: Weights under mmface's or other projects' names.
 
     Returns:
-        One clause for the end of a message, or ``None`` if the model is not known.
+        One clause for the end of a message, or ``None`` if the model is unknown.
     """
     for guess in _GUESSERS:
         variant = guess(state_dict)
@@ -36,7 +36,7 @@ def variant_hint(state_dict: Mapping[str, Tensor]) -> str | None:
 def load_fitting_weights(
     model: nn.Module, checkpoint: Mapping[str, Any], source: str, strict: bool = True
 ) -> None:
-    """Load weights as ``load_weights`` does; if they do not fit, say also what they look like.
+    """Load weights as ``load_weights`` does; the error also names the model they look like.
 
     Raises:
         ValueError: The weights do not fit.

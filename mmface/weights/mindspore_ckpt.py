@@ -1,15 +1,15 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
 """Read and write MindSpore checkpoints without MindSpore.
 
-The file is a protobuf message, the schema of which is (proto2, field numbers behind the names)::
+The file is a protobuf message with this schema (proto2, field numbers after the names)::
 
     Checkpoint  { repeated Value value = 1; }
     Value       { string tag = 1; TensorProto tensor = 2 or MapTensorProto maptensor = 3; }
     TensorProto { repeated int64 dims = 1; string tensor_type = 2; bytes tensor_content = 3; }
 
-A tensor of more than 512 MiB is stored as several values in a row, with the same tag and the
-full dims, each with a part of the content. With ``crc_check=True`` MindSpore appends the seven
-letters ``crc_num`` and the CRC-32 of everything before them as ten bytes, highest first.
+A tensor of more than 512 MiB is stored as several consecutive values. They have the same tag and
+the full dims, and each contains a part of the content. With ``crc_check=True`` MindSpore appends
+the seven letters ``crc_num`` and the CRC-32 of everything before them as ten bytes, big-endian.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: Protobuf refuses messages from here on, and so does MindSpore for most of its versions.
+#: Protobuf rejects messages of this size or more, and so do most versions of MindSpore.
 MAX_BYTES = 2**31
-#: Content of one value at most, as MindSpore cuts it. A multiple of every element size.
+#: Maximum content of one value, as in MindSpore. It is a multiple of every element size.
 SLICE_BYTES = 512 * 2**20
 
 _TYPES = {
@@ -42,7 +42,7 @@ _CRC_BYTES = 10
 
 
 class _Damaged(ValueError):
-    """The bytes are no checkpoint; the message says where they stop making sense."""
+    """The bytes are not a checkpoint; the message says where they become invalid."""
 
 
 class _Value(NamedTuple):
@@ -63,13 +63,13 @@ def read_mindspore_ckpt(path: str | Path) -> dict[str, np.ndarray | str]:
         path: A ``.ckpt`` file written by ``mindspore.save_checkpoint``, not encrypted.
 
     Returns:
-        Tensors by name in the order of the file, as MindSpore's own loader gives them
-        (``bfloat16`` as float32, which holds the same values); plain strings, which
-        MindSpore keeps beside the weights, as ``str``.
+        Tensors by name in the order of the file, as MindSpore's own loader returns them
+        (``bfloat16`` as float32, which has the same values). Plain strings, which MindSpore stores
+        beside the weights, are returned as ``str``.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no checkpoint, cut short, damaged or encrypted, or holds
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a checkpoint, is incomplete, damaged or encrypted, or contains
             something that is not a plain tensor.
     """
     path = Path(path)
@@ -79,7 +79,7 @@ def read_mindspore_ckpt(path: str | Path) -> dict[str, np.ndarray | str]:
     if size >= MAX_BYTES:
         raise ValueError(
             f'{path} has {size} bytes; a MindSpore checkpoint of one message has less than '
-            f'{MAX_BYTES}'
+            f'{MAX_BYTES} bytes'
         )
     tensors: dict[str, np.ndarray | str] = {}
     parts: list[memoryview] = []
@@ -94,13 +94,13 @@ def read_mindspore_ckpt(path: str | Path) -> dict[str, np.ndarray | str]:
                     raise _Damaged(f'parts of {value.tag!r} differ in shape or type')
                 continue
             if value.tag in tensors:
-                raise _Damaged(f'{value.tag!r} is there twice')
+                raise _Damaged(f'{value.tag!r} occurs twice')
             tensors[value.tag] = _decode(value, parts)
             parts = []
     except _Damaged as error:
         raise ValueError(
-            f'{path} is not a MindSpore checkpoint, encrypted, damaged or only a part of one '
-            f'(download or copy again): {error}'
+            f'{path} is not a MindSpore checkpoint, or it is encrypted, damaged or incomplete '
+            f'(download or copy it again): {error}'
         ) from error
     return tensors
 
@@ -112,11 +112,11 @@ def write_mindspore_ckpt(
 
     Args:
         path: The file to write.
-        tensors: Tensors by name; integers, floats of 16, 32 or 64 bits, or truth values.
-        slice_bytes: Content of one value at most, a multiple of 8.
+        tensors: Tensors by name: integers, floats of 16, 32 or 64 bits, or booleans.
+        slice_bytes: Maximum content of one value, a multiple of 8.
 
     Raises:
-        ValueError: If a tensor is of another type.
+        ValueError: A tensor has another type.
     """
     with Path(path).open('wb') as file:
         for tag, tensor in tensors.items():
@@ -133,17 +133,17 @@ def write_mindspore_ckpt(
 
 
 def _checked(data: memoryview) -> memoryview:
-    """Take the checksum off the end, if there is one, and check it."""
+    """Remove the checksum from the end, if there is one, and check it."""
     end = len(data) - len(_CRC_MARK) - _CRC_BYTES
     if end < 0 or data[end : end + len(_CRC_MARK)] != _CRC_MARK:
         return data
     if zlib.crc32(data[:end]) != int.from_bytes(data[-_CRC_BYTES:], 'big'):
-        raise _Damaged('the checksum at its end does not fit')
+        raise _Damaged('the checksum at its end is wrong')
     return data[:end]
 
 
 def _values(data: memoryview) -> Iterator[_Value]:
-    """Give the values of a ``Checkpoint`` message."""
+    """Yield the values of a ``Checkpoint`` message."""
     for _, payload in _fields(data, {1: 'value'}):
         tag, tensor = None, None
         for number, inner in _fields(payload, {1: 'tag', 2: 'tensor', 3: 'maptensor'}):
@@ -170,13 +170,14 @@ def _values(data: memoryview) -> Iterator[_Value]:
 def _fields(
     data: memoryview, names: Mapping[int, str], integers: list[int] | None = None
 ) -> Iterator[tuple[int, memoryview]]:
-    """Walk through the fields of a message.
+    """Yield the byte fields of a message.
 
     Args:
         data: The message.
-        names: The byte fields it may have, by number. Any other field ends the walk: a
-            checkpoint has none, while damaged or foreign files have.
-        integers: Takes the values of the repeated integer field 1, if the message has it.
+        names: The byte fields it may have, by number. Any other field is an error: a checkpoint
+            has none, but damaged or foreign files do.
+        integers: List to which the values of the repeated integer field 1 are appended, if the
+            message has it.
     """
     place = 0
     while place < len(data):
@@ -193,14 +194,14 @@ def _fields(
         length, place = _read_varint(data, place)
         if length > len(data) - place:
             raise _Damaged(
-                f'a {names[number]} of {length} bytes begins where {len(data) - place} are left'
+                f'a {names[number]} of {length} bytes begins where only {len(data) - place} remain'
             )
         yield number, data[place : place + length]
         place += length
 
 
 def _read_varint(data: memoryview, place: int) -> tuple[int, int]:
-    """Read an integer of at most 64 bits; give it and the place behind it."""
+    """Read an integer of at most 64 bits; return it and the offset after it."""
     result = 0
     for shift in range(0, 70, 7):
         if place >= len(data):
@@ -216,7 +217,7 @@ def _read_varint(data: memoryview, place: int) -> tuple[int, int]:
 def _text(data: memoryview) -> str:
     """Read a name."""
     if len(data) > _MAX_TAG:
-        raise _Damaged(f'a name has {len(data)} letters')
+        raise _Damaged(f'a name has {len(data)} bytes')
     try:
         return bytes(data).decode()
     except UnicodeDecodeError as error:
@@ -224,21 +225,21 @@ def _text(data: memoryview) -> str:
 
 
 def _decode(value: _Value, parts: list[memoryview]) -> np.ndarray | str:
-    """Put the parts of a tensor together."""
+    """Combine the parts of a tensor."""
     tag, dims, type_name, _ = value
     content = parts[0] if len(parts) == 1 else memoryview(b''.join(parts))
     if type_name == 'str':
         try:
             return bytes(content).decode('utf-32-le').rstrip('\0')
         except UnicodeDecodeError as error:
-            raise _Damaged(f'{tag!r} is no text') from error
+            raise _Damaged(f'{tag!r} is not text') from error
     if type_name not in _TYPES:
         raise _Damaged(f'{tag!r} is of type {type_name!r}, which is not supported')
     dtype = _TYPES[type_name]
-    # Early versions of MindSpore write a scalar as one of shape [0].
+    # Early versions of MindSpore write a scalar with shape [0].
     if dims == (0,) and len(content) == dtype.itemsize:
         dims = ()
-    # Counted by Python: a product of dims that overflows would pass for a small one.
+    # Computed in Python integers: an overflowing product of dims would look like a small one.
     if math.prod(dims) * dtype.itemsize != len(content):
         raise _Damaged(f'{tag!r} of shape {dims} and type {type_name} has {len(content)} bytes')
     array = np.frombuffer(content, dtype).reshape(dims)

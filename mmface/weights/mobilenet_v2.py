@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What MobileNetV2's layers are called in mmface, torchvision, MindSpore and CenterFace."""
+"""Names of MobileNetV2's layers in mmface, torchvision, MindSpore and CenterFace."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmface.models.backbones.mobilenet_v2_taps import STAGES, TAPS
 
 
 class Layer(NamedTuple):
-    """One convolution and the batch norm behind it.
+    """One convolution and the batch norm after it.
 
     Attributes:
         conv: Name of the convolution.
@@ -23,7 +23,7 @@ class Layer(NamedTuple):
 
 
 class Layout(Enum):
-    """Whose names the layers have."""
+    """The project whose names the layers have."""
 
     MMFACE = 'mmface'
     CHENJUN2HAO = 'chenjun2hao'
@@ -37,8 +37,8 @@ class Layout(Enum):
         return self in (Layout.MINDSPORE, Layout.MINDSPORE_IMAGENET)
 
 
-# {number} counts the blocks of the network, the stem is 0; CenterFace's trainers cut the list
-# behind the tapped stages and count again in each piece. {tap} is the last stage of a piece.
+# {number} counts the blocks of the network; the stem is 0. CenterFace's trainers split the list
+# after the tapped stages and count from 0 in each piece. {tap} is the last stage of a piece.
 _BLOCKS = {
     Layout.CHENJUN2HAO: 'base.feature_{tap}.{index}',
     Layout.MINDSPORE: 'base.need_fp{piece}.{index}',
@@ -52,7 +52,7 @@ _MINDSPORE_PARAMETERS = ('gamma', 'beta', 'moving_mean', 'moving_variance')
 def backbone_layers(layout: Layout) -> list[Layer]:
     """List the layers of the backbone that CenterFace uses, in execution order.
 
-    The last 1x1 convolution to 1280 channels and the classifier are not among them.
+    They do not include the last 1x1 convolution to 1280 channels and the classifier.
     """
     if layout is Layout.MMFACE:
         layers = [Layer('backbone.stem.conv', 'backbone.stem.bn')]
@@ -62,7 +62,7 @@ def backbone_layers(layout: Layout) -> list[Layer]:
                 name = f'backbone.stages.{stage}.{block}'
                 layers += [Layer(f'{name}.{part}.conv', f'{name}.{part}.bn') for part in parts]
         return layers
-    # A cell with convolution, norm and activation has a list of its own in MindSpore.
+    # In MindSpore, a cell with convolution, norm and activation has its own list.
     triple = 'features.' if layout.is_mindspore else ''
     layers = []
     number = index = piece = 0
@@ -92,11 +92,11 @@ def parameter_names(layers: Iterable[Layer], mindspore: bool = False) -> list[st
 
     Args:
         layers: Layers under any names.
-        mindspore: Use MindSpore's names of a batch norm's tensors, of which it has no
-            ``num_batches_tracked``.
+        mindspore: Whether to use MindSpore's names of a batch norm's tensors.
 
     Returns:
-        For each layer its weight, and its bias or the tensors of its norm.
+        For each layer its weight, and its bias or the tensors of its norm without
+        ``num_batches_tracked``.
     """
     parameters = _MINDSPORE_PARAMETERS if mindspore else _NORM_PARAMETERS
     names = []

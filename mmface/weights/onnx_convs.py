@@ -16,7 +16,7 @@ class ConvWeights(NamedTuple):
     """One convolution of an ONNX graph.
 
     Attributes:
-        weight: (out, in / groups, k, k) float32; of a transposed one (in, out / groups, k, k).
+        weight: (out, in / groups, k, k) float32; if transposed, (in, out / groups, k, k).
         bias: (out,) float32 or ``None``.
     """
 
@@ -25,13 +25,13 @@ class ConvWeights(NamedTuple):
 
 
 class OnnxNetwork(NamedTuple):
-    """What a converter needs from an exported network.
+    """Parts of an exported network that a converter needs.
 
     Attributes:
-        convs: The convolutions in execution order. Exporters keep that order while names
-            differ: layers whose batch norm was folded lose theirs, and equal tensors are stored
-            once under the name of the first.
-        factors: The scalar constants the graph multiplies by, in execution order.
+        convs: The convolutions in execution order. Exporters preserve that order, but names
+            differ. Layers whose batch norm was folded lose their names, and equal tensors are
+            stored once under the name of the first.
+        factors: The scalar constants by which the graph multiplies, in execution order.
         deconvs: The transposed convolutions in execution order.
         clipped: Whether an activation has an upper bound (ReLU6).
     """
@@ -52,9 +52,9 @@ def read_onnx(path: str | Path) -> OnnxNetwork:
         Convolutions and factors in execution order.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ModuleNotFoundError: If the package ``onnx`` is missing.
-        ValueError: If the file is no ONNX model, a convolution's weight is no constant, or a
+        FileNotFoundError: The file does not exist.
+        ModuleNotFoundError: The package ``onnx`` is not installed.
+        ValueError: The file is not an ONNX model, a convolution's weight is not a constant, a
             batch norm is not folded, or its tensors are damaged.
     """
     path = Path(path)
@@ -65,7 +65,7 @@ def read_onnx(path: str | Path) -> OnnxNetwork:
         from onnx import numpy_helper
     try:
         graph = onnx.load(path).graph
-    except Exception as error:  # protobuf raises its own class, which has moved over time
+    except Exception as error:  # protobuf raises its own class, whose module differs by version
         raise ValueError(f'{path} is not an ONNX model: {error}') from error
     try:
         return _read_graph(graph, numpy_helper.to_array)
@@ -87,7 +87,7 @@ def _read_graph(graph: Any, to_array: Callable[[Any], np.ndarray]) -> OnnxNetwor
             constants[node.output[0]] = constants[node.input[0]]
         elif node.op_type in ('Conv', 'ConvTranspose'):
             if any(name not in constants for name in node.input[1:]):
-                raise ValueError(f'the weight of convolution {node.name!r} is no constant')
+                raise ValueError(f'the weight of convolution {node.name!r} is not a constant')
             tensors = [np.asarray(constants[name], np.float32) for name in node.input[1:]]
             (convs if node.op_type == 'Conv' else deconvs).append(
                 ConvWeights(tensors[0], tensors[1] if len(tensors) > 1 else None)

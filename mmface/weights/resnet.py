@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""ImageNet weights of ResNets and DLA by detectron2 and others under mmface's names."""
+"""Convert ImageNet weights of ResNets and DLA from detectron2 and others to mmface's names."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from mmface.weights.hints import looks_like
 
-#: What stands before the names of a backbone's tensors in a model.
+#: Prefix of the names of a backbone's tensors in a model.
 PREFIX = 'backbone.'
-# ResNet-152, the deepest one, has 36 blocks in a stage.
+# ResNet-152, the deepest, has 36 blocks in a stage.
 _MAX_BLOCKS = 36
 _DEPTHS: dict[tuple[int, ...], int] = {
     (2, 2, 2, 2): 18,
@@ -23,20 +23,20 @@ _DEPTHS: dict[tuple[int, ...], int] = {
     (3, 4, 23, 3): 101,
     (3, 8, 36, 3): 152,
 }
-# Norms without statistics have them folded into weight and bias; with this variance they divide
-# by one (detectron2 FrozenBatchNorm2d).
+# The statistics of norms without them are folded into weight and bias. With this variance, the
+# norms divide by one (detectron2 FrozenBatchNorm2d).
 _FOLDED_VARIANCE = 1 - 1e-5
 _CLASSIFIER = re.compile(r'((stem\.)?(fc|linear)|fc1000|pred|head\.fc)\.(weight|bias)')
-#: Two projections of a DLA, which the reference computes without reading them.
+#: Two projections of a DLA that the reference computes but does not use.
 UNREAD_PROJECTIONS = re.compile(r'level[34]\.project\..+')
-# Caffe2 has a bias for each convolution, zero or nearly so where a norm follows.
+# Caffe2 has a bias for each convolution. It is about zero where a norm follows.
 _CONV_BIAS = re.compile(r'.*(conv\d|shortcut)\.bias')
 _CAFFE2 = re.compile(
     r'(?P<layer>(res_)?conv1|fc1000|pred|res(?P<stage>[2-5])_(?P<block>\d+)_branch(?P<branch>1|2[abc]))'
     r'_(?P<part>[a-z_]+)'
 )
 _CAFFE2_BRANCHES = {'1': 'shortcut', '2a': 'conv1', '2b': 'conv2', '2c': 'conv3'}
-# All three spellings of norms that detectron2 reads (c2_model_loading.py).
+# All three spellings of norm parameters that detectron2 reads (c2_model_loading.py).
 _CAFFE2_PARTS = {
     'w': 'weight',
     'b': 'bias',
@@ -54,7 +54,7 @@ _RGB = 'RGB images, mean (123.675, 116.28, 103.53), std (58.395, 57.12, 57.375)'
 
 
 class Layout(Enum):
-    """Whose names the tensors of a backbone have; the value is for messages."""
+    """The project whose names the tensors of a backbone have; the value is for messages."""
 
     CAFFE2 = 'Caffe2'
     DETECTRON2 = 'detectron2'
@@ -72,11 +72,11 @@ _MARKS = {
 
 
 class BackboneVariant(NamedTuple):
-    """What the tensors of a backbone tell about it.
+    """Properties of a backbone, found from its tensors.
 
     Attributes:
         kind: Its type in a config: ResNet, ResNeXt, Res2Net or DLA.
-        depth: Number of layers; 0 if it is none of the usual ones.
+        depth: Number of layers; 0 if it is not a usual depth.
         groups: Groups of the 3x3 convolutions.
         width: Channels of the stem.
         deformable: Whether there are deformable convolutions.
@@ -89,10 +89,10 @@ class BackboneVariant(NamedTuple):
     deformable: bool
 
     def fits(self, cfg: Mapping[str, Any]) -> bool:
-        """Whether a config's backbone is of this kind; shapes may differ all the same."""
+        """Return whether a config's backbone is of this kind. Shapes may still differ."""
         if self.kind == 'DLA':
             return cfg.get('type') == f'DLA{self.depth}'
-        # Res2NetCaffe differs in its strides only.
+        # Res2NetCaffe differs only in its strides.
         return cfg.get('type') in (self.kind, f'{self.kind}Caffe') and (
             cfg.get('depth') == self.depth
         )
@@ -113,9 +113,9 @@ class BackboneWeights(NamedTuple):
     """Weights of a backbone alone.
 
     Attributes:
-        layout: Whose names they had.
-        state_dict: The tensors under mmface's names, with ``backbone.`` before them.
-        dropped: Keys that are left out: those of the classifier, and what is not used.
+        layout: The project whose names they had.
+        state_dict: The tensors under mmface's names, with the prefix ``backbone.``.
+        dropped: Keys that were dropped: those of the classifier, and unused ones.
     """
 
     layout: Layout
@@ -124,18 +124,18 @@ class BackboneWeights(NamedTuple):
 
     @property
     def variant(self) -> BackboneVariant:
-        """What the tensors tell."""
+        """Variant of the backbone, found from the tensors."""
         return variant_of(self.state_dict)
 
     @property
     def hint(self) -> str:
-        """What to tell someone who takes them for those of a whole model, as one clause."""
+        """Description for a user who loads them into a whole model, as one clause."""
         text = looks_like(f'{self.variant} alone', None, self.layout.value)
         return f"{text} for a config's model.backbone.init_cfg"
 
     @property
     def note(self) -> str:
-        """What they do not tell and the config has to say."""
+        """Properties that the weights do not show and the config must set."""
         if self.layout is Layout.DLA:
             return f'trained on {_RGB}'
         if self.layout is Layout.CAFFE2:
@@ -144,7 +144,7 @@ class BackboneWeights(NamedTuple):
                 return f"trained with backbone style='caffe' on {_BGR}, std 1"
             return f"trained with backbone style='pytorch' on {_BGR}, std (57.375, 57.12, 58.395)"
         return (
-            'the file does not tell how it was trained; compare with the config: torchvision with '
+            'the file does not show how it was trained; compare with the config: torchvision with '
             f"backbone style='pytorch' on {_RGB}; MSRA with style='caffe' on {_BGR}, std 1"
         )
 
@@ -153,11 +153,11 @@ def layer_names(res2net: bool) -> Iterator[tuple[str, str]]:
     """Pair detectron2's names of the layers of a ResNet with mmdet's.
 
     Args:
-        res2net: Whether it is a Res2Net, where ``downsample.1`` is another layer.
+        res2net: Whether it is a Res2Net, in which ``downsample.1`` is another layer.
 
     Yields:
-        Name there and here, without what stands before a backbone's. Layers that only some
-        have, such as deformable convolutions, are among them.
+        Name in detectron2 and in mmdet, without the prefix of a backbone. Layers that only some
+        models have, such as deformable convolutions, are included.
     """
     yield 'stem.conv1', 'conv1'
     yield 'stem.conv1.norm', 'bn1'
@@ -165,7 +165,7 @@ def layer_names(res2net: bool) -> Iterator[tuple[str, str]]:
     for place in (0, 1, 3, 4, 6):
         yield f'stem.conv1.{place}', f'stem.{place}'
     yield 'stem.bn1', 'stem.7'
-    # Res2Net pools first.
+    # Res2Net has a pooling layer first.
     shortcut, place = ('shortcut.1', 1) if res2net else ('shortcut', 0)
     for stage in range(1, 5):
         for block in range(_MAX_BLOCKS):
@@ -183,26 +183,26 @@ def layer_names(res2net: bool) -> Iterator[tuple[str, str]]:
 
 
 def is_res2net(state_dict: Mapping[str, Tensor]) -> bool:
-    """Whether there are Res2Net's blocks, whose 3x3 convolutions are a list."""
+    """Return whether there are Res2Net's blocks, whose 3x3 convolutions are a list."""
     return any('.convs.0.weight' in key for key in state_dict)
 
 
 def rename_key(key: str, names: Mapping[str, str]) -> str:
-    """Rename a tensor by its name or that of its layer; it keeps its name if both are unknown."""
+    """Rename a tensor by its name or that of its layer; an unknown name is returned unchanged."""
     layer, _, parameter = key.rpartition('.')
     return names.get(key) or (f'{names[layer]}.{parameter}' if layer in names else key)
 
 
 def rename(state_dict: Mapping[str, Tensor]) -> BackboneWeights | None:
-    """Give the tensors of an ImageNet model mmface's names.
+    """Rename the tensors of an ImageNet model to mmface's names.
 
     Args:
         state_dict: Weights of a ResNet, ResNeXt, Res2Net or DLA under the names of any
-            ``Layout``, with or without ``backbone.`` before them.
+            ``Layout``, with or without the prefix ``backbone.``.
 
     Returns:
-        The weights, or ``None`` if they are of no such model, or of a whole detector. Keys that
-        are not known stay as they are, so that a comparison with a model reports them.
+        The weights, or ``None`` if they belong to another model or to a whole detector. Unknown
+        keys keep their names, so that a comparison with a model reports them.
     """
     dropped = [key for key in state_dict if _CLASSIFIER.fullmatch(_plain_name(key))]
     kept = {key: value for key, value in state_dict.items() if key not in dropped}
@@ -228,11 +228,11 @@ def rename(state_dict: Mapping[str, Tensor]) -> BackboneWeights | None:
 
 
 def with_offsets(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Add what the deformable convolutions of a model have beyond those of an ImageNet model.
+    """Add the offset convolutions of a model, which ImageNet weights do not have.
 
     Args:
         state_dict: Weights of the backbone under mmface's names.
-        model: The model to load; offsets start with zero, as mmcv initialises them.
+        model: The model to load. Offsets start with zero, as mmcv initialises them.
     """
     offsets = {
         key: torch.zeros_like(value)
@@ -243,7 +243,7 @@ def with_offsets(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str
 
 
 def variant_of(state_dict: Mapping[str, Tensor]) -> BackboneVariant:
-    """Tell the variant of a backbone from its tensors under mmface's names.
+    """Find the variant of a backbone from its tensors under mmface's names.
 
     Args:
         state_dict: Weights of a backbone, or of a model with one.
@@ -255,7 +255,7 @@ def variant_of(state_dict: Mapping[str, Tensor]) -> BackboneVariant:
     }
     deformable = any('.conv_offset.' in key for key in shapes)
     if _MARKS[Layout.DLA] in shapes:
-        # DLA-34 has blocks of two convolutions, the next larger of three.
+        # DLA-34 has blocks of two convolutions, the next larger DLA has blocks of three.
         depth = 60 if 'level2.tree1.conv3.weight' in shapes else 34
         width = shapes.get('base_layer.0.weight', (16,))[0]
         return BackboneVariant('DLA', depth, 1, width, deformable)
@@ -274,7 +274,7 @@ def variant_of(state_dict: Mapping[str, Tensor]) -> BackboneVariant:
 
 
 def _plain_name(key: str) -> str:
-    """Give detectron2's name of a tensor with Caffe2's name; others keep theirs."""
+    """Return detectron2's name of a tensor with Caffe2's name; other names are unchanged."""
     match = _CAFFE2.fullmatch(key)
     if match is None or match['part'] not in _CAFFE2_PARTS:
         return key
@@ -287,7 +287,7 @@ def _plain_name(key: str) -> str:
 
 
 def _add_statistics(state_dict: dict[str, Tensor]) -> None:
-    """Add the statistics of norms that have weight and bias only."""
+    """Add the statistics of norms that have only weight and bias."""
     for key, value in list(state_dict.items()):
         norm = key.removesuffix('.norm.weight')
         if norm != key:

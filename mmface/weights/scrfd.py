@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Published SCRFD weights (insightface) under mmface's names."""
+"""Convert published SCRFD weights (insightface) to mmface's names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmface.weights.onnx_convs import OnnxNetwork
 
-# The reference keys heads by the text of the stride pair, or "0" when strides share one.
+# The keys of heads contain the text of the stride pair, or "0" if the strides share one head.
 _LEVELS = {'0': 0, **{f'({stride}, {stride})': level for level, stride in enumerate((8, 16, 32))}}
 _HEAD_KEY = re.compile(
     r'bbox_head\.(?P<part>cls_stride_convs|stride_cls|stride_reg|stride_kps)'
@@ -24,12 +24,12 @@ _PARTS = {
     'stride_reg': 'reg_convs',
     'stride_kps': 'kps_convs',
 }
-# The bins of an integral that no model uses: distribution focal loss is off everywhere.
+# The bins of an integral that no model uses, because distribution focal loss is off everywhere.
 UNUSED_KEYS = ('bbox_head.integral.project',)
 
 
 def is_insightface(state_dict: Mapping[str, Tensor]) -> bool:
-    """Whether the keys are those of an SCRFD checkpoint of insightface."""
+    """Return whether the keys are those of an SCRFD checkpoint of insightface."""
     return any(key.startswith('bbox_head.stride_cls.') for key in state_dict)
 
 
@@ -40,8 +40,8 @@ def rename(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         state_dict: Weights with shared or per-stride heads.
 
     Returns:
-        The same tensors under mmface's names, without ``UNUSED_KEYS``. Keys that are not
-        known stay as they are, so that a comparison with a model reports them.
+        The same tensors under mmface's names, without ``UNUSED_KEYS``. Unknown keys keep their
+        names, so that a comparison with a model reports them.
     """
     return {rename_key(key): value for key, value in state_dict.items() if key not in UNUSED_KEYS}
 
@@ -55,20 +55,20 @@ def rename_key(key: str) -> str:
 
 
 def from_onnx(network: OnnxNetwork, model: nn.Module) -> dict[str, Tensor]:
-    """Give an exported network's weights the names of a model.
+    """Return an exported network's weights under the names of a model.
 
-    Convolutions are matched by execution order. A batch norm that the exporter folded into
-    the convolution before it becomes an identity that only adds the folded bias.
+    Convolutions are matched by execution order. A batch norm that the exporter folded into the
+    preceding convolution becomes an identity that only adds the folded bias.
 
     Args:
         network: The exported network.
-        model: The mmface model it was exported from; it is run once on a small input.
+        model: The mmface model from which it was exported. It is run once on a small input.
 
     Returns:
         A complete state dict for ``model``.
 
     Raises:
-        ValueError: If number or shapes of the layers differ; the message lists them.
+        ValueError: The number or shapes of the layers differ; the message lists the differences.
     """
     layers = _execution_order(model)
     norms = {norm: model.get_submodule(norm) for _, norm in layers if norm}

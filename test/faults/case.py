@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A fault that runs are put through, and how often they came out well."""
+"""A fault, and the number of runs that survived it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 @dataclass
 class Outcome:
-    """What came out of a case.
+    """Result of a case.
 
     Attributes:
-        survived: How many tries ended as they should.
-        message: What a user sees, or what was measured; one line.
+        survived: Number of tries that ended as they should.
+        message: The message for the user, or what was measured; one line.
     """
 
     survived: int
@@ -26,10 +26,10 @@ class Case:
     """A fault.
 
     Attributes:
-        fault: What is done to the run, in a few words.
-        tries: How often.
-        run: Does it in an empty folder of its own.
-        quick: Whether it takes seconds and may run in CI.
+        fault: Short description of what is done to the run.
+        tries: Number of tries.
+        run: Function that runs all tries in an empty folder.
+        quick: Whether it takes only seconds and may run in CI.
     """
 
     fault: str

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Damaged checkpoints, and runs that find them in their folder."""
+"""Damaged checkpoints, and runs that find them in their work dir."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEED = 13
 
 
 def save(path: Path, epoch: int = 1) -> Path:
-    """Save what a training saves: weights, momenta and notes, 2.5 MB in 60 records."""
+    """Save the content of a training checkpoint: weights, momenta, notes; 2.5 MB, 60 records."""
     generator = torch.Generator().manual_seed(epoch)
     weights = {f'layer{n}.weight': torch.randn(100, 100, generator=generator) for n in range(30)}
     state = {n: {'momentum_buffer': torch.randn(100, 100)} for n in range(30)}
@@ -43,7 +43,7 @@ def _in_a_record(path: Path, rng: random.Random) -> int:
     with zipfile.ZipFile(path) as archive:
         records = [record for record in archive.infolist() if record.file_size]
         record = rng.choice(records)
-        with path.open('rb') as handle:  # name and padding stand between header and content
+        with path.open('rb') as handle:  # name and padding are between header and content
             handle.seek(record.header_offset + 26)
             lengths = handle.read(4)
     start = record.header_offset + 30
@@ -88,13 +88,13 @@ def _same(a: object, b: object) -> bool:
 
 
 def noticed(damage: Callable[[Path, random.Random], None], tries: int, harmless: bool = False):
-    """Make a case of damaged files, each of which has to be refused by name.
+    """Build a case of damaged files, each of which must be rejected with its name.
 
     Args:
         damage: Damages a file.
-        tries: How many files.
-        harmless: Whether a file may be read whose content is the same bit for bit: what pads
-            records to multiples of 64 bytes has no meaning.
+        tries: Number of files.
+        harmless: Whether a file may be read if its content is the same bit for bit: the padding
+            of records to multiples of 64 bytes has no meaning.
     """
 
     def run(folder: Path) -> Outcome:
@@ -124,7 +124,7 @@ def noticed(damage: Callable[[Path, random.Random], None], tries: int, harmless:
 
 
 class _Lines(logging.Handler):
-    """Keeps what is logged while a case runs."""
+    """Keeps the messages logged while a case runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ def _run_folder(folder: Path) -> list[Path]:
 
 
 def walk_back(folder: Path) -> Outcome:
-    """With the newest one, two or three damaged, the next healthy one is found."""
+    """Check that the next intact one is found if the newest one, two or three are damaged."""
     paths = _run_folder(folder)
     good, message = 0, ''
     for damaged in range(1, 4):
@@ -165,7 +165,7 @@ def walk_back(folder: Path) -> Outcome:
 
 
 def wrong_notes(folder: Path) -> Outcome:
-    """``last_checkpoint`` may be missing, empty, no text, or name what is not there."""
+    """Check runs whose ``last_checkpoint`` is missing, empty, not text, or names a missing file."""
     newest = _run_folder(folder)[-1]
     note, good, message = folder / 'last_checkpoint', 0, ''
     for content in (None, b'', b'\xff\xfe\0', b'/gone/epoch_9.pth', b'.'):
@@ -185,7 +185,7 @@ def all_damaged(folder: Path) -> Outcome:
         find_resume_checkpoint(folder)
     except ValueError as error:
         return Outcome(1, str(error).replace(str(folder), 'DIR'))
-    return Outcome(0, 'a run would start anew over its damaged checkpoints')
+    return Outcome(0, 'a new run would start and overwrite its damaged checkpoints')
 
 
 def all_gone(folder: Path) -> Outcome:
@@ -195,7 +195,7 @@ def all_gone(folder: Path) -> Outcome:
         find_resume_checkpoint(folder)
     except FileNotFoundError as error:
         return Outcome(1, str(error).replace(str(folder), 'DIR'))
-    return Outcome(0, 'a run would start anew')
+    return Outcome(0, 'a new run would start')
 
 
 def _resume(folder: Path, resume: str, status: int, words: str) -> Outcome:
@@ -218,7 +218,7 @@ with whole_file(sys.argv[1]) as tmp:
 
 
 def leftovers(folder: Path) -> Outcome:
-    """Writers are killed within a write; the next run clears away what they left."""
+    """Kill writers during a write; the next run must remove the remains."""
     killed = 0
     for number in range(5):
         command = [sys.executable, '-c', LEFTOVER, str(folder / f'epoch_{number}.pth')]
@@ -230,7 +230,7 @@ def leftovers(folder: Path) -> Outcome:
 
 
 def no_checksums(folder: Path) -> Outcome:
-    """Files without checksums are read, and what is not checked is said."""
+    """Check that files without checksums are read, and that a message says so."""
     good, message = 0, ''
     for name, options in (('old', {'_use_new_zipfile_serialization': False}), ('bare', {})):
         torch.serialization.set_crc32_options(name == 'old')

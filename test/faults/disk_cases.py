@@ -1,7 +1,7 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Full disks: file systems in memory of a few kilobytes, so every error is the kernel's own.
+"""Full disks: file systems of a few kilobytes in memory, so every error comes from the kernel.
 
-Mounting one takes the rights of root, as in a container; without them the cases fail and say so.
+Mounting one needs root, as in a container. Without it, the cases fail with that reason.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SMALL = (
 
 @contextmanager
 def small_disk(place: Path, kilobytes: int) -> Iterator[Path]:
-    """Mount a file system of so many kilobytes."""
+    """Mount a file system of ``kilobytes`` KB."""
     place.mkdir()
     subprocess.run(
         ['mount', '-t', 'tmpfs', '-o', f'size={kilobytes}k', 'tmpfs', str(place)], check=True
@@ -55,7 +55,7 @@ def run(*command: object) -> subprocess.CompletedProcess[str]:
 def judge(
     done: subprocess.CompletedProcess[str], name: str, disk: Path, kept: Sequence[str] = ()
 ) -> Outcome:
-    """Want an error of one line that names the file, and no part of a file left on the disk."""
+    """Require a one-line error that names the file, and no incomplete file on the disk."""
     last = (done.stderr.strip().splitlines() or [''])[-1]
     left = [path.name for path in disk.rglob('*') if path.is_file() and path.name not in kept]
     good = (
@@ -99,7 +99,7 @@ def onnx_file(folder: Path) -> Path:
 
 
 def train_checkpoint(folder: Path) -> Outcome:
-    """The second checkpoint does not fit: the first one stays, and the run goes on from it."""
+    """Fill the disk at the second checkpoint: the first is kept, and the run resumes from it."""
     data = data_set(folder)
     options = (
         'default_hooks.checkpoint.interval=1',
@@ -119,11 +119,11 @@ def train_checkpoint(folder: Path) -> Outcome:
         subprocess.run(['cp', '-r', str(work), str(roomy)], check=True)
     done = run(*command, '--work-dir', roomy, '--cfg-options', *options)
     resumed = 'resumed epoch: 1' in done.stdout + done.stderr and done.returncode == 0
-    return Outcome(int(resumed), f'{outcome.message}; with space again resumed from epoch 1')
+    return Outcome(int(resumed), f'{outcome.message}; with free space resumed from epoch 1')
 
 
 def _test(folder: Path, name: str, kilobytes: int, *options: str) -> Outcome:
-    """Run tools/test.py, its log on a roomy disk."""
+    """Run tools/test.py with its log on a disk that has space."""
     data, checkpoint = data_set(folder), weights(folder)
     with small_disk(folder / 'disk', kilobytes) as disk:
         words = [word.replace('DISK', str(disk)) for word in options]
@@ -135,7 +135,7 @@ def _test(folder: Path, name: str, kilobytes: int, *options: str) -> Outcome:
 
 
 def test_metrics(folder: Path) -> Outcome:
-    """The disk of the work dir fills up, by another program, once the test has begun."""
+    """Let another program fill the disk of the work dir after the test has started."""
     data, checkpoint = data_set(folder), weights(folder)
     with small_disk(folder / 'disk', 2000) as disk:
         work = disk / 'work'
@@ -152,13 +152,13 @@ def test_metrics(folder: Path) -> Outcome:
         done = run(*command, *SMALL)
         if 'written to' in done.stdout:
             return Outcome(0, 'says that it wrote something')
-        # The log file cannot be written either, which Python's logging says with a traceback.
+        # The log file cannot be written either; Python's logging reports this with a traceback.
         done.stderr = done.stderr.replace('Traceback', '')
         return judge(done, 'metrics.json', disk)
 
 
 def test_txt(folder: Path) -> Outcome:
-    """Three of six files fit."""
+    """Use a disk for three of six files."""
     return _test(folder, '.txt', 24, '--work-dir', str(folder / 'work'), '--save-txt', 'DISK/txt')
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""SIGKILL at random moments: the run that goes on ends as the unbroken one."""
+"""SIGKILL at random moments: the resumed run ends like the uninterrupted one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from case import Case, Outcome
 from toy_run import ToyRun, last_error, make_data, same_weights, weights
 
-#: Kills of one run, and iterations between two of them at most.
+#: Number of kills of one run, and maximum number of iterations between two of them.
 KILLS, APART = 4, 4
 #: With two ranks an epoch has half as many iterations.
 EPOCHS = {1: (), 2: ('train_cfg.max_epochs=6',)}
@@ -24,7 +24,7 @@ EPOCHS = {1: (), 2: ('train_cfg.max_epochs=6',)}
 
 @cache
 def _place() -> Path:
-    """Make a folder with the toy set, for all cases of this process."""
+    """Create a folder with the toy set, for all cases of this process."""
     folder = tempfile.TemporaryDirectory(prefix='mmface_unbroken_')
     atexit.register(folder.cleanup)
     make_data(Path(folder.name))
@@ -33,11 +33,11 @@ def _place() -> Path:
 
 @cache
 def unbroken(ranks: int) -> tuple[Path, dict]:
-    """Train without a fault, once; return the data and the weights."""
+    """Train once without a fault; return the data folder and the weights."""
     folder = _place()
     run = ToyRun(folder / 'data', folder / f'{ranks}', ranks, options=EPOCHS[ranks])
     if run.end() != 0:
-        raise RuntimeError(f'the unbroken run failed: {run.text[-2000:]}')
+        raise RuntimeError(f'the uninterrupted run failed: {run.text[-2000:]}')
     return folder / 'data', weights(run.work_dir)
 
 
@@ -73,7 +73,7 @@ def kill(
     target: Callable[[ToyRun], list[int]],
     in_write: bool = False,
 ) -> Callable[[Path], Outcome]:
-    """Return a case: in each of some runs, kill ``target`` four times and go on."""
+    """Return a case: in each of some runs, kill ``target`` four times and resume."""
 
     def case(folder: Path) -> Outcome:
         data, wanted = unbroken(ranks)
@@ -89,7 +89,7 @@ def kill(
             run = ToyRun(data, folder / f'{seed}', ranks, options=EPOCHS[ranks])
             equal = run.end() == 0 and same_weights(weights(run.work_dir), wanted)
             survived += hits if equal else 0
-        return Outcome(survived, f'final weights bit-equal; last words: "{message}"')
+        return Outcome(survived, f'final weights bit-equal; last message: "{message}"')
 
     return case
 
@@ -97,7 +97,7 @@ def kill(
 def strike(
     run: ToyRun, draw: random.Random, target: Callable[[ToyRun], list[int]], in_write: bool
 ) -> bool:
-    """Kill at a random moment; False if the run had ended before."""
+    """Kill at a random moment; return False if the run ended before."""
     begun = run.saved
     goal = begun + draw.randint(1, APART)
     if not run.wait_for(lambda: run.saved >= goal):

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Two trainings that want the same folder."""
+"""Two trainings that use the same folder."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ CONTENDERS = 20
 
 
 def second_run(folder: Path) -> Outcome:
-    """The second is refused with the remedy; the first ends well; then the folder is free."""
+    """Check that the second is refused, the first ends well, then the folder is free."""
     data = make_data(folder)
     first = ToyRun(data, folder / 'run')
     first.wait_for_iteration(1)
-    # Two names of one folder, so that their outputs are apart.
+    # Two names of one folder, so that their outputs are separate.
     (folder / 'link').symlink_to(folder / 'run')
     second = ToyRun(data, folder / 'link')
     status = second.end()
@@ -42,7 +42,7 @@ def _hold(folder: Path, ready) -> None:
 
 
 def killed_holder(folder: Path) -> Outcome:
-    """The lock of a killed process is taken over at once."""
+    """Check that the lock of a killed process is taken over at once."""
     taken = 0
     for _ in range(5):
         ready = _fork.Event()
@@ -55,7 +55,7 @@ def killed_holder(folder: Path) -> Outcome:
         with WorkDirLock(folder):
             mine = json.loads((folder / LOCK_FILE).read_text())
             taken += left and mine['pid'] == os.getpid()
-    return Outcome(taken, 'the training of process N on HOST is gone; its lock was taken over')
+    return Outcome(taken, 'the training of process N on HOST has ended; its lock was taken over')
 
 
 def _contend(folder: Path, start, results, over) -> None:
@@ -69,7 +69,7 @@ def _contend(folder: Path, start, results, over) -> None:
 
 
 def contenders(folder: Path) -> Outcome:
-    """Of 20 that start at the same time, over a stale lock, one gets the folder."""
+    """Start 20 at the same time on a stale lock; exactly one must get the folder."""
     good = 0
     for _ in range(5):
         (folder / LOCK_FILE).write_text(json.dumps({'host': os.uname().nodename, 'pid': 1 << 30}))
@@ -88,7 +88,7 @@ def contenders(folder: Path) -> Outcome:
 
 
 def other_host(folder: Path) -> Outcome:
-    """A holder on another host is believed as long as its file shows life."""
+    """Check that a holder on another host keeps the lock while its file shows signs of life."""
     file = folder / LOCK_FILE
     holder = json.dumps({'host': 'elsewhere', 'pid': 7, 'since': '2026-01-01 00:00:00'})
     file.write_text(holder)
@@ -115,8 +115,8 @@ def other_host(folder: Path) -> Outcome:
 
 
 CASES = [
-    Case('second training in the folder of one at work', 1, second_run),
+    Case('second training in the folder of a running one', 1, second_run),
     Case('lock of a killed process', 5, killed_holder, quick=True),
     Case('20 trainings start at once in one folder', 5, contenders, quick=True),
-    Case('lock of another host, at work and gone', 2, other_host, quick=True),
+    Case('lock of another host, running and ended', 2, other_host, quick=True),
 ]

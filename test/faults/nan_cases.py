@@ -89,15 +89,15 @@ def train(
     """Train a toy detector that becomes NaN.
 
     Args:
-        folder: Everything is written there.
+        folder: All output is written there.
         precision: A key of ``PRECISIONS``.
-        ranks: Processes; the last of them has the NaN.
-        epochs: Length of the training.
+        ranks: Number of processes; the last one has the NaN.
+        epochs: Length of the training in epochs.
         poison: First and last iteration with NaN, from 1.
         validations: Epochs, from 1, whose validation has NaN.
 
     Returns:
-        The exit status of each rank, all that rank 0 wrote, and the work dir.
+        The exit status of each rank, all output of rank 0, and the work dir.
     """
     data = make_toy_widerface(
         folder / 'data', num_train=IMAGES, num_val=4, image_size=(160, 120), edge_cases=False
@@ -161,13 +161,13 @@ def unhealthy(work_dir: Path) -> list[str]:
 
 
 def line_with(text: str, words: str) -> str:
-    """Return the first line of a log with some words, without its time."""
+    """Return the first line of a log that contains ``words``, without its time."""
     lines = (line.split(' - ')[-1] for line in text.splitlines() if words in line)
     return next(lines, '')
 
 
 def judge(good: bool, message: str, statuses: list[int], text: str, work_dir: Path) -> Outcome:
-    """Return the outcome; one that is not good shows the end of the output."""
+    """Return the outcome; if it is not good, its message is the end of the output."""
     bad = unhealthy(work_dir)
     if good and not bad and message:
         return Outcome(1, message)
@@ -175,7 +175,7 @@ def judge(good: bool, message: str, statuses: list[int], text: str, work_dir: Pa
 
 
 def nan_in_iteration(folder: Path, precision: str, ranks: int, iteration: int) -> Outcome:
-    """The step is named, the run goes on to its end, and all checkpoints are healthy."""
+    """Check that the step is reported, the run ends normally, and all checkpoints are finite."""
     per_epoch = IMAGES // BATCH // ranks
     epochs = -(-(iteration + 1) // per_epoch)
     statuses, text, work_dir = train(folder, precision, ranks, epochs, (iteration, iteration))
@@ -187,7 +187,7 @@ def nan_in_iteration(folder: Path, precision: str, ranks: int, iteration: int) -
 
 
 def nan_in_validation(folder: Path, precision: str, ranks: int) -> Outcome:
-    """The run goes on, and the best checkpoint has a finite score."""
+    """Check that the run continues, and that the best checkpoint has a finite score."""
     statuses, text, work_dir = train(folder, precision, ranks, 3, validations=(1, 3))
     best = list(work_dir.glob('best*.pth'))
     good = statuses == [0] * ranks and (work_dir / 'epoch_3.pth').is_file() and len(best) == 1
@@ -196,7 +196,7 @@ def nan_in_validation(folder: Path, precision: str, ranks: int) -> Outcome:
 
 
 def nan_without_end(folder: Path, precision: str, ranks: int) -> Outcome:
-    """All ranks end with status 3, and what was saved before stays."""
+    """Check that all ranks end with status 3, and that earlier checkpoints are kept."""
     statuses, text, work_dir = train(folder, precision, ranks, 4, (IMAGES // BATCH + 1, 999))
     good = statuses == [NOT_FINITE] * ranks and (work_dir / 'last_checkpoint').is_file()
     message = line_with(text, 'the loss was not finite in 5 steps in a row')
@@ -208,7 +208,7 @@ CASES = [
         f'NaN {what}, {precision}, {ranks} rank{"s" if ranks > 1 else ""}',
         1,
         functools.partial(run, precision=precision, ranks=ranks, **more),
-        # The tests of NonFiniteHook have the rest on one rank.
+        # The tests of NonFiniteHook cover the other cases on one rank.
         quick=ranks == 2 and precision == 'float32' and more != {'iteration': 50},
     )
     for precision in PRECISIONS

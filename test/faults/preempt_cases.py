@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Requests to stop: one checkpoint, status 75, and the same weights in the end."""
+"""Requests to stop: one checkpoint, status 75, and the same final weights."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mmface.utils.cli import PREEMPTED
 def stop(
     moments: Sequence[int], ranks: int, send: Callable[[ToyRun], None]
 ) -> Callable[[Path], Outcome]:
-    """Return a case: stop a run after each of some iterations and go on every time.
+    """Return a case: stop a run after each of some iterations and resume every time.
 
-    Only the ends of epochs are saved, so what a stop saves is what the next start goes on from.
+    Otherwise only the ends of epochs are saved, so the next start resumes from what a stop saved.
     """
 
     def case(folder: Path) -> Outcome:
@@ -33,7 +33,7 @@ def stop(
             if moment:
                 run.wait_for_iteration(moment)
             else:
-                time.sleep(2)  # while it imports
+                time.sleep(2)  # during its imports
             send(run)
             status = run.end()
             message = next(
@@ -51,12 +51,12 @@ def stop(
 
 
 def to_all(number: signal.Signals) -> Callable[[ToyRun], None]:
-    """Send to the process that the user started."""
+    """Send the signal to the process that the user started."""
     return lambda run: run.process.send_signal(number)
 
 
 def to_group(run: ToyRun) -> None:
-    """Send to the process and its loader workers, as schedulers do."""
+    """Send the signal to the process and its loader workers, as schedulers do."""
     os.killpg(run.process.pid, signal.SIGTERM)
 
 
@@ -70,7 +70,7 @@ def max_minutes(ranks: int) -> Callable[[Path], Outcome]:
 
     def case(folder: Path) -> Outcome:
         data, wanted = unbroken(ranks)
-        # The clock starts when the runner is built, and one iteration is always made.
+        # The clock starts when the runner is built, and at least one iteration is run.
         limit = ['--max-minutes', '0.05']
         statuses, saved = [], []
         for more in (limit, limit, []):
@@ -86,18 +86,18 @@ def max_minutes(ranks: int) -> Callable[[Path], Outcome]:
 
 
 def ctrl_c(folder: Path) -> Outcome:
-    """Ctrl-C names what to go on from."""
+    """Check that Ctrl-C prints the checkpoint to continue from."""
     run = ToyRun(unbroken(1)[0], folder / 'run')
     run.wait_for(lambda: run.saved >= 2)
     run.process.send_signal(signal.SIGINT)
     status = run.end()
     message = last_error(run.text)
-    named = f'{run.work_dir / f"iter_{run.saved}.pth"} with --resume' in message
+    named = f'{run.work_dir / f"iter_{run.saved}.pth"} with resume=True' in message
     return Outcome(int(status == 130 and named), f'status {status}; "{message}"')
 
 
 def quick_stop(folder: Path) -> Outcome:
-    """One SIGTERM, without the unbroken run to compare with."""
+    """Send one SIGTERM; do not compare with the uninterrupted run."""
     run = ToyRun(make_data(folder), folder / 'run', options=RARELY)
     run.wait_for_iteration(2)
     run.process.send_signal(signal.SIGTERM)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Files of the wrong kind, with wrong values, or made to fill memory; all of them small."""
+"""Small files of the wrong kind, with wrong values, or made to fill memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZES = {'width': 64, 'height': 48}
 
 
 def refused(make: Callable[[Path], list[Path]], read: Callable[[Path], object]):
-    """Make a case of files each of which has to be a ValueError that names it."""
+    """Build a case of files, each of which must raise a ValueError that names it."""
 
     def run(folder: Path) -> Outcome:
         good, message = 0, ''
@@ -37,7 +37,7 @@ def refused(make: Callable[[Path], list[Path]], read: Callable[[Path], object]):
 
 
 def _coco(**changes: Any) -> str:
-    """Give a small COCO table; a change names list and entry, such as ``images_width``."""
+    """Return a small COCO table; a change names list and entry, such as ``images_width``."""
     table: dict[str, list[dict[str, Any]]] = {
         'images': [{'id': 1, 'file_name': '0--A/a.jpg', **SIZES}],
         'annotations': [
@@ -97,7 +97,7 @@ def scan_zip(path: Path) -> object:
 
 
 def zips(*damage: Callable[[bytearray], None], content: bytes = b'10 20 30 40\n' * 100):
-    """Make an archive and change its bytes, in one copy for each kind of damage."""
+    """Return a function that writes an archive with changed bytes, one copy per damage."""
 
     def make(folder: Path) -> list[Path]:
         paths = []
@@ -119,7 +119,7 @@ def _in_directory(offset: int, value: int) -> Callable[[bytearray], None]:
 
     def change(data: bytearray) -> None:
         data[data.index(b'PK\x01\x02') + offset] = value
-        data[offset - 2] = value  # the fields stand two bytes earlier there
+        data[offset - 2] = value  # the fields are two bytes earlier there
 
     return change
 
@@ -129,7 +129,7 @@ def _flip_content(data: bytearray) -> None:
 
 
 def tars(folder: Path) -> list[Path]:
-    """An archive that says a member has 100 GB, a cut one, and one of noise."""
+    """Write an archive that claims a member of 100 GB, a cut one, and one of noise."""
     big, cut, noise = (folder / f'{name}.tar' for name in ('big', 'cut', 'noise'))
     info = tarfile.TarInfo('0--A/a.txt')
     info.size = 100 << 30
@@ -147,7 +147,7 @@ def read_detections(path: Path) -> object:
 
 
 def mats(folder: Path) -> list[Path]:
-    """Other fields, a table that unpacks to 256 MB, a cut file, and a text."""
+    """Write other fields, a table that unpacks to 256 MB, a cut file, and a text."""
     from scipy.io import savemat
 
     paths = [folder / f'{number}.mat' for number in range(4)]
@@ -166,7 +166,7 @@ def read_mat(path: Path) -> object:
 
 
 def dying_reader(folder: Path) -> Outcome:
-    """The process that reads is killed, as scipy's faults do; a stand-in for Python does it."""
+    """Kill the reading process, as scipy's faults do; a script replaces Python for this."""
     from mmface.utils.mat_files import read_mat_files
 
     script = folder / 'python'
@@ -185,7 +185,7 @@ def dying_reader(folder: Path) -> Outcome:
 
 
 def manifests(folder: Path) -> list[Path]:
-    """Manifests with a value of the wrong type in each entry, and one that leads elsewhere."""
+    """Write manifests with a wrong type in each entry, and one that leads to another folder."""
     from mmface.deploy.ascend.manifest import BinImage, BinManifest, Output
     from mmface.deploy.model_spec import ModelSpec
 
@@ -217,7 +217,7 @@ def read_manifest(path: Path) -> object:
 
 
 def onnx_files(folder: Path) -> list[Path]:
-    """Graphs with a tensor of the wrong size, of no type, and a constant without a value."""
+    """Write graphs with a tensor of wrong size, one without type, a constant without value."""
     from onnx import TensorProto, helper
 
     tensors = [
@@ -238,7 +238,7 @@ def read_onnx(path: Path) -> object:
 
 
 def label_bomb(folder: Path) -> Outcome:
-    """A zip archive of 200 KB with a label file of 200 MB is refused before it is unpacked."""
+    """Check that a zip of 200 KB with a label file of 200 MB is refused before it is unpacked."""
     import resource
 
     path = folder / 'a.zip'
@@ -260,19 +260,19 @@ def label_bomb(folder: Path) -> Outcome:
 INFINITE = (float('inf'), float('-inf'), float('nan'), 1e300, 'wide', [64])
 CASES = [
     Case(
-        'COCO faces: width infinite, no number, too large',
+        'COCO faces: width infinite, not a number, too large',
         6,
         refused(write_all('.json', *(_coco(images_width=w) for w in INFINITE)), read_faces),
         quick=True,
     ),
     Case(
-        'COCO boxes: width infinite, no number, too large',
+        'COCO boxes: width infinite, not a number, too large',
         6,
         refused(write_all('.json', *(_coco(images_width=w) for w in INFINITE)), read_boxes),
         quick=True,
     ),
     Case(
-        'COCO boxes: category_id missing, unknown, no number',
+        'COCO boxes: category_id missing, unknown, not a number',
         4,
         refused(
             write_all('.json', *(_coco(annotations_category_id=c) for c in (..., 7, None, [1]))),
@@ -305,7 +305,7 @@ CASES = [
     ),
     Case('zip with a label file of 200 MB in 200 KB', 1, label_bomb, quick=True),
     Case('tar with a member of 100 GB, cut, and noise', 3, refused(tars, read_detections), True),
-    Case('.mat with other fields, of 256 MB, cut, no .mat', 4, refused(mats, read_mat), True),
+    Case('.mat with other fields, of 256 MB, cut, no MATLAB', 4, refused(mats, read_mat), True),
     Case('.mat whose reader ends', 1, dying_reader, quick=True),
     Case('Ascend manifest with 14 wrong entries', 14, refused(manifests, read_manifest), True),
     Case(

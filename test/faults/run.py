@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Put the package through its faults and write what came out as a table."""
+"""Run all faults and write the results as a table."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def collect(quick: bool = False, filters: Iterable[str] = ()) -> list[tuple[str,
     """Return the cases of all ``*_cases.py`` with their names, ``<file>: <fault>``.
 
     Args:
-        quick: Only those that may run in CI.
-        filters: Only those whose name holds one of these words.
+        quick: Return only those that may run in CI.
+        filters: Return only those whose name contains one of these words.
     """
     wanted = [word.lower() for word in filters]
     found = []
@@ -41,7 +41,7 @@ def collect(quick: bool = False, filters: Iterable[str] = ()) -> list[tuple[str,
 
 
 def run_case(case: Case) -> Outcome:
-    """Run a case in a folder of its own; an exception survives nothing."""
+    """Run a case in its own folder; if it raises, no try survived."""
     with tempfile.TemporaryDirectory(prefix='mmface_fault_', ignore_cleanup_errors=True) as folder:
         try:
             return case.run(Path(folder))
@@ -59,14 +59,14 @@ def row(name: str, case: Case, outcome: Outcome) -> str:
 def main() -> None:
     parser = make_parser(__doc__, 'python test/faults/run.py --quick preempt lock --out faults.md')
     add = parser.add_argument
-    add('filters', nargs='*', metavar='WORD', help='only faults whose name holds one of the words')
-    add('--quick', action='store_true', help='only those of seconds, as CI runs them')
-    add('--list', action='store_true', help='only name them')
-    add('--out', type=Path, metavar='FILE', help='also write the table there')
+    add('filters', nargs='*', metavar='WORD', help='only faults whose name contains one of these')
+    add('--quick', action='store_true', help='only the quick faults, as in CI')
+    add('--list', action='store_true', help='only list their names')
+    add('--out', type=Path, metavar='FILE', help='also write the table to this file')
     args = parser.parse_args()
     cases = collect(args.quick, args.filters)
     if not cases:
-        raise ValueError('no fault has such a name; --list names them all')
+        raise ValueError('expected words of fault names, found no match; --list shows all names')
     if args.list:
         for name, case in cases:
             print(f'{name} ({case.tries} tries{", quick" if case.quick else ""})')
@@ -81,10 +81,10 @@ def main() -> None:
         sys.stderr.write(f'{name}: {time.monotonic() - start:.0f} s\n')
         table += line
         failed += outcome.survived < case.tries
-        if args.out is not None:  # after each: the whole may take an hour
+        if args.out is not None:  # after each case, because all cases may take an hour
             args.out.write_text(table, encoding='utf-8')
     if failed:
-        raise ValueError(f'{failed} of {len(cases)} faults were not survived every time')
+        raise ValueError(f'{failed} of {len(cases)} faults were not survived in every try')
 
 
 if __name__ == '__main__':

@@ -23,7 +23,7 @@ def test_survived(case):
 
 
 def test_run__counts_a_failure():
-    """A case that raises survives nothing, and its row says why."""
+    """Check that no try of a case that raises survives, and that its row shows the reason."""
 
     def fail(folder):
         raise ValueError('a | b')

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Trainings of half a minute, started as a user starts them, to be broken."""
+"""Trainings of half a minute, started as by a user, to be interrupted."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ OPTIONS = (
     f'val_dataloader.dataset.pipeline.1.scale=({SIDE},{SIDE})',
     f'model.data_preprocessor.pad_size=({SIDE},{SIDE})',
     'default_hooks.logger.interval=1',
-    # Every iteration is saved, so that little is done twice.
+    # Every iteration is saved, so that little is repeated.
     'default_hooks.checkpoint.by_epoch=False',
     'default_hooks.checkpoint.interval=1',
 )
-#: Options for a run that only saves at the ends of epochs.
+#: Options of a run that saves only at the ends of epochs.
 RARELY = ('default_hooks.checkpoint.by_epoch=True',)
 
 
 def make_data(folder: Path) -> Path:
-    """Draw the toy set."""
+    """Write the toy dataset and return its folder."""
     return make_toy_widerface(
         folder / 'data', num_train=IMAGES, num_val=4, image_size=(160, 120), edge_cases=False
     )
@@ -51,8 +51,8 @@ class ToyRun:
 
     Args:
         data: Folder of the toy set.
-        work_dir: Where it writes.
-        ranks: Processes; with more than one through ``dist_train.sh``.
+        work_dir: Folder to which it writes.
+        ranks: Number of processes; more than one are started with ``dist_train.sh``.
         more: Further options of ``train.py``.
         options: Further config values.
     """
@@ -93,12 +93,12 @@ class ToyRun:
 
     @property
     def text(self) -> str:
-        """All that it and the runs before it in this folder wrote."""
+        """All output of this run and of earlier runs in this folder."""
         return self.output.read_text(errors='replace')
 
     @property
     def saved(self) -> int:
-        """Number of the iteration that ``last_checkpoint`` names; 0 without one."""
+        """Number of the iteration that ``last_checkpoint`` names; 0 if there is none."""
         try:
             return int(
                 re.findall(r'iter_(\d+)', (self.work_dir / 'last_checkpoint').read_text())[0]
@@ -107,7 +107,7 @@ class ToyRun:
             return 0
 
     def wait_for(self, ready: Callable[[], bool], seconds: float = 300) -> bool:
-        """Wait until something is so; False if the run ended before."""
+        """Wait until ``ready`` returns true; return False if the run ended before."""
         end = time.monotonic() + seconds
         while self.process.poll() is None:
             if ready():
@@ -136,7 +136,7 @@ class ToyRun:
         return self.process.wait(seconds)
 
     def children(self, depth: int = 1) -> list[int]:
-        """Return processes that it started, that those started, ...: ``depth`` says which."""
+        """Return the processes ``depth`` levels below it; level 1 are its children."""
         found = [self.process.pid]
         for _ in range(depth):
             found = [child for pid in found for child in _children(pid)]
@@ -154,13 +154,13 @@ def _children(pid: int) -> list[int]:
 
 
 def last_error(text: str) -> str:
-    """Return the last line with something to read for a user."""
+    """Return the last line that is meant for a user."""
     lines = [line for line in text.splitlines() if line.startswith(('error:', 'interrupted'))]
     return lines[-1] if lines else text.strip().splitlines()[-1]
 
 
 def weights(work_dir: Path) -> dict[str, torch.Tensor]:
-    """Read the weights, and the optimizer's state, that ``last_checkpoint`` names."""
+    """Read the weights and the optimizer state from the checkpoint in ``last_checkpoint``."""
     content = load_checkpoint_file((work_dir / 'last_checkpoint').read_text().strip())
     state = dict(content['state_dict'])
     for number, values in content['optimizer']['state'].items():

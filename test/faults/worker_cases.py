@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Loader workers that are killed, ranks that are stuck."""
+"""Loader workers that are killed, and ranks that are stuck."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmface.engine.hooks.rank_watch_hook import STUCK
 
 
 def killed_worker(folder: Path) -> Outcome:
-    """A killed worker ends the training with one line on memory and /dev/shm."""
+    """Check that a killed worker gives a one-line error on memory and /dev/shm."""
     data = make_data(folder)
     good, message = 0, ''
     for number in range(3):
@@ -32,7 +32,7 @@ def killed_worker(folder: Path) -> Outcome:
 
 
 def stuck_rank(number: int):
-    """Return a case: a rank stands still, as with a dead disk or driver."""
+    """Return a case: a rank stops, as with a failed disk or driver."""
 
     def case(folder: Path) -> Outcome:
         timeout = 20
@@ -55,6 +55,6 @@ def stuck_rank(number: int):
 
 CASES = [
     Case('loader worker killed, as by a full memory', 3, killed_worker),
-    Case('rank 1 of two stands still', 1, stuck_rank(1)),
-    Case('rank 0 of two stands still', 1, stuck_rank(0)),
+    Case('rank 1 of two is stuck', 1, stuck_rank(1)),
+    Case('rank 0 of two is stuck', 1, stuck_rank(0)),
 ]

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
-#: Numbers at which readers stumble, as text.
+#: Numbers that often cause errors in readers, as text.
 NUMBERS = (
     b'0', b'-1', b'1', b'nan', b'inf', b'-inf', b'1e999', b'1e38', b'-0', b'0x10', b'1_0', b'',
     b'2147483647', b'2147483648', b'4294967296', b'9223372036854775808', b'1' * 400, b'1.5', b'x',
@@ -92,7 +92,7 @@ _DAMAGE: tuple[Callable[[bytearray, list[bytes], random.Random], None], ...] = (
 
 
 def mutate_json(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """Replace, remove or double values of JSON; a third of the time damage its bytes."""
+    """Replace, remove or duplicate JSON values; in a third of the cases damage the bytes."""
     if rng.random() < 0.33:
         return mutate_bytes(data, others, rng)
     table = json.loads(data)
@@ -122,13 +122,13 @@ def _places(value: Any) -> Any:
 
 
 def mutate_zip(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """Damage one member and give it its checksum again; half of the time damage the archive."""
+    """Damage one member and update its checksum; in half of the cases damage the archive."""
     if rng.random() < 0.5:
         return mutate_bytes(data, others, rng)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
         kind = archive.infolist()[0].compress_type
-    # Small ones, such as the structure, more often than their share of the bytes.
+    # Small members, such as the structure, more often than by their number of bytes.
     name = rng.choice(list(members))
     members[name] = mutate_bytes(members[name], list(members.values()), rng)
     out = io.BytesIO()
@@ -139,7 +139,7 @@ def mutate_zip(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
 
 
 def mutate_gzip(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """Damage the content of a compressed file; a third of the time the file itself."""
+    """Damage the content of a compressed file; in a third of the cases the file itself."""
     if rng.random() < 0.33 or data[:2] != b'\x1f\x8b':
         return mutate_bytes(data, others, rng)
     return gzip.compress(mutate_bytes(gzip.decompress(data), others, rng), 1, mtime=0)

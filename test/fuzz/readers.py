@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The readers of files that come from strangers, and small valid files for each."""
+"""The readers of untrusted files, and small valid files for each."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Reader:
     """A reader under test.
 
     Attributes:
-        name: For the table and the command line.
-        file: Name of the file that is damaged, perhaps within a folder.
-        seeds: Makes valid files; gets an empty folder.
-        read: Reads the file; gets the folder it lies in.
+        name: Name for the table and the command line.
+        file: Name of the file that is damaged, possibly within a folder.
+        seeds: Makes valid files; its argument is an empty folder.
+        read: Reads the file; its argument is the folder of the file.
         mutate: Damages one of the seeds.
-        named: Whether an error has to name the file.
-        guarded: Whether the package runs it in a child process, so that its end is an error too.
+        named: Whether an error must name the file.
+        guarded: Whether the package runs it in a child process, so that a crash is an error too.
     """
 
     name: str
@@ -100,7 +100,7 @@ def _read_coco_boxes(folder: Path) -> object:
             metainfo=dict(classes=classes),
             filter_cfg=dict(filter_empty_gt=True, min_size=8),
             pipeline=[],
-            serialize_data=False,  # begins with a garbage collection of 0.6 s
+            serialize_data=False,  # otherwise it begins with a garbage collection of 0.6 s
         )
     )
 
@@ -162,7 +162,7 @@ def _mat_seeds(folder: Path) -> list[bytes]:
 
 
 def _read_mat(folder: Path) -> object:
-    """Do here what the package does in a child: one for each file would take two hours."""
+    """Read here as the package does in a child: one child per file would take two hours."""
     from mmface.datasets.prepare_labels import read_mat_faces
     from mmface.evaluation.wider_gt import read_ground_truth
     from mmface.utils import mat_child, mat_files
@@ -377,7 +377,7 @@ def _image(folder: Path) -> object:
 
 
 def readers() -> Iterator[Reader]:
-    """Give all readers."""
+    """Return all readers."""
     yield _labels('labelv2', LABELV2)
     yield _labels('bbx_gt', BBX_GT)
     yield _labels('retinaface', RETINAFACE)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Feed damaged files to every reader, in child processes; print a table of what happened."""
+"""Give damaged files to every reader, in child processes, and print a table of the results."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from typing import Any, NoReturn
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
-#: Processor time, which other programs on the machine do not change.
+#: Limit in processor time, which does not depend on other programs on the machine.
 HANG_SECONDS = 5
-#: A reader that waits, or does not come back to Python, is killed after so many seconds.
+#: A reader that waits, or does not return to Python, is killed after this number of seconds.
 KILL_SECONDS = 60
 MEMORY = 1 << 30
 STATE = struct.Struct('<qqqq')  # next case, accepted, refused, 1 at the end
-#: What a reader may raise.
+#: Exceptions that a reader may raise.
 ALLOWED = (ValueError, OSError)
 
 
@@ -38,7 +38,7 @@ class Hang(BaseException):
 
 @dataclass
 class Row:
-    """What happened to one reader."""
+    """Results of one reader."""
 
     reader: str
     cases: int = 0
@@ -62,14 +62,14 @@ def make_case(reader: Any, seeds: list[bytes], seed: int, case: int) -> bytes:
 
 
 def supervise(args: argparse.Namespace) -> None:
-    """Load one reader, then run its cases in children, a new one as often as one ends early."""
+    """Load one reader, then run its cases in children; start a new child if one ends early."""
     reader = find(args.worker)
     folder = Path(args.folder)
     work_dir = Path(tempfile.mkdtemp(dir=folder))
     (work_dir / reader.file).parent.mkdir(parents=True, exist_ok=True)
     sys.stdout = open(os.devnull, 'w')  # noqa: SIM115, PTH123  (pycocotools prints)
     seeds = reader.seeds(work_dir)
-    for seed in seeds:  # also loads what is imported late
+    for seed in seeds:  # also loads modules that are imported late
         (work_dir / reader.file).write_bytes(seed)
         reader.read(work_dir)
     state, failures = folder / 'state', folder / 'failures'
@@ -98,7 +98,7 @@ def supervise(args: argparse.Namespace) -> None:
 
 
 def wait_for(child: int, state: Path) -> tuple[int, bool]:
-    """Wait for a child; kill it if it stays at one case. Give its status, and whether it was."""
+    """Wait for a child and kill it if it hangs. Return its status, and whether it was killed."""
     before, since, hung = b'', time.monotonic(), False
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
@@ -121,10 +121,10 @@ def run_cases(
     state_file: Path,
     failures: Path,
 ) -> NoReturn:
-    """Run the cases that are left, each noted before it begins; never returns."""
+    """Run the remaining cases, each recorded before it begins; never return."""
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
-    # A guarded reader has its limit in the package too; else it only saves the machine.
+    # A guarded reader also has its limit in the package. For others it only protects the machine.
     limit = used + (1 if reader.guarded else 4) * MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -133,7 +133,7 @@ def run_cases(
     state = os.open(state_file, os.O_RDWR)
     case, accepted, refused, _ = STATE.unpack(os.pread(state, STATE.size, 0))
     peak = 0
-    while case < args.cases and peak <= MEMORY:  # then anew with a low peak
+    while case < args.cases and peak <= MEMORY:  # afterwards a new child starts with a low peak
         os.pwrite(state, STATE.pack(case, accepted, refused, 0), 0)
         place.write_bytes(make_case(reader, seeds, args.seed, case))
         problem = None
@@ -176,7 +176,7 @@ def describe(error: BaseException, what: str) -> dict[str, str]:
 
 
 def run_reader(name: str, cases: int, seed: int) -> Row:
-    """Run all cases of a reader, loaded in a process of its own.
+    """Run all cases of a reader, which is loaded in a separate process.
 
     Raises:
         RuntimeError: The harness itself failed, for example with a seed that is not valid.
@@ -192,12 +192,12 @@ def run_reader(name: str, cases: int, seed: int) -> Row:
 
 
 def main() -> int:
-    """Run what the command line says; the exit status is 1 if a reader failed."""
+    """Run the readers of the command line; return 1 if one failed, else 0."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--cases', type=int, default=20000, help='of each reader (default 20000)')
+    parser.add_argument('--cases', type=int, default=20000, help='per reader (default 20000)')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--readers', help='names, separated by commas (default: all)')
-    parser.add_argument('--show', type=int, default=3, help='failures shown of each reader')
+    parser.add_argument('--show', type=int, default=3, help='failures shown per reader')
     parser.add_argument('--worker', help=argparse.SUPPRESS)
     parser.add_argument('--folder', help=argparse.SUPPRESS)
     args = parser.parse_args()

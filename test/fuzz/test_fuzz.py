@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A short run of the fuzz harness; README.md says how to run the long one."""
+"""A short run of the fuzz harness. README.md describes the long one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 RUN = Path(__file__).with_name('run.py')
-# Those that load without torch, so that this takes seconds.
+# Readers that load without torch, so that this takes seconds.
 QUICK = ('model spec', 'detections txt', 'part list', 'mindspore ckpt', 'ascend manifest')
 
 

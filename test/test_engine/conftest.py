@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A run small enough to be broken and resumed many times."""
+"""A run small enough to be interrupted and resumed many times."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from torch import nn
 from mmface.engine import FaceRunner
 from mmface.utils.checkpoint import secure_mmengine_loading
 
-# Registered as the config's custom_imports would.
+# Imported as by the config's custom_imports.
 for name in ('mmface.datasets', 'mmface.visualization'):
     importlib.import_module(name)
 
@@ -29,7 +29,7 @@ SAMPLES, BATCH = 22, 4  # 6 batches, the last one smaller
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """Replaces the end of the process."""
 
 
 @DATASETS.register_module(force=True)
@@ -42,7 +42,7 @@ class DoorsNumbers(BaseDataset):
 
 @TRANSFORMS.register_module(force=True)
 class DoorsNoise(BaseTransform):
-    """Draws a different number of times for each sample, as real augmentation does."""
+    """Draws a different number of random values per sample, as real augmentation does."""
 
     def transform(self, results):
         drawn = np.random.rand(np.random.randint(1, 9))
@@ -52,7 +52,7 @@ class DoorsNoise(BaseTransform):
 
 @MODELS.register_module(force=True)
 class DoorsNet(BaseModel):
-    """Has all that a resumed run may get wrong: running statistics and draws of its own."""
+    """A model with everything that can go wrong after resuming: statistics and random values."""
 
     def __init__(self, width=8, init_cfg=None):
         super().__init__(init_cfg=init_cfg)
@@ -79,7 +79,7 @@ class DoorsMean(BaseMetric):
 
 @HOOKS.register_module(force=True)
 class DoorsKill(Hook):
-    """Ends training after some iterations, later than all other hooks."""
+    """Stops training after some iterations, later than all other hooks."""
 
     priority = 'LOWEST'
 
@@ -99,7 +99,7 @@ def _loader(workers, **sampler):
         'sampler': sampler,
         'dataset': {
             'type': 'DoorsNumbers',
-            'serialize_data': False,  # its garbage collection is what would take most time
+            'serialize_data': False,  # its garbage collection would take most of the time
             'pipeline': [{'type': 'SeedSample'}, {'type': 'DoorsNoise'}],
         },
     }
@@ -107,8 +107,8 @@ def _loader(workers, **sampler):
 
 @pytest.fixture
 def small_run(tmp_path: Path, repo: Path, monkeypatch):
-    """Returns ``small_run(name, ...)``: a ``FaceRunner`` in folder ``name``, not yet started."""
-    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')  # so that it is restored
+    """Return ``small_run(name, ...)``: it builds a ``FaceRunner`` in folder ``name``."""
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')  # so that the old value is restored
     secure_mmengine_loading()
 
     def make(name, *, epochs=3, workers=0, kill_at=None, resume=False, seed=7, **overrides):

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Mixed precision where no accelerator is."""
+"""Mixed precision without an accelerator."""
 
 from __future__ import annotations
 

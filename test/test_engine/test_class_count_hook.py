@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A model for other classes than those of the data does not start."""
+"""A model with another number of classes than the dataset is rejected at the start."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_hook__names_the_option(start, stages):
     check = getattr(ClassCountHook(), start)
     check(_runner(_Model(2, stages), ('cat', 'dog')))
     for model in (_Model(80, stages), nn.Sequential(_Model(80, stages))):
-        with pytest.raises(ValueError, match=r'tells 80 classes apart, SimpleNamespace has 2') as e:
+        with pytest.raises(ValueError, match=r'80 classes, SimpleNamespace has 2') as e:
             check(_runner(model, ('cat', 'dog')))
         assert 'roi_head.bbox_head.num_classes=2, or metainfo' in str(e.value)
 

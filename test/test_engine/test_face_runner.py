@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What the runner refuses and what it logs."""
+"""Errors of the runner and its log."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_load_from__takes_the_weights_that_fit_and_refuses_none_at_all(small_run
 def test_resume__refuses_weights_only_and_another_model(small_run, trained):
     bare = trained.with_name('bare.pth')
     torch.save(load_checkpoint_file(trained)['state_dict'], bare)
-    with pytest.raises(ValueError, match=r'holds weights only .* --load-from'):
+    with pytest.raises(ValueError, match=r'holds weights only .* load_from'):
         small_run('second', resume=True, load_from=str(bare)).train()
     with pytest.raises(ValueError, match=r'of another shape \(net.0.bias .*\(8,\).*\(9,\)'):
         small_run('third', resume=True, load_from=str(trained), model={'width': 9}).train()

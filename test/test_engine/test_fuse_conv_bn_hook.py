@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""When batch norms are folded; that it changes nothing is tested for every config."""
+"""When batch norms are folded. Tests of every config check that the outputs stay the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmface.engine import FuseConvBNHook
 
 class Loop(EpochBasedTrainLoop):
     def __init__(self) -> None:
-        """Only its type counts."""
+        """Do nothing; only the type of the loop matters."""
 
 
 def norms_left(train_loop=None, hooks=(), half=False, **options) -> int:

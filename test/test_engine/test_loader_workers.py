@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Loader workers answer to their parent only, and their death is explained."""
+"""Only their parent can stop loader workers, and an error explains their death."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmface.engine.run_guard import clear_errors
 
 
 class Numbers(Dataset):
-    """Sends a signal to its own process in place of an item, or from another process."""
+    """Sends a signal to its own process instead of an item, or from another process."""
 
     def __init__(self, number, foreign=False):
         self.number = number
@@ -40,7 +40,7 @@ def _load(dataset):
     return [int(batch) for batch in loader]
 
 
-# In a process of its own: torch raises from a signal handler, wherever the main thread is.
+# In a separate process: torch raises from a signal handler, wherever the main thread is.
 KILL = """
 import os
 from types import SimpleNamespace
@@ -67,7 +67,7 @@ def test_killed__is_explained(repo):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()[-2:]
     for line in lines:
-        assert re.match(r'loader worker \d+ .*: most often the memory .* or /dev/shm, of', line), (
+        assert re.match(r'loader worker \d+ .*: most often the memory .* or /dev/shm, w', line), (
             lines
         )
     assert 'killed by signal: Killed' in lines[0]

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What O2 casts, and that nobody outside has to know."""
+"""What O2 casts, and that other code does not depend on it."""
 
 from __future__ import annotations
 

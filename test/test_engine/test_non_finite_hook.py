@@ -16,7 +16,7 @@ from mmface.engine.hooks.non_finite_hook import NOT_FINITE, NonFiniteHook
 from mmface.utils.checkpoint import load_checkpoint_file
 from mmface.utils.checkpoint_health import find_resume_checkpoint
 
-ITERATIONS = 6  # an epoch
+ITERATIONS = 6  # per epoch
 PRECISIONS = {
     'float32': {'type': 'OptimWrapper'},
     'O1': {'type': 'AutocastOptimWrapper', 'loss_scale': 'dynamic'},
@@ -27,7 +27,7 @@ PRECISIONS = {
 
 @HOOKS.register_module(force=True)
 class DoorsPoison(Hook):
-    """Puts a value into the images of some iterations and validations, and watches the state."""
+    """Writes a value into the images of some iterations and validations; records the state."""
 
     priority = 'LOW'
 
@@ -56,7 +56,7 @@ class DoorsPoison(Hook):
 
 @pytest.fixture
 def poisoned(small_run):
-    """Returns ``poisoned(name, poison, ...)``: the runner and its ``DoorsPoison``."""
+    """Return ``poisoned(name, poison, ...)``: it gives the runner and its ``DoorsPoison``."""
 
     def make(name='run', poison=None, precision='float32', guard=None, checkpoint=None, **kwargs):
         wrapper = {**PRECISIONS[precision], 'optimizer': {'momentum': 0.0}}
@@ -88,7 +88,7 @@ def test_bad_step__changes_nothing_and_is_named(poisoned, precision, at, value):
                               epochs=9)  # fmt: skip
     runner.train()
     assert is_finite(runner.model.state_dict())
-    # Without momentum and decay even zero gradients change nothing.
+    # Without momentum and decay, gradients of zero change nothing.
     assert poison.changed[at] == ['net.1.num_batches_tracked']
     assert len(poison.changed[at + 1]) > 3
     assert runner.message_hub.get_info('not_finite_steps') == 1
@@ -176,7 +176,7 @@ def test_weights_that_are_not_finite__replace_no_checkpoint(poisoned, precision,
     )
     if hook:
         runner.register_custom_hooks([dict(type=hook)])
-    if precision == 'O2':  # the masters are what is saved
+    if precision == 'O2':  # the masters are saved
         poison = runner.hooks[0]
         poison.after_train_iter = lambda runner, *_, **__: (
             next(runner.model.parameters()).master.data.fill_(math.nan) if runner.iter == 7 else 0

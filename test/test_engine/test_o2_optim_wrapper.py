@@ -106,7 +106,7 @@ def test_step__float16_overflow_of_a_real_gradient():
 def test_accumulation__adds_up_in_float32():
     net, wrapper = _build('bfloat16', accumulative_counts=4)
     before = net.state_dict()['fc.weight'].clone()
-    for number in (256.0, 1.0, 1.0, 1.0):  # bfloat16 would add the ones to 256 in vain
+    for number in (256.0, 1.0, 1.0, 1.0):  # in bfloat16, 256 + 1 stays 256
         wrapper.update_params(net.fc.weight.float().sum() * number)
     moved = before - net.state_dict()['fc.weight']
     torch.testing.assert_close(moved, torch.full_like(moved, 0.1 * 259 / 4), rtol=1e-5, atol=0)
@@ -239,7 +239,7 @@ def test_train__ema_averages_the_masters(small_run):
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, average, rtol=0, atol=1e-6)
     assert not torch.equal(found, seen[0]), 'the average stands still'
-    # Validation took place and gave everything back.
+    # Validation took place and restored the weights.
     assert torch.equal(run.model.state_dict()['net.0.weight'], seen[-1])
 
 

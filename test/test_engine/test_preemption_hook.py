@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A run that is asked to stop saves, ends with 75 and goes on as if nothing had been."""
+"""A run that is asked to stop saves, ends with 75 and continues as if not interrupted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class DoorsSignal(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter + 1 == self.at:
             os.kill(os.getpid(), self.number)
-            while stop_reason() is None:  # a thread notes it
+            while stop_reason() is None:  # a thread records it
                 time.sleep(0.001)
 
 
@@ -95,7 +95,7 @@ def test_stop__goes_on_bit_for_bit(small_run, stop_at, at, kind):
     resumed = _train(small_run('run', resume=True, **loop()))
     assert resumed.iter == unbroken.iter == 18
     _assert_equal(resumed, unbroken)
-    # Validated as often, the one that the stop put off included.
+    # The same number of validations, including the one that the stop delayed.
     assert _validations(resumed) == _validations(unbroken) == 3
 
 
@@ -148,5 +148,5 @@ def test_interrupt__says_where_to_go_on(small_run):
                 raise KeyboardInterrupt
 
     runner = small_run('run', custom_hooks=[{'type': 'DoorsInterrupt'}])
-    with pytest.raises(KeyboardInterrupt, match=r'go on from \S+epoch_1.pth with --resume'):
+    with pytest.raises(KeyboardInterrupt, match=r'continue from \S+epoch_1.pth with resume=True'):
         runner.train()

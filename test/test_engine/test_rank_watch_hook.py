@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Which rank is blamed; ranks that really stand still are in test/faults/worker_cases.py."""
+"""Which rank is reported. Ranks that are really stuck are in test/faults/worker_cases.py."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def test_blame__the_one_that_is_silent():
 
 def test_blame__the_one_that_never_came():
     text = blame(_states(8), {0: 3}, 2, 60)
-    assert 'no sign of life from rank 1 (never heard of)' in text
+    assert 'no sign of life from rank 1 (no state received)' in text
 
 
 def test_blame__nobody_if_all_are_at_the_same_place():
     states = _states(8, 8)
     text = blame(states, {0: 3, 1: 3}, 2, 60)
-    assert 'all ranks are at training iteration 8: the stacks tell' in text
+    assert 'all ranks are at training iteration 8: the stacks' in text
 
 
 def test_one_rank__has_no_watch(small_run):
     before = threading.active_count()
     runner = small_run('run', epochs=1)
     runner.train()
-    assert threading.active_count() <= before + 1  # that of the stop signals, for the process
+    assert threading.active_count() <= before + 1  # the thread of the stop signals

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A broken and resumed run equals the unbroken one, bit for bit."""
+"""An interrupted and resumed run equals the uninterrupted one, bit for bit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _train(runner):
 @pytest.mark.parametrize('by_epoch', [False, True], ids=['iteration', 'epoch'])
 def test_run__resumed_equals_unbroken(small_run, train_and_kill, kill_at, by_epoch):
     unbroken = _train(small_run('unbroken'))
-    # Iteration 12 ends an epoch: it is killed before the epoch's hooks and validation.
+    # Iteration 12 ends an epoch: the run is killed before the epoch's hooks and validation.
     hook = {'by_epoch': by_epoch, 'interval': 1}
     train_and_kill('broken', kill_at, default_hooks={'checkpoint': hook})
     seed_all(99)
@@ -59,7 +59,7 @@ def test_run__seeds_give_different_weights(small_run):
 def test_run__log_of_a_resumed_epoch_counts_on(small_run, train_and_kill):
     hooks = {'checkpoint': {'by_epoch': False, 'interval': 1}, 'logger': {'interval': 1}}
     train_and_kill('broken', 8, default_hooks=hooks)
-    time.sleep(1)  # log folders are named by the second
+    time.sleep(1)  # the names of log folders have a resolution of one second
     resumed = _train(small_run('broken', resume=True, default_hooks=hooks))
     scalars = Path(resumed.log_dir) / 'vis_data' / 'scalars.json'
     rows = [json.loads(line) for line in scalars.read_text().splitlines()]

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A broken and resumed run of iterations equals the unbroken one, bit for bit."""
+"""An interrupted and resumed run of iterations equals the uninterrupted one, bit for bit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SAMPLERS = {
 
 @HOOKS.register_module(force=True)
 class DoorsInputs(Hook):
-    """Remembers what the model was given, and when it was validated."""
+    """Records the inputs of the model, and when it was validated."""
 
     def __init__(self):
         self.inputs, self.validated = [], []
@@ -40,7 +40,7 @@ class DoorsInputs(Hook):
 
 @pytest.fixture
 def options():
-    """Give the overrides of an iteration run with one of the samplers."""
+    """Return a function that builds the overrides of an iteration run with one of the samplers."""
 
     def make(kind='endless', **more):
         overrides = {
@@ -76,7 +76,7 @@ def _train(runner, *, hook=False):
     ('kind', 'kill_at'), [('endless', 1), ('endless', 6), ('endless', 15), ('epochs', 8)]
 )
 def test_run__resumed_equals_unbroken(small_run, train_and_kill, options, kind, kill_at):
-    """Iteration 6 is killed before the validation that follows it."""
+    """Check all samplers; a kill at iteration 6 comes before the validation that follows it."""
     unbroken = _train(small_run('unbroken', **options(kind)))
     train_and_kill('broken', kill_at, **options(kind))
     seed_all(99)
@@ -101,7 +101,7 @@ def test_run__loads_nothing_it_has_trained_on(small_run, train_and_kill, options
     every = next(hook for hook in unbroken.hooks if isinstance(hook, DoorsInputs))
     assert hook.inputs == every.inputs[10:]
     assert every.validated == [6, 12, 16]
-    assert all(len(batch) == 4 for batch in every.inputs)  # the last of an epoch too
+    assert all(len(batch) == 4 for batch in every.inputs)  # also the last batch of an epoch
     assert len({tuple(batch) for batch in every.inputs}) == ITERS
 
 
@@ -125,9 +125,9 @@ def test_run__other_batch_size_is_said(small_run, train_and_kill, options):
     resumed = _train(small_run('broken', resume=True, **options(train_dataloader=loader)))
     assert resumed.iter == ITERS
     text = next(Path(resumed.log_dir).glob('*.log')).read_text()
-    assert '[4, 1] and not [11, 1]: going on with iteration 9' in text
+    assert '[4, 1] and not [11, 1]: continuing with iteration 9' in text
     other = _train(small_run('same', **options()))
-    assert 'going on with' not in next(Path(other.log_dir).glob('*.log')).read_text()
+    assert 'continuing with' not in next(Path(other.log_dir).glob('*.log')).read_text()
 
 
 def test_run__stops_early_if_a_hook_says_so(small_run, options):

@@ -16,7 +16,7 @@ from mmface.utils.checkpoint import load_checkpoint_file
 
 
 class Touch:
-    """Stands for code in a pickle: makes a file when it is read."""
+    """Replaces code in a pickle: creates a file when it is read."""
 
     def __init__(self, path):
         self.path = path
@@ -27,14 +27,14 @@ class Touch:
 
 @pytest.fixture
 def checkpoint(train_and_kill, tmp_path):
-    """Path and content of a checkpoint after the first of three epochs, in the folder 'run'."""
+    """Return path and content of a checkpoint after epoch 1 of 3, in the folder 'run'."""
     train_and_kill('run', kill_at=8)
     path = tmp_path / 'run' / 'epoch_1.pth'
     return path, load_checkpoint_file(path)
 
 
 def live_config(marker: Path) -> str:
-    """A config whose evaluation leaves a file, as `Config.fromstring` shows."""
+    """Return a config whose evaluation creates a file, as `Config.fromstring` shows."""
     text = f'open({str(marker)!r}, "w").close()\nmodel = 1\n'
     Config.fromstring(text, '.py')
     marker.unlink()
@@ -55,7 +55,7 @@ def test_resume__does_not_evaluate_configs(place, checkpoint, small_run, tmp_pat
     assert not marker.exists()
     (note,) = (tmp_path / 'run').glob('*/resumed_config.txt')
     assert text in note.read_text()
-    # Nor is it handed on to others in the checkpoints of this run.
+    # It is not passed on in the checkpoints of this run either.
     last = load_checkpoint_file(tmp_path / 'run' / 'epoch_3.pth')
     assert all(text != saved for saved in take_config_texts(last).values())
 
@@ -68,7 +68,7 @@ def test_face_runner__refuses_code_whoever_builds_it(
     marker = tmp_path / 'ran'
     content['meta']['note'] = Touch(marker)
     torch.save(content, path)
-    # As in a program that uses the runner without our tools.
+    # As in a program that uses the runner without mmface's tools.
     CheckpointLoader.register_scheme('', load_from_local, force=True)
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')
     options = {'load_from': str(path), 'resume': use == 'resume'}
@@ -83,7 +83,7 @@ def test_face_runner__refuses_code_whoever_builds_it(
     ('named', 'removed'),
     [
         ('run/best_mean_epoch_0.pth', True),
-        ('moved/best_mean_epoch_0.pth', True),  # by its name, in the folder of the run
+        ('moved/best_mean_epoch_0.pth', True),  # found by its name in the folder of the run
         ('run/notes.pth', False),
         ('best_mean_elsewhere.pth', False),
     ],

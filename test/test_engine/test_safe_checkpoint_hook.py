@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The newest good checkpoint stays, whatever happens."""
+"""The newest good checkpoint is kept in all cases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _files(folder):
 
 @pytest.fixture
 def full_disk():
-    """Let no file grow beyond a limit: writing more raises OSError (EFBIG), as a full disk."""
+    """Limit the size of files: writing more raises OSError (EFBIG), as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limit(size):

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Images per second, against runs whose time is known."""
+"""Images per second, compared with runs of known duration."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mmface.engine.hooks import throughput_hook
 from mmface.engine.hooks.throughput_hook import ThroughputHook
 
 SAMPLES, BATCHES = 22, 6  # see conftest: batches of 4, the last one of 2
-SLOW = 0.5  # seconds that must not be counted; more than all else that is not counted takes
-STEP = 0.02  # seconds that must
+SLOW = 0.5  # seconds that must not be counted; longer than everything else not counted
+STEP = 0.02  # seconds that must be counted
 
 
 @HOOKS.register_module(force=True)
 class DoorsSleep(Hook):
-    """Makes the parts of a run that the throughput must leave out slow."""
+    """Slows down the parts of a run that the throughput must not include."""
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         first = runner.iter % BATCHES == 0
@@ -36,7 +36,7 @@ class DoorsSleep(Hook):
         time.sleep(SLOW)
 
     def before_save_checkpoint(self, runner, checkpoint):
-        time.sleep(SLOW)  # with the lowest priority this is part of the writing
+        time.sleep(SLOW)  # with the lowest priority this is part of writing the checkpoint
 
 
 def _hooks(warmup, **checkpoint):
@@ -64,7 +64,7 @@ def _lines(runner):
 
 
 def _check_sums(report):
-    """All epochs together are the sum of the epochs, and rates are ratios."""
+    """Check that the totals are the sums of all epochs, and that rates are ratios."""
     for key in ('iterations', 'images', 'seconds'):
         assert report[key] == pytest.approx(sum(epoch[key] for epoch in report['epochs']))
     for entry in (report, *report['epochs']):
@@ -75,7 +75,7 @@ def _check_sums(report):
 
 
 def test_epochs__without_warmup_validation_and_checkpoints(small_run):
-    """Of each epoch's 6 batches the last 4 count: 3 of 4 images and 1 of 2."""
+    """Check that the last 4 of each epoch's 6 batches count: 3 of 4 images and 1 of 2."""
     runner = small_run(
         'run',
         epochs=2,
@@ -87,7 +87,7 @@ def test_epochs__without_warmup_validation_and_checkpoints(small_run):
     _check_sums(report)
     assert [e['epoch'] for e in report['epochs']] == [1, 2]
     assert [(e['iterations'], e['images']) for e in report['epochs']] == [(4, 14), (4, 14)]
-    # First iterations, both ends of validations, checkpoints.
+    # Not counted: first iterations, both ends of validations, checkpoints.
     assert 8 * STEP <= report['seconds'] <= wall - (2 + 2 * 2 + 3) * SLOW
     assert (report['world_size'], report['batch_size_per_card']) == (1, 4)
     assert (report['warmup_left_out'], report['device']) == (2, 'cpu')
@@ -99,7 +99,7 @@ def test_epochs__without_warmup_validation_and_checkpoints(small_run):
 
 
 def test_iterations__one_epoch_interrupted_by_validation(small_run):
-    """A loop over iterations: 11 of 13 count, images drawn without end."""
+    """Check that 11 of 13 iterations of an iteration loop count, with endless images."""
     runner = small_run(
         'run',
         train_cfg={
@@ -115,7 +115,7 @@ def test_iterations__one_epoch_interrupted_by_validation(small_run):
     report = _report(runner)
     _check_sums(report)
     assert (report['iterations'], report['images'], len(report['epochs'])) == (11, 44, 1)
-    # Of the slow iterations 0, 6 and 12 the last two count.
+    # Of the slow iterations 0, 6 and 12, the last two count.
     assert 2 * SLOW + 9 * STEP <= report['seconds'] <= wall - (1 + 3 * 2 + 3) * SLOW
     assert len(_lines(runner)) == 1
 
@@ -145,7 +145,7 @@ def test_accumulated_gradients__an_iteration_is_a_batch(small_run):
 
 
 def test_aborted_and_resumed(small_run, train_and_kill):
-    """The broken run leaves its whole epochs; the resumed one leaves out the cut epoch."""
+    """Check that the first run keeps its full epochs, and the resumed run skips the partial one."""
     hooks = _hooks(2, by_epoch=False, interval=1)
     train_and_kill('run', 11, **hooks)
     resumed = small_run('run', resume=True, **hooks)
@@ -154,7 +154,7 @@ def test_aborted_and_resumed(small_run, train_and_kill):
     report = _report(resumed)
     _check_sums(report)
     assert [(e['epoch'], e['iterations']) for e in report['epochs']] == [(3, 4)]
-    # Nothing is left to train: what was measured stays.
+    # Nothing remains to be trained: the measured values are kept.
     small_run('run', resume=True, **hooks).train()
     assert _report(resumed) == report
 
@@ -168,13 +168,13 @@ def test_full_disk__does_not_end_the_training(small_run):
 
 
 def test_device__is_waited_for_at_the_ends_only(small_run, monkeypatch):
-    """A device is stood in for: counted is how often it is waited for."""
+    """Replace the device and count how often it is waited for."""
     waits = []
     monkeypatch.setattr(throughput_hook, 'get_device', lambda: 'cuda')
     runner = small_run('run', epochs=2, **_hooks(2))
     monkeypatch.setattr(torch.cuda, 'synchronize', lambda: waits.append(runner.iter))
     runner.train()
-    # Begin of an epoch, both sides of the end of the warm-up, end of the epoch.
+    # Start of an epoch, both sides of the end of the warm-up, end of the epoch.
     assert waits == [0, 1, 1, 6, 6, 7, 7, 12]
     assert _report(runner)['device'] == 'cuda'
 

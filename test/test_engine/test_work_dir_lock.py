@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""One training in a folder; more is in test/faults/lock_cases.py."""
+"""One training per folder; more tests are in test/faults/lock_cases.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _hold(folder, ready, over):
 
 @pytest.fixture
 def held(tmp_path):
-    """A folder that another process trains in, and that process."""
+    """Yield a folder in which another process trains, and that process."""
     context = multiprocessing.get_context('fork')
     ready, over = context.Event(), context.Event()
     holder = context.Process(target=_hold, args=(tmp_path / 'run', ready, over))

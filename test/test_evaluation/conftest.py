@@ -14,7 +14,7 @@ from mmface.evaluation.wider_gt import SUBSETS, WiderGroundTruth
 
 @pytest.fixture(scope='session')
 def make_gt():
-    """Make a ground truth from ``{'event/stem': (boxes, easy, medium, hard)}``, masks as lists."""
+    """Build a ground truth from ``{'event/stem': (boxes, easy, medium, hard)}``, masks as lists."""
 
     def make(images: dict) -> WiderGroundTruth:
         boxes = [np.array(image[0], float).reshape(-1, 4) for image in images.values()]
@@ -31,7 +31,7 @@ def make_gt():
 
 @pytest.fixture(scope='session')
 def write_mats():
-    """Write a ``WiderGroundTruth`` as the benchmark's four files."""
+    """Return a function that writes a ``WiderGroundTruth`` as the benchmark's four files."""
 
     def column(items: list) -> np.ndarray:
         cells = np.empty((len(items), 1), object)
@@ -52,7 +52,7 @@ def write_mats():
             def chosen(image: int) -> np.ndarray:
                 keep = gt.keep[subset][gt.splits[image] : gt.splits[image + 1]]
                 numbers = np.flatnonzero(keep) + 1
-                # The two forms in which the official files store "no face of this image".
+                # The two forms in which the official files store an empty list of faces.
                 if not len(numbers):
                     return np.empty((0, image % 2), np.uint8)
                 return numbers.astype(np.uint8).reshape(-1, 1)
@@ -75,7 +75,7 @@ def write_mats():
 
 @pytest.fixture
 def small_gt(make_gt) -> WiderGroundTruth:
-    """Three events, one face outside every subset, one image without an easy face."""
+    """Return three events, one face outside every subset, one image without an easy face."""
     return make_gt(
         {
             '0--A/0_A_1': (
@@ -93,7 +93,7 @@ def small_gt(make_gt) -> WiderGroundTruth:
 
 @pytest.fixture
 def small_rows() -> dict[str, np.ndarray]:
-    """Detections for ``small_gt``: hits, a hit outside the subsets, false positives."""
+    """Return detections for ``small_gt``: hits, a hit outside the subsets, false positives."""
     return {
         '0--A/0_A_1': np.array(
             [

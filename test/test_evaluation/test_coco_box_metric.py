@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""COCO's AP through the evaluator, against cases whose value is known."""
+"""COCO's AP through the evaluator, for cases with a known value."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def table(toy):
 
 
 def _evaluate(toy, predictions, kind=CocoBoxMetric, **kwargs):
-    """``predictions``: image id -> rows x, y, w, h, score, label."""
+    """Evaluate ``predictions``: image id -> rows x, y, w, h, score, label."""
     metric = kind(str(toy / 'annotations/instances_val2017.json'), **kwargs)
     evaluator = Evaluator([metric])
     evaluator.dataset_meta = dict(classes=CLASSES)
@@ -58,7 +58,7 @@ def test_truth__is_perfect_and_written(toy, table, tmp_path):
 
 
 def test_shifted_boxes__count_up_to_their_overlap(toy, table):
-    """Moved by a quarter of the width the IoU is 0.6: hits at 0.5, 0.55 and (rounded) 0.6."""
+    """Check a shift by a quarter of the width: IoU 0.6 hits at 0.5, 0.55 and (rounded) 0.6."""
     found = _evaluate(toy, _truth(table, shift=0.24))
     assert found['coco/bbox_mAP_50'] == 1
     assert found['coco/bbox_mAP_75'] == 0

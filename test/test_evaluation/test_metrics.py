@@ -44,7 +44,7 @@ def gt_dir(small_gt, write_mats, tmp_path) -> str:
 
 @pytest.fixture
 def logged(monkeypatch):
-    """Messages of the current logger as ``(level, text)``; mmengine's does not propagate."""
+    """Return messages of the current logger as ``(level, text)``; mmengine's does not propagate."""
     messages: list[tuple[int, str]] = []
 
     class Keep(logging.Handler):
@@ -54,7 +54,7 @@ def logged(monkeypatch):
     logger = MMLogger.get_current_instance()
     handler = Keep()
     logger.addHandler(handler)
-    monkeypatch.setattr(logger, 'level', logging.INFO)  # another test may have made it quiet
+    monkeypatch.setattr(logger, 'level', logging.INFO)  # another test may have raised it
     yield messages
     logger.removeHandler(handler)
 
@@ -94,7 +94,7 @@ def test_wider_face_metric__drops_bad_rows_and_repeated_images_with_one_warning(
     bad = np.vstack([bad, [1, 2, 3, 4, np.nan], [1, np.inf, 3, 4, 0.9], [1, 2, 3, 4, np.inf]])
     samples[1] = sample('0--A/0_A_2.jpg', bad)
     samples += [samples[1], samples[0], sample('9--Z/unknown.jpg', bad)]
-    # As many as a padding sampler gives: the size of the data set is 4.
+    # As with a padding sampler: the size of the dataset is 4.
     got = evaluate(samples, size=4, gt_dir=gt_dir, out_dir=str(tmp_path / 'out'))
     expected = evaluate_rows(small_gt, small_rows).ap
     assert got == pytest.approx({f'wider_face/{subset}': ap for subset, ap in expected.items()})
@@ -131,7 +131,7 @@ def test_wider_face_metric__part_leaves_other_images_out_quietly(
 
 
 def test_wider_face_metric__writes_beside_the_log_file(small_rows, gt_dir, tmp_path):
-    # A logger of its own: another test's run may have left its log file on the current one.
+    # A separate logger: the run of another test may have left its log file on the current one.
     logger = MMLogger.get_instance(tmp_path.name, log_file=str(tmp_path / 'run.log'))
     try:
         evaluate([sample('2--C/2_C_1.jpg', small_rows['2--C/2_C_1'])], gt_dir=gt_dir)
@@ -146,14 +146,14 @@ def test_wider_face_metric__writes_beside_the_log_file(small_rows, gt_dir, tmp_p
 def test_wider_face_metric__goes_on_when_files_cannot_be_written(
     small_gt, small_rows, gt_dir, tmp_path, logged
 ):
-    # A file where the folder should be stands for a full disk.
+    # A file at the path of the folder has the effect of a full disk.
     blocked = tmp_path / 'blocked'
     blocked.write_text('')
     samples = [sample(f'{name}.jpg', rows) for name, rows in small_rows.items()]
     got = evaluate(samples, gt_dir=gt_dir, out_dir=str(blocked), save_txt=str(blocked))
     assert got['wider_face/hard'] == pytest.approx(evaluate_rows(small_gt, small_rows).ap['hard'])
     errors = [text for level, text in logged if level == logging.ERROR]
-    assert len(errors) == 3  # for the first of the predictions, the numbers, and the curve
+    assert len(errors) == 3  # for the first prediction file, the numbers, and the curve
 
 
 def test_wider_face_metric__wrong_arguments_fail_before_any_inference(gt_dir, tmp_path):
@@ -179,11 +179,11 @@ metric = WiderFaceMetric(
     gt_dir=str(folder / 'gt'), out_dir=str(folder / 'out'), save_txt=str(folder / 'txt'),
     collect_dir=str(folder / 'collect'))
 samples = json.loads((folder / 'samples.json').read_text())
-# Contiguous blocks, the first images again at the end of the last: no rank order, five images.
+# Contiguous blocks; the first image again at the end of the last: no rank order, five images.
 for name, boxes, scores in (samples[:3], samples[3:] + samples[:1])[rank]:
     metric.process(None, [dict(img_id=name, pred_instances=dict(bboxes=boxes, scores=scores))])
 metrics = metric.evaluate(len(samples))
-dist.barrier()  # a rank that ends early takes the other's connection with it
+dist.barrier()  # if a rank ended early, the other would lose its connection
 dist.destroy_process_group()
 print(json.dumps(metrics))
 """

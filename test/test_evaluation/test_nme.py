@@ -20,7 +20,7 @@ def detection(score=0.9, shift=(0, 0)) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_keypoint_errors__divides_mean_distance_by_eye_distance_or_box_side():
-    rows, points = detection(shift=(3, 4))  # 5 pixels off; eyes 20 apart, box 40 x 40
+    rows, points = detection(shift=(3, 4))  # off by 5 pixels; eyes 20 apart, box 40 x 40
     assert keypoint_errors(rows, points, BOX, labelled()) == pytest.approx([5 / 20])
     assert keypoint_errors(rows, points, BOX, labelled(), normalizer='box') == pytest.approx(
         [5 / 40]
@@ -76,5 +76,5 @@ def test_keypoint_errors__refuses_unknown_normalizer_and_other_keypoint_sets():
     with pytest.raises(ValueError, match='interocular or box'):
         keypoint_errors(*detection(), BOX, labelled(), normalizer='pupil')
     rows, points = detection()
-    with pytest.raises(ValueError, match='expected 5 keypoints as labelled, found 3'):
+    with pytest.raises(ValueError, match=r'expected 5 predicted keypoints .* found 3'):
         keypoint_errors(rows, points[:, :3], BOX, labelled())

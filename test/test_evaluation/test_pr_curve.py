@@ -12,7 +12,7 @@ from mmface.evaluation.wider_result import format_table
 
 
 def coloured(path) -> int:
-    """Number of pixels of an image that are not grey."""
+    """Return the number of pixels of an image that are not grey."""
     image = cv2.imread(str(path)).astype(int)
     return int((image.max(axis=2) - image.min(axis=2) > 60).sum())
 
@@ -23,7 +23,7 @@ def test_plot_pr_curves__draws_one_result_and_many(small_gt, small_rows, tmp_pat
     plot_pr_curves({'nothing': nothing}, tmp_path / 'nothing.png')
     plot_pr_curves({'some': result}, tmp_path / 'one.png')
     plot_pr_curves({'a': result, 'b': nothing, 'c': result}, tmp_path / 'sub' / 'many.png')
-    # The legend is coloured too, so compare with the image without a curve.
+    # The legend is coloured too, so the comparison is with the image without a curve.
     assert coloured(tmp_path / 'one.png') > coloured(tmp_path / 'nothing.png') + 300
     assert coloured(tmp_path / 'sub' / 'many.png') > 1000
     assert [path.name for path in (tmp_path / 'sub').iterdir()] == ['many.png']
@@ -36,7 +36,7 @@ def test_plot_pr_curves__subset_without_face_is_no_error(small_gt, small_rows, t
 
 
 def test_plot_pr_curves__needs_a_result(tmp_path):
-    with pytest.raises(ValueError, match='no result'):
+    with pytest.raises(ValueError, match='at least one result'):
         plot_pr_curves({}, tmp_path / 'x.png')
 
 

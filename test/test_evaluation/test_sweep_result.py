@@ -23,7 +23,7 @@ NAN = float('nan')
 
 
 def swept(numbers):
-    """Give checkpoints with hard APs; None is one that failed."""
+    """Return checkpoints with hard APs; None is a checkpoint whose test failed."""
     items = []
     for number, value in numbers.items():
         ap = {} if value is None else dict(easy=0.9 - value / 9, medium=NAN, hard=value)

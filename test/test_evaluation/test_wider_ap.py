@@ -28,7 +28,7 @@ def protocol(request) -> str:
 
 @pytest.fixture(scope='module')
 def real(reference_dir):
-    """Ground truth, detections of both sets, expected AP."""
+    """Return ground truth, detections of both sets, and expected AP."""
     folder = reference_dir / 'data' / 'wider'
     gt = read_ground_truth(folder / 'ground_truth')
     rows = {
@@ -161,7 +161,7 @@ def test_evaluate__shuffled_rows_change_nothing(small_gt, small_rows, protocol):
 
 def test_evaluate__second_copy_of_a_row_is_a_false_positive(small_gt, small_rows, protocol):
     twice = {name: np.repeat(rows, 2, axis=0) for name, rows in small_rows.items()}
-    # The copies of rows that hit a face outside the subset stay out; ten others count.
+    # Copies of rows that hit a face outside the subset do not count; ten others do.
     precision = evaluate_rows(small_gt, twice, protocol).precision['hard']
     assert precision[-1] == pytest.approx(6 / 20)
 
@@ -193,7 +193,7 @@ def test_evaluate__detections_on_images_without_any_box_are_not_looked_at(
 
 def test_evaluate__part_restricts_ground_truth_and_score_range(small_gt, small_rows, protocol):
     part = small_gt.restrict(['0--A/0_A_2.jpg', '2--C/2_C_1'])
-    # Outside the part a score of 50 would squeeze all others into the last thresholds.
+    # A score of 50 outside the part would move all others to the last thresholds.
     small_rows['1--B/1_B_1'][0, 4] = 50
     result = evaluate_rows(part, small_rows, protocol)
     only = {name: small_rows[name] for name in part.names}

@@ -86,7 +86,7 @@ def _same_twice(cells):
             lambda d: (d / 'wider_hard_val.mat').write_bytes(
                 (d / 'wider_hard_val.mat').read_bytes()[:-300]
             ),
-            'not a MATLAB 5 file|lacks',
+            'not a MATLAB 5 file|which is missing',
         ),
         (_change('wider_hard_val.mat', gt_list=None), 'expected the field gt_list'),
         (_change('wider_face_val.mat', face_bbx_list=None), 'expected the field face_bbx_list'),
@@ -112,7 +112,7 @@ def test_read_ground_truth__wrong_file_is_named_with_remedy(
 def test_restrict__unknown_image_is_named(small_gt):
     with pytest.raises(ValueError, match=r"'0--A/7\.jpg' of the part is not in the ground truth"):
         small_gt.restrict(['0--A/0_A_1', '0--A/7.jpg'])
-    with pytest.raises(ValueError, match='names no image'):
+    with pytest.raises(ValueError, match='at least one image name'):
         small_gt.restrict([])
 
 

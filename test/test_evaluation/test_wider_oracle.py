@@ -1,8 +1,8 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The vectorised metric against a literal loop over images, thresholds, detections, faces.
+"""Compare the vectorised metric with a loop over images, thresholds, detections and faces.
 
-The loops below are written from a description of the protocols and share no code with
-the package. Integers of the official protocol are exact fractions, rounded at each step.
+The loops below are written from a description of the protocols and share no code with the
+package. Integers of the official protocol are exact fractions, rounded at each step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LIMIT = 2**31
 
 def int32(value) -> int:
     value = Fraction(value)
-    whole = int(abs(value) + Fraction(1, 2))  # int() cuts towards zero: halves away from zero
+    whole = int(abs(value) + Fraction(1, 2))  # int() rounds towards zero: halves away from zero
     return max(-LIMIT, min(LIMIT - 1, whole if value >= 0 else -whole))
 
 
@@ -51,13 +51,13 @@ def slow_hit(box, gts, protocol, iou_thr) -> int:
     best, where = -np.inf, -1
     for k, gt in enumerate(gts):
         iou = slow_iou(box, gt, protocol)
-        if iou > best:  # strictly: the first of equal ones
+        if iou > best:  # strictly greater: the first of equal ones wins
             best, where = iou, k
     return where if best >= iou_thr else -1
 
 
 def slow_evaluate(images, keeps, rows, protocol, iou_thr) -> float:
-    """AP of one subset; images: boxes by name, keeps: masks by name, rows by name."""
+    """Return the AP of one subset; images: boxes by name, keeps: masks by name, rows by name."""
     scores = [row[4] for name in images for row in rows.get(name, [])]
     if protocol == 'float':
         low, high = min(scores), max(scores)
@@ -104,7 +104,7 @@ def slow_evaluate(images, keeps, rows, protocol, iou_thr) -> float:
 
 
 def random_world(rng, whole: bool, smallest: int = 0):
-    """A few images with crowded faces of few pixels, and detections near and far."""
+    """Return a few images with crowded faces of few pixels, and detections near and far."""
     images, rows = {}, {}
     for number in range(5):
         name = f'{number % 2}--E/{number}'
@@ -147,18 +147,18 @@ def test_evaluate__equals_literal_loops(make_gt, protocol, iou_thr, whole, seed)
     ('protocol', 'iou_thr'), [('float', 0.5), ('float', 0.2), ('float', 0.9), ('official', 0.5)]
 )
 def test_match_images__skips_no_pair_that_hits(protocol, iou_thr):
-    """Candidate pairs are chosen by their centres; boxes here are built to be border cases."""
+    """Check border cases of the selection of candidate pairs by their centres."""
     rng = np.random.default_rng(3)
     rows, gts = [], []
     for _ in range(250):
         gt = np.concatenate([rng.integers(-5, 60, (4, 2)), rng.integers(-1, 30, (4, 2))], axis=1)
         gt[0, 3] = rng.integers(0, 3)
         source = gt[rng.integers(0, 4, 10)].astype(float)
-        # Corners moved by up to the size of the face: from nested to shifted, around the limit.
+        # Corners moved by up to the size of the face: from nested to shifted, near the limit.
         corners = np.concatenate([source[:, :2], source[:, :2] + source[:, 2:]], axis=1)
         corners += rng.uniform(-1, 1, (10, 4)) * np.tile(source[:, 2:], 2) * rng.choice([0.3, 1, 2])
         box = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-        box[0, 3] = rng.uniform(-1, 0)  # less than a pixel high
+        box[0, 3] = rng.uniform(-1, 0)  # height below one pixel
         box[1] = gt[1] + [0.5, -0.5, 0.5, 0.5]
         rows.append(np.column_stack([box, np.linspace(1, 0, 10)]))
         gts.append(gt)
@@ -172,7 +172,7 @@ def test_match_images__skips_no_pair_that_hits(protocol, iou_thr):
 
 
 def test_match_image__official_finds_face_of_one_row_in_flat_box():
-    # Rounded it is a box of 40 x 1 on a face of 10 x 1; its own area of 4 enters unrounded.
+    # Rounded, it is a box of 40 x 1 on a face of 10 x 1. Its own area of 4 is not rounded.
     flat = np.array([[0.0, 10.4, 39.0, -0.9, 1.0]])
     face = np.array([[15, 10, 9, 0]])
     assert slow_hit(flat[0, :4], face, 'official', 0.5) == 0

@@ -46,7 +46,7 @@ def write(root, **files: str | bytes):
 )  # fmt: skip
 @pytest.mark.parametrize('beside', [WELL_FORMED, 'b\n1\n1,2,3,4,0.5\n'], ids=['fast', 'careful'])
 def test_read_predictions__accepts_what_people_write(tmp_path, text, beside):
-    # Each form takes both readers: a file with commas beside it makes all go line by line.
+    # Each form is read by both readers: a file with commas in the folder makes all slow.
     found = read_predictions(write(tmp_path, a=text, b=beside))
     assert found.rows['0--A/a'].tolist() == ROWS
     assert len(found.rows['0--A/b']) == (2 if beside == WELL_FORMED else 1)
@@ -112,7 +112,7 @@ def test_read_predictions__folder_without_predictions_is_refused(tmp_path):
 def test_read_predictions__two_sets_in_one_folder_are_refused(tmp_path):
     write(tmp_path / 'one', a=WELL_FORMED)
     write(tmp_path / 'two', a=WELL_FORMED)
-    with pytest.raises(ValueError, match='expected one file for each image'):
+    with pytest.raises(ValueError, match='expected one file per image'):
         read_predictions(tmp_path)
 
 
@@ -137,7 +137,7 @@ def test_read_predictions__reads_only_images_of_the_ground_truth(tmp_path, small
     folder = write(tmp_path, **{'0_A_1': WELL_FORMED, '0_A_2': broken, 'other': broken})
     found = read_predictions(folder, part)
     assert list(found.rows) == ['0--A/0_A_1']
-    assert found.extra == 1  # 0_A_2 is known, only not in the part
+    assert found.extra == 1  # 0_A_2 is in the ground truth, but not in the part
 
 
 def test_write_wider_txt__is_read_back(tmp_path):
@@ -148,7 +148,7 @@ def test_write_wider_txt__is_read_back(tmp_path):
     assert (tmp_path / 'set' / '0--A' / 'a.b.txt').read_text().startswith('a.b\n50\n')
     found = read_predictions(tmp_path / 'set')
     np.testing.assert_allclose(found.rows['0--A/a.b'][:, :4], rows[:, :4], atol=5.1e-6)
-    # Scores of a float32 detector come back exactly.
+    # Scores of a float32 detector are reproduced exactly.
     np.testing.assert_array_equal(
         found.rows['0--A/a.b'][:, 4].astype(np.float32), rows[:, 4].astype(np.float32)
     )

@@ -1,7 +1,7 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Runs on the simulated NPU of test/npu_sim, each in a process of its own.
+"""Runs on the simulated NPU of test/npu_sim, each in a separate process.
 
-A process can have one backend and keeps it, so nothing of the device is imported here.
+A process can load only one backend and keeps it, so nothing of the device is imported here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / 'npu_sim' / 'build.py'
 NO_COMPILER = 3  # exit status of build.py
 
-# Small enough for seconds; without the warm-up, whose rates would move nothing in 20 iterations.
+# Small, so that it takes seconds. Without warm-up, which would change nothing in 20 iterations.
 CONFIG = """
 _base_ = '{repo}/configs/scrfd/{name}.py'
 custom_imports = dict(
@@ -32,7 +32,7 @@ train_pipeline = _base_.train_pipeline
 train_pipeline[2].update(size=image_size[0])
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(scale=image_size)
-# A model that has learnt next to nothing finds only what scores little.
+# A model that has learnt almost nothing detects only with low scores.
 model = dict(data_preprocessor=dict(pad_size=image_size), test_cfg=dict(score_thr=0.001))
 train_dataloader = dict(
     batch_size=2, num_workers=0, dataset=dict(pipeline=train_pipeline, indices={images})
@@ -48,7 +48,7 @@ log_processor = dict(window_size=1)
 
 @pytest.fixture(scope='session')
 def npu_env() -> dict[str, str]:
-    """Environment variables with which a subprocess finds the simulated device."""
+    """Return environment variables with which a subprocess finds the simulated device."""
     done = subprocess.run([sys.executable, BUILD], capture_output=True, text=True, timeout=900)
     if done.returncode == NO_COMPILER:
         pytest.skip(f'the simulated NPU cannot be compiled: {done.stderr.strip()}')
@@ -63,14 +63,14 @@ def npu_env() -> dict[str, str]:
 
 @pytest.fixture(scope='session')
 def cpu_env() -> dict[str, str]:
-    """The same without the device."""
+    """Return the same variables without the device."""
     paths = [str(HERE / 'probe'), os.environ.get('PYTHONPATH', '')]
     return {'PYTHONPATH': os.pathsep.join(filter(None, paths)), 'OMP_NUM_THREADS': '1'}
 
 
 @pytest.fixture
 def on_npu(npu_env, tmp_path):
-    """Run Python code on the simulated device: ``on_npu(code, **env)``; fails if it fails."""
+    """Return ``on_npu(code, **env)``: it runs Python code on the device and fails on an error."""
 
     def run(code: str, **env: str) -> str:
         script = tmp_path / 'script.py'
@@ -90,14 +90,14 @@ def on_npu(npu_env, tmp_path):
 
 @pytest.fixture(scope='session')
 def toy(once) -> Path:
-    """20 training and 4 validation images."""
+    """Return 20 training and 4 validation images."""
     options = dict(num_train=20, num_val=4, image_size=(160, 120), seed=3, edge_cases=False)
     return once('npu_toy', lambda folder: make_toy_widerface(folder, **options))
 
 
 @pytest.fixture(scope='session')
 def small_config(repo, tmp_path_factory):
-    """Write a small config of a model: ``small_config('scrfd_10g', epochs=2)`` gives its path."""
+    """Return ``small_config('scrfd_10g', epochs=2)``: it writes a small config of a model."""
     folder = tmp_path_factory.mktemp('configs')
 
     def write(name: str, epochs: int = 1, images: int = 20, side: int = 128) -> Path:
@@ -112,7 +112,7 @@ def small_config(repo, tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def read_probe():
-    """Read what ``NpuProbe`` wrote: ``read_probe(work_dir, rank=0)``."""
+    """Return ``read_probe(work_dir, rank=0)``: it reads the file of ``NpuProbe``."""
 
     def read(work: Path, rank: int = 0) -> dict:
         return json.loads((work / f'probe_{rank}.json').read_text())

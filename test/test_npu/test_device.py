@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The simulated NPU itself: as exact as the CPU, as strict as a real device."""
+"""The simulated NPU itself: as exact as the CPU, and as strict as a real device."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ file.seek(0)
 equal(torch.load(file, map_location='cpu'), x)
 assert isinstance(x.long(), torch.npu.LongTensor) and not isinstance(x, torch.npu.BoolTensor)
 
-# Five steps of training: parameters, running statistics and counters, to the last bit.
+# Five steps of training: parameters, running statistics and counters are equal to the last bit.
 torch.manual_seed(0)
 net = nn.Sequential(
     nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.ConvTranspose2d(8, 8, 2, 2),
@@ -111,11 +111,11 @@ def waits(call):
     return Counter({(w.kind, w.package): n for w, n in found.counts.items()})
 
 x = torch.arange(6., device='npu', requires_grad=True)
-# Work on the device, and what the kernels do to reach the CPU's: nobody waits.
+# Work on the device, and the kernels' own use of the CPU: the host does not wait.
 assert not waits(lambda: (x * 2 + x.topk(2).values.sum()).sort())
 assert not waits(lambda: x.sum().backward())
 assert not waits(lambda: torch.zeros(3).pin_memory().to('npu', non_blocking=True))
-# What the host waits for.
+# Operations for which the host waits.
 assert waits(lambda: library.read(x)) == {('item', 'library'): 1}
 assert waits(lambda: (x.detach().cpu(), bool(x.sum() > 0))) == {
     ('copy', '__main__'): 1, ('item', '__main__'): 1}
@@ -125,7 +125,7 @@ assert waits(lambda: (x.masked_select(x > 2), x.unique())) == {
 assert waits(lambda: x.detach().clone().__setitem__(x > 2, 0)) == {
     ('_index_put_impl_', '__main__'): 1}
 first = torch.zeros(1, dtype=torch.long, device='npu')
-assert not waits(lambda: x[first])                             # indices are no mask
+assert not waits(lambda: x[first])                             # indices are not a mask
 assert waits(lambda: torch.tensor([1.], device='npu')) == {('upload', '__main__'): 1}
 assert waits(lambda: torch.zeros(3).pin_memory().to('npu')) == {('upload', '__main__'): 1}
 # On a thread of autograd.
@@ -135,7 +135,7 @@ class Reads(torch.autograd.Function):
     forward = staticmethod(lambda ctx, x: x * 2)
     backward = staticmethod(lambda ctx, grad: grad * library.read(grad))
 assert waits(Reads.apply(x).sum().backward) == {('item', 'library'): 1}
-# The place is that of the caller, and says through what it went.
+# The location is that of the caller. It also names the module between.
 net = nn.Linear(2, 2).npu()
 net(torch.ones(1, 2, device='npu')).sum().backward()
 with torch_npu.waits.record_waits() as found:
@@ -159,7 +159,7 @@ with torch.autocast('npu'):
         nn.functional.binary_cross_entropy(y.sigmoid(), torch.zeros_like(y))
 with torch.npu.amp.autocast(dtype=torch.bfloat16):
     assert conv(x).dtype == torch.bfloat16
-# Half products are added up in float32.
+# Half-precision products are added up in float32.
 half = copy.deepcopy(conv).half()
 equal(half(x.half()), nn.functional.conv2d(
     x.half().float(), half.weight.float(), half.bias.float()).half())
@@ -223,7 +223,7 @@ for fused, plain, options in [
     groups = lambda n: [dict(params=[n[0].weight]), dict(params=[*n[1].parameters()], lr=.05)]
     first, second = fused(groups(a), **options), plain(groups(b), **options)
     for i in range(6):
-        if i == 3:   # goes on from a saved state
+        if i == 3:   # continues from a saved state
             state, first = copy.deepcopy(first.state_dict()), fused(groups(a), **options)
             first.load_state_dict(state)
         step(a, first)
@@ -237,13 +237,13 @@ a = net()
 optimizer = SGD(a.parameters(), lr=.1)
 with pytest.raises(ValueError, match='set_to_none is not supported'):
     optimizer.zero_grad(set_to_none=True)
-# Without a gradient at the first step, never updated.
+# A parameter without a gradient at the first step is never updated.
 a[0](x).sum().backward()
 before = a[1].weight.clone()
 optimizer.step()
 step(a, optimizer)
 equal(a[1].weight, before)
-# A gradient in new memory is not seen.
+# A gradient in new memory is ignored.
 before = a[0].weight.clone()
 a[0].weight.grad = torch.ones_like(before)
 optimizer.step()
@@ -281,7 +281,7 @@ def test_number_of_devices_and_memory(on_npu):
     on_npu(
         START
         + """
-assert torch.npu.device_count() == 2                  # 0 and 2 of three
+assert torch.npu.device_count() == 2                  # devices 0 and 2 of three
 with pytest.raises(RuntimeError, match='there is no device npu:2'):
     torch.npu.set_device(2)
 with torch.npu.device(1):
@@ -305,7 +305,7 @@ assert torch.npu.get_soc_version() == 102 and not torch_npu.npu.utils.is_support
 
 
 def test_short_programs__end_with_status_0(on_npu):
-    """Autograd's threads must not want the interpreter while it shuts down."""
+    """Check that autograd's threads do not use the interpreter while it shuts down."""
     for _ in range(4):
         on_npu(
             """

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def measure(run_tool, npu_env, toy, small_config, tmp_path):
-    """Run a performance script for an epoch; gives the console and the summary."""
+    """Return a function that runs a performance script; it returns the console and the summary."""
 
     def run(script: str, *flags: str, **env: str) -> tuple[str, dict[str, str]]:
         config = small_config('scrfd_10g', images=12)
@@ -38,7 +38,7 @@ def test_performance_1p__in_o2(measure, read_probe, tmp_path):
 
 
 def test_performance_8p__two_processes_on_devices_of_their_own(measure, read_probe, tmp_path):
-    """Devices 1 and 3 of four; inside they are numbered from 0, as CANN does it."""
+    """Use devices 1 and 3 of four; within the job they are numbered from 0, as by CANN."""
     console, summary = measure(
         'train_performance_8p.sh', '--world_size=2', '--device_list=1,3', NPUSIM_DEVICES='4'
     )

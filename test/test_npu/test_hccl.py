@@ -50,7 +50,7 @@ with pytest.raises(RuntimeError, match='No backend type associated with device t
     dist.all_reduce(torch.ones(2))
 with torch_npu.waits.record_waits() as found:
     dist.all_reduce(mine)
-assert not found.counts                                       # gloo's work is not the device's
+assert not found.counts                                       # gloo's work is not on the device
 
 torch.manual_seed(rank)
 net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 1)).npu()
@@ -66,7 +66,7 @@ dist.broadcast(same, src=0)
 assert torch.equal(total, same)
 dist.barrier()
 if rank:
-    dist.destroy_process_group()      # rank 0 forgets to
+    dist.destroy_process_group()      # rank 0 omits this
 """
     )
     done = subprocess.run(

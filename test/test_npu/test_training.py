@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The tools on the simulated NPU, as a user calls them."""
+"""The tools on the simulated NPU, used as by a user."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 
 from mmface.utils.checkpoint import load_checkpoint_file
 
-#: What mmengine reads for the log: every value of the loss, in every iteration.
+#: Module of mmengine that reads every value of the loss, in every iteration, for the log.
 LOGGER = 'mmengine.logging.message_hub'
-#: Modules of loss scalers, whose reading of "was there an overflow?" is theirs.
+#: Modules of loss scalers, which read whether there was an overflow.
 SCALERS = ('torch.npu.amp', 'torch_npu.npu.amp', 'torch.amp.grad_scaler')
 
-# Four images, learnt by heart in 85 iterations.
+# Four images, memorized in 85 iterations.
 FIT_CONFIG = """
 _base_ = '{repo}/configs/scrfd/scrfd_500m_bnkps_toy.py'
 image_size = (128, 128)
@@ -58,7 +58,7 @@ def _waits(probe: dict) -> Counter[tuple[str, str, str, str]]:
 
 
 def _show(title: str, probe: dict) -> None:
-    """Print the table of waits; pytest shows it with -s and on failure."""
+    """Print the table of waits, which pytest shows with -s and on failure."""
     print(f'\n{title}, {probe["iterations"]} iterations:')
     for (kind, package, place, via), count in sorted(_waits(probe).items()):
         print(f'  {count:4d} {kind:8s} {package:10s} {place}' + (f' via {via}' if via else ''))
@@ -66,7 +66,7 @@ def _show(title: str, probe: dict) -> None:
 
 @pytest.fixture(scope='module')
 def trained(run_tool, npu_env, toy, small_config, tmp_path_factory):
-    """The work dir and console of 20 iterations of scrfd_10g on the NPU."""
+    """Return the work dir and console of 20 iterations of scrfd_10g on the NPU."""
     work = tmp_path_factory.mktemp('npu')
     done = run_tool(
         'tools/train.py', small_config('scrfd_10g', epochs=2), '--data-path', toy, '--work-dir',
@@ -78,9 +78,9 @@ def trained(run_tool, npu_env, toy, small_config, tmp_path_factory):
 def test_fp32__is_chosen_and_equals_the_cpu(
     run_tool, cpu_env, trained, read_probe, toy, small_config, tmp_path
 ):
-    """The device is found without being asked for, and the losses are those of the CPU.
+    """Check that the device is found by itself and that the losses equal those of the CPU.
 
-    Seen: no difference in any digit, weights included.
+    Observed: no difference in any digit, also not in the weights.
     """
     work, console = trained
     assert 'device npu x 1' in console
@@ -94,7 +94,7 @@ def test_fp32__is_chosen_and_equals_the_cpu(
     run_tool(
         'tools/train.py', small_config('scrfd_10g', epochs=2), '--data-path', toy, '--work-dir',
         tmp_path, '--seed', 1, '--no-validate', '--cfg-options',
-        # As on the NPU; in the workers pixels are rounded in other places, and so are sums.
+        # As on the NPU. In workers, pixels and sums are rounded at other points.
         'train_dataloader.dataset.pipeline.4.on_device=True', 'cpu_channels_last=False', **cpu_env,
     )  # fmt: skip
     assert read_probe(tmp_path)['device'] == 'cpu'
@@ -103,7 +103,7 @@ def test_fp32__is_chosen_and_equals_the_cpu(
     for a, b in zip(ours, theirs, strict=True):
         assert a.keys() == {'loss', 'loss_cls', 'loss_bbox'}
         assert a == pytest.approx(b, rel=1e-6)
-    # Had nothing been learnt, the losses would agree for no reason.
+    # If nothing had been learnt, equal losses would prove nothing.
     assert ours[-1]['loss_cls'] > 10 * ours[0]['loss_cls']
 
 
@@ -119,7 +119,7 @@ def test_training_step__nothing_of_ours_waits_for_the_device(trained, read_probe
 def test_checkpoint__resumes_on_the_npu(
     run_tool, npu_env, trained, read_probe, toy, small_config, tmp_path
 ):
-    """To the last bit, momentum included."""
+    """Check that it is exact to the last bit, including momentum."""
     work, _ = trained
     run_tool(
         'tools/train.py', small_config('scrfd_10g', epochs=2), '--data-path', toy, '--work-dir',
@@ -132,7 +132,7 @@ def test_checkpoint__resumes_on_the_npu(
 
 
 def test_learnt_on_the_npu__tests_alike_on_the_cpu(run_tool, npu_env, cpu_env, repo, toy, tmp_path):
-    """AdamW learns four images by heart; NMS, which mmcv's CPU build lacks, says so once."""
+    """Check AdamW on four images. mmcv's CPU build has no NMS for the NPU, which is logged once."""
     config = tmp_path / 'fit.py'
     config.write_text(FIT_CONFIG.format(repo=repo))
     data = ['--data-path', toy]
@@ -179,14 +179,14 @@ def _check_o2(probe: dict) -> None:
     assert probe['optimizer_dtypes'] == ['torch.float32']
     ours = {row: count for row, count in _waits(probe).items() if row[1] == 'mmface'}
     assert {via for _, _, _, via in ours} <= set(SCALERS), ours
-    # One reading a step: was there an overflow?
+    # One reading per step: was there an overflow?
     assert sum(ours.values()) <= probe['iterations'] + 1
 
 
 def test_o2__stays_o2_on_chips_of_the_first_generation_and_resumes(
     run_tool, npu_env, read_probe, toy, small_config, tmp_path
 ):
-    """mmengine puts its own wrapper in the place of others on such chips."""
+    """Check a chip on which mmengine replaces other wrappers with its own."""
     unbroken, resumed = tmp_path / 'unbroken', tmp_path / 'resumed'
     args = [
         'tools/train.py', small_config('scrfd_500m', epochs=2, images=8, side=64),

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""CenterNet2 small enough to be built and converted many times."""
+"""A CenterNet2 small enough to be built and converted many times."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALL = dict(
 
 @pytest.fixture
 def small_config(tmp_path):
-    """Give a function that writes the config of a small CenterNet2, with changes to its model."""
+    """Return a function that writes the config of a small CenterNet2, with changes to its model."""
 
     def write(name: str = 'small', **changes: dict) -> Path:
         cfg = Config.fromfile(CONFIGS / 'centernet2/centernet2_r50_1x.py')
@@ -42,14 +42,14 @@ def small_config(tmp_path):
 
 @pytest.fixture
 def random_model():
-    """Give a function that builds the model of a config with weights that all differ."""
+    """Return a function that builds the model of a config with weights that all differ."""
 
     def build(config: Path) -> nn.Module:
         torch.manual_seed(1)
         model = build_model(config).eval()
         for key, value in model.state_dict().items():
             if value.is_floating_point():
-                # Variances have to be positive.
+                # Variances must be positive.
                 value.copy_(torch.rand_like(value) + 0.1 * key.endswith('running_var'))
         return model
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""CenterFace weights of all projects give the same numbers in mmface, and go back to MindSpore."""
+"""CenterFace weights of all projects give the same outputs in mmface, and return to MindSpore."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def random_model(name: str) -> nn.Module:
 
 
 def named_as(layout: Layout, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Give mmface's weights the names of another project; only what both have."""
+    """Return mmface's weights under the names of another project; only weights that both have."""
     table = dict(
         zip(
             parameter_names(layers_of(Layout.MMFACE)),
@@ -100,7 +100,7 @@ def named_as(layout: Layout, state: dict[str, torch.Tensor]) -> dict[str, torch.
 
 
 def execution_order(model: nn.Module) -> list[tuple[str, str | None]]:
-    """List the layers of a model as they run: convolution and the norm behind it."""
+    """List the layers of a model in execution order: convolution and the norm after it."""
     order: list[list] = []
 
     def record(name, module):
@@ -145,7 +145,7 @@ def test_chenjun2hao__file_with_the_listed_names(reference_dir, tmp_path):
     model = random_model('centerface')
     own = model.state_dict()
     state = {}
-    # The names meet in the order of execution, not by the converter's own tables.
+    # The names are matched by execution order, not by the converter's own tables.
     for layer, (conv, norm) in zip(listed, execution_order(model), strict=True):
         pairs = ((layer['torch_conv'], conv), (layer['torch_bn'], norm))
         for theirs, ours in (pair for pair in pairs if pair[1] is not None):
@@ -200,7 +200,7 @@ def test_mindspore__training_checkpoint(door, tmp_path):
     model = random_model('centerface_mindspore')
     state = {}
     for key, value in named_as(Layout.MINDSPORE, model.state_dict()).items():
-        # Early versions count the channels of a depthwise convolution second.
+        # Early versions have the channels of a depthwise convolution in dimension 1.
         early = value.ndim == 4 and value.shape[1] == 1 and '.conv.' in key
         value = value.transpose(0, 1) if early else value
         state[f'centerface_network.{key}'] = value.numpy()
@@ -266,7 +266,7 @@ def test_from_onnx__heads_in_any_order_and_without_keypoints(keypoints):
             factor = state[f'{norm}.weight'] / torch.sqrt(
                 state[f'{norm}.running_var'] + model.get_submodule(norm).eps
             )
-            # A dense transposed convolution counts its outputs second.
+            # A dense transposed convolution has its outputs in dimension 1.
             axis = (1, -1, 1, 1) if conv.endswith('deconv') else (-1, 1, 1, 1)
             weight = weight * factor.reshape(axis)
             bias = state[f'{norm}.bias'] - state[f'{norm}.running_mean'] * factor
@@ -353,7 +353,7 @@ def test_convert__unknown_layout_lists_what_is_supported(door, tmp_path):
 
 def test_to_mindspore__other_models_are_refused():
     state = build_model(config_file('scrfd_500m_bnkps')).state_dict()
-    with pytest.raises(ValueError, match=r'for CenterFace and its MobileNetV2 only'):
+    with pytest.raises(ValueError, match=r'only for CenterFace and its MobileNetV2'):
         to_mindspore(state)
 
 

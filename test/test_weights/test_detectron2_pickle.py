@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A .pkl file is read without running what is in it."""
+"""A .pkl file is read without running code in it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WEIGHTS = {
 
 
 class Call:
-    """Pickles as a call."""
+    """Is pickled as a function call."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -60,7 +60,7 @@ def test_read__every_protocol_and_kind_of_number(write, protocol):
 
 
 def python2_pickle(array: np.ndarray, name: str) -> bytes:
-    """Write what Python 2 wrote for {name: array}: names and content of arrays are byte strings."""
+    """Return what Python 2 wrote for {name: array}: names and content are byte strings."""
     raw = array.astype('<f4').tobytes()
     assert len(raw) < 256
     shape = b''.join(b'K' + bytes([size]) for size in array.shape)
@@ -76,9 +76,9 @@ def python2_pickle(array: np.ndarray, name: str) -> bytes:
 
 
 def test_read__a_file_of_python_2(tmp_path):
-    array = np.array([[-1.5, 2e-9, 3e9]], np.float32)  # bytes above 127 among them
+    array = np.array([[-1.5, 2e-9, 3e9]], np.float32)  # includes bytes above 127
     content = python2_pickle(array, 'conv1_w')
-    # The same bytes are what numpy's own way of reading makes of them.
+    # numpy's own reader gives the same bytes.
     np.testing.assert_array_equal(pickle.loads(content, encoding='latin1')['conv1_w'], array)
     (tmp_path / 'in.pkl').write_bytes(content)
     found = read_detectron2_pickle(tmp_path / 'in.pkl').arrays['conv1_w']
@@ -96,7 +96,7 @@ def test_read__layouts(write):
 
 
 def calls(mark):
-    """Give pickles that touch a file, or would hold what is no array of numbers."""
+    """Return pickles that create a file, or contain something else than an array of numbers."""
     command = f'touch {mark}'
     return {
         'os.system': Call(os.system, command),
@@ -124,7 +124,7 @@ def test_read__anything_else_is_refused_and_does_not_run(write, tmp_path, kind, 
         else dict(model=weights, __author__='someone', evil=evil)
     )
     path = write(content)
-    with pytest.raises(ValueError, match=r'was not loaded: a \.pkl file may hold numpy arrays'):
+    with pytest.raises(ValueError, match=r'was not loaded: a \.pkl file may contain only numpy'):
         read_detectron2_pickle(path)
     assert not mark.exists()
     # The attack is real.
@@ -134,14 +134,14 @@ def test_read__anything_else_is_refused_and_does_not_run(write, tmp_path, kind, 
 
 
 def test_read__forged_types_make_no_other_arrays(tmp_path):
-    # The type says 4 bytes and, behind numpy's back, a field that is a pointer.
+    # The dtype claims 4 bytes. A field that numpy does not check is a pointer.
     content = python2_pickle(np.ones((1, 2), np.float32), 'a_w')
     plain = b'(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb'
     assert plain in content
     field = b'U\x01xcnumpy\ndtype\nU\x02O8K\x00K\x01\x87RK\x00\x86'
     forged = b'(K\x03U\x01|N(U\x01xt}' + field + b'sK\x08K\x08K\x00tb'
     (tmp_path / 'in.pkl').write_bytes(content.replace(plain, forged))
-    with pytest.raises(ValueError, match="holds an array of 'O8', not of numbers"):
+    with pytest.raises(ValueError, match="an array of 'O8', not of numbers"):
         read_detectron2_pickle(tmp_path / 'in.pkl')
 
 
@@ -161,7 +161,7 @@ def test_read__damaged_files_are_one_clear_error(tmp_path, damage):
     content = pickle.dumps({'a_w': np.ones((2, 3), np.float32)}, 2)
     (tmp_path / 'in.pkl').write_bytes(damage(content))
     assert damage(content) != content
-    with pytest.raises(ValueError, match=r'in\.pkl (is no pickle|holds)'):
+    with pytest.raises(ValueError, match=r'in\.pkl (is not a pickle|contains)'):
         read_detectron2_pickle(tmp_path / 'in.pkl')
 
 
@@ -169,7 +169,7 @@ def test_read__damaged_files_are_one_clear_error(tmp_path, damage):
     'content', [{}, {'a': 1}, {'a': [1, 2]}, {1: np.ones(1)}, dict(model=3, __author__='me')]
 )
 def test_read__what_is_no_mapping_of_names_to_arrays(write, content):
-    with pytest.raises(ValueError, match='holds no weights'):
+    with pytest.raises(ValueError, match='contains no weights'):
         read_detectron2_pickle(write(content))
 
 
@@ -194,8 +194,8 @@ def test_tool__refuses_code_in_one_line(door, write, tmp_path):
     done = door(TOOL, path, tmp_path / 'out.pth', '--trust-checkpoint', ok=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
-        f'error: {path} holds a Python object (posix.system) that could run code and was not '
-        'loaded: a .pkl file may hold numpy arrays of numbers, containers, text and numbers only'
+        f'error: {path} contains a Python object (posix.system) that could run code and was not '
+        'loaded: a .pkl file may contain only numpy arrays of numbers, containers, text and numbers'
     )
     assert not mark.exists()
     assert not (tmp_path / 'out.pth').exists()

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""MindSpore checkpoints are read and written as MindSpore does it."""
+"""MindSpore checkpoints are read and written as by MindSpore."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 #   save_checkpoint(saved, 'mindspore_2.10.0.ckpt', append_dict=dict(note='written by MindSpore'))
 #   save_checkpoint(saved[:5], 'mindspore_2.10.0_crc.ckpt', crc_check=True)
 #
-# with 'brain' converted to bfloat16 before.
+# with 'brain' converted to bfloat16 before saving.
 PLAIN = HERE / 'mindspore_2.10.0.ckpt'
 WITH_CRC = HERE / 'mindspore_2.10.0_crc.ckpt'
 TENSORS = {
@@ -92,11 +92,11 @@ def test_read__cut_anywhere_is_refused_or_lacks_whole_tensors(tmp_path):
             found = read_mindspore_ckpt(path)
         except ValueError as error:
             assert str(path) in str(error)
-            assert 'only a part of one' in str(error)
+            assert 'damaged or incomplete' in str(error)
         else:
             fine.append(len(found))
             assert_same(found, dict(list(tensors.items())[: len(found)]))
-    # The format says nowhere how many tensors there are: a cut between two goes unnoticed here.
+    # The format does not store the number of tensors: a cut between two cannot be detected.
     assert fine == [1, 2, 3]
 
 
@@ -117,7 +117,7 @@ def test_read__changed_byte_is_noticed_by_the_checksum(tmp_path):
         (b'', 'empty'),
         (b'PK\x03\x04 an archive', 'unknown field 10'),
         (b'\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01', 'more than 64 bits'),
-        (b'\x0a\xff\xff\xff\xff\x7f', 'bytes begins where 0 are left'),
+        (b'\x0a\xff\xff\xff\xff\x7f', 'bytes begins where only 0 remain'),
         (field(1, field(1, b'a')), 'no name or no tensor'),
         (field(1, field(1, b'a') + field(2, field(2, b'Float32'))), 'no type or no content'),
         (field(1, field(1, b'a') + field(3, b'')), 'map of an embedding'),
@@ -128,12 +128,12 @@ def test_read__changed_byte_is_noticed_by_the_checksum(tmp_path):
         (entry('a', b'\x08\x80\x80\x80\x80\x10' * 2, 'Float32', b''), 'has 0 bytes'),
         (entry('a', b'\x08' + b'\xff' * 9 + b'\x01', 'Float32', bytes(4)), 'has 4 bytes'),
         (entry('a', b'\x08\x01' * 17, 'Float32', bytes(4)), 'more than 16 dimensions'),
-        (entry('a', b'', 'str', b'abc'), 'no text'),
+        (entry('a', b'', 'str', b'abc'), 'not text'),
         (
             entry('a', b'', 'Float32', bytes(4))
             + entry('b', b'', 'Float32', bytes(4))
             + entry('a', b'', 'Float32', bytes(4)),
-            "'a' is there twice",
+            "'a' occurs twice",
         ),
         (
             entry('a', b'', 'Float32', bytes(4)) + entry('a', b'', 'Int32', bytes(4)),

@@ -1,8 +1,8 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
 """ImageNet weights under other projects' names give the same backbone.
 
-None of the original files was at hand: these are made with the names that are documented, for
-R-50.pkl those listed in detectron2 issue 1688.
+None of the original files was available. The files here are made with the documented names; for
+R-50.pkl these are listed in detectron2 issue 1688.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mmface.weights.loading import variant_hint
 from mmface.weights.resnet import rename, with_offsets
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-# In the files of detectron2, in those of Detectron, and of ResNeXt-101 there.
+# Names in the files of detectron2, in those of Detectron, and in Detectron's ResNeXt-101.
 SPELLINGS = {
     'written out': ('bn_gamma', 'bn_beta', 'bn_running_mean', 'bn_running_var'),
     'short': ('bn_s', 'bn_b', 'bn_rm', 'bn_riv'),
@@ -35,7 +35,7 @@ STATISTICS = ('weight', 'bias', 'running_mean', 'running_var')
 
 
 def caffe2_names(depth: int, spelling: str) -> dict[str, str]:
-    """Name the tensors of a ResNet by Caffe2 and by mmdet."""
+    """Map Caffe2's names of the tensors of a ResNet to mmdet's."""
     parts = dict(zip(STATISTICS, SPELLINGS[spelling], strict=True))
     names = {'conv1_w': 'conv1.weight'}
     names |= {f'res_conv1_{parts[part]}': f'bn1.{part}' for part in STATISTICS}
@@ -50,7 +50,7 @@ def caffe2_names(depth: int, spelling: str) -> dict[str, str]:
 
 
 def detectron2_names(depth: int) -> dict[str, str]:
-    """Name the tensors of a ResNet by detectron2 and by mmdet."""
+    """Map detectron2's names of the tensors of a ResNet to mmdet's."""
     names = {'stem.conv1.weight': 'conv1.weight'}
     names |= {f'stem.conv1.norm.{part}': f'bn1.{part}' for part in STATISTICS}
     for stage, blocks in enumerate(BLOCKS[depth]):
@@ -63,13 +63,13 @@ def detectron2_names(depth: int) -> dict[str, str]:
 
 
 def counted(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Take the counters of the norms away, which other projects do not have."""
+    """Remove the counters of the norms, which other projects do not have."""
     return {key: v for key, v in state.items() if not key.endswith('num_batches_tracked')}
 
 
 @pytest.fixture
 def pickled(tmp_path):
-    """Give a function that writes tensors as detectron2 does."""
+    """Return a function that writes tensors in detectron2's format."""
 
     def write(state, name='R-50.pkl', **layout):
         path = tmp_path / name
@@ -261,7 +261,7 @@ def test_convert__backbone_of_another_depth_is_named(small_config, random_model,
     deep = small_config('deep', backbone=dict(depth=101))
     own = random_model(deep).backbone.state_dict()
     source = pickled({t: own[o] for t, o in caffe2_names(101, 'short').items()}, 'R-101.pkl')
-    with pytest.raises(ValueError, match=r'a ResNet-101 .*none of 1 config\(s\) is for such'):
+    with pytest.raises(ValueError, match=r'a ResNet-101 .*none of 1 config\(s\) has such'):
         convert(source, [small_config()])
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Published SCRFD weights give the same numbers in mmface."""
+"""Published SCRFD weights give the same outputs in mmface."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_rename_key(theirs, ours):
 
 
 def letterbox(path: Path) -> np.ndarray:
-    """Give an image as normalised (1, 3, 640, 640) RGB, padded with zero."""
+    """Return an image as normalised (1, 3, 640, 640) RGB, padded with zero."""
     image = cv2.imread(str(path))
     factor = 640 / max(image.shape[:2])
     size = (int(image.shape[1] * factor + 0.5), int(image.shape[0] * factor + 0.5))
@@ -99,7 +99,7 @@ def test_pth__gives_the_same_maps_as_onnx(reference_dir, door, tmp_path):
 
 
 def insightface_state(name: str) -> dict[str, torch.Tensor]:
-    """Give random weights of a model under the reference's names."""
+    """Return random weights of a model under the reference's names."""
     levels = {'0': '(8, 8)', '1': '(16, 16)', '2': '(32, 32)'}
     parts = {
         'towers': 'cls_stride_convs',
@@ -124,7 +124,7 @@ def insightface_state(name: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize('name', ['scrfd_500m', 'scrfd_500m_bnkps'])
 def test_convert__finds_the_model_of_a_checkpoint(name, door, run_tool, tmp_path):
     torch.save(dict(state_dict=insightface_state(name)), tmp_path / 'in.pth')
-    run = run_tool if name == 'scrfd_500m' else door  # once as a user calls it
+    run = run_tool if name == 'scrfd_500m' else door  # once as users call it
     done = run('tools/weights/convert.py', tmp_path / 'in.pth', tmp_path / 'out.pth')
     assert f'fits {name}\n' in done.stdout
     assert 'skipped bbox_head.integral.project' in done.stdout

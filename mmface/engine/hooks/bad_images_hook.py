@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Where a training lists the images that it cannot use."""
+"""The list of images that a training cannot use."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mmface.datasets.bad_images import NOTE, SkipBadImages
 
 @HOOKS.register_module()
 class BadImagesHook(Hook):
-    """Let the data sets of a training list bad images in ``bad_images.txt`` of its work dir.
+    """Make the datasets of a training list bad images in ``bad_images.txt`` of its work dir.
 
-    The list begins anew with every start, because the images may have been repaired.
+    The list is emptied at every start, because the images may have been repaired.
     ``FaceRunner`` adds this hook to every run.
     """
 
     def before_train(self, runner: Any) -> None:
-        """Remove the old list and name the folder, before a worker reads an image."""
+        """Remove the old list and set the folder before a worker reads an image."""
         if runner.rank == 0:
             Path(runner.work_dir, NOTE).unlink(missing_ok=True)
         barrier()
@@ -32,7 +32,7 @@ class BadImagesHook(Hook):
                 dataset.note_folder = runner.work_dir
 
     def after_train(self, runner: Any) -> None:
-        """Say how many images could not be used."""
+        """Log how many images could not be used."""
         note = Path(runner.work_dir, NOTE)
         if runner.rank == 0 and note.is_file():
             count = len(note.read_text(encoding='utf-8', errors='replace').splitlines())
@@ -40,7 +40,7 @@ class BadImagesHook(Hook):
 
 
 def _parts(dataset: Any) -> Iterator[Any]:
-    """Iterate over a data set and those that it wraps."""
+    """Iterate over a dataset and the datasets that it wraps."""
     yield dataset
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     for part in inner:

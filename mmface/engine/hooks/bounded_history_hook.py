@@ -9,20 +9,20 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 
-#: Values kept at least, for hooks that look back a little.
+#: Minimum number of values kept, for hooks that read a few earlier values.
 AT_LEAST = 100
 
 
 @HOOKS.register_module()
 class BoundedHistoryHook(Hook):
-    """Keep of each logged scalar what the log can still ask for.
+    """Keep only those values of each logged scalar that the log can still need.
 
-    mmengine keeps a million values of each and copies all of them in every iteration: near
-    a million an iteration takes 60 ms longer, and checkpoints, which hold them, grow by 130 to
-    160 bytes an iteration. Here the length is that of the widest window of the log processor:
-    its ``window_size``, the windows of ``custom_cfg``, and for validation and test, whose times are
-    averaged over the whole set, the number of batches. The log is the same. A scalar with the
-    window 'global' in ``custom_cfg`` keeps its whole history.
+    mmengine keeps a million values of each scalar and copies all of them in every iteration.
+    Near a million, an iteration takes 60 ms longer. Checkpoints contain the values and grow by
+    130 to 160 bytes per iteration. This hook keeps the widest window of the log processor:
+    ``window_size`` and the windows of ``custom_cfg``. In validation and test, times are averaged
+    over the whole set, so there it keeps at least the number of batches. The log is the same.
+    A scalar with the window 'global' in ``custom_cfg`` keeps its whole history.
 
     ``FaceRunner`` adds this hook to every run.
     """
@@ -54,15 +54,15 @@ class BoundedHistoryHook(Hook):
                 self._lengths[mode] = max(widest, len(loop.dataloader))
 
     def before_train(self, runner: Any) -> None:
-        """Cut a history that comes from a checkpoint."""
+        """Shorten a history that comes from a checkpoint."""
         self._bound(runner)
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """Bound scalars that are new."""
+        """Limit the history of new scalars."""
         self._bound(runner)
 
     def after_val_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """Bound scalars that are new."""
+        """Limit the history of new scalars."""
         self._bound(runner)
 
     def _bound(self, runner: Any) -> None:
@@ -76,6 +76,6 @@ class BoundedHistoryHook(Hook):
 
 def _cut(buffer: HistoryBuffer, length: int) -> None:
     buffer.max_length = length
-    # From here on mmengine does this in each update.
+    # From now on, mmengine does this at each update.
     buffer._log_history = buffer._log_history[-length:].copy()
     buffer._count_history = buffer._count_history[-length:].copy()

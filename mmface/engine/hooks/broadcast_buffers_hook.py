@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Validate on every rank what rank 0 will save."""
+"""Validation on every rank with the buffers that rank 0 saves."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mmengine.hooks import Hook
 
 @HOOKS.register_module()
 class BroadcastBuffersHook(Hook):
-    """Give all ranks the buffers of rank 0 before validation.
+    """Copy the buffers of rank 0 to all ranks before validation.
 
-    The ranks' batch norm statistics differ, as they see different images. The
-    checkpoint holds those of rank 0, so the accuracy logged in training is that of the
-    checkpoint only if all ranks validate with them. The training step uses no running
-    statistics and is not changed.
+    The batch norm statistics of the ranks differ, because they see different images. The
+    checkpoint holds those of rank 0. The accuracy logged in training is that of the checkpoint
+    only if all ranks validate with them. The training step uses no running statistics and is
+    not changed.
     """
 
     priority = 'NORMAL'

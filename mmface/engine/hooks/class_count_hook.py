@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A check that the model's classes are those of the data."""
+"""Check that the model and the dataset have the same number of classes."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from torch.utils.data import DataLoader
 
 @HOOKS.register_module()
 class ClassCountHook(Hook):
-    """Refuse a model that tells another number of classes apart than the data set has.
+    """Reject a model whose number of classes differs from that of the dataset.
 
-    With too few the loss fails deep inside, with too many the model trains and tests as if
-    nothing were wrong. Checked once at the start of a training, validation or test. A head for
-    proposals, ``rpn_head``, has no classes.
+    With too few classes, the loss fails with an obscure error. With too many, the model trains
+    and tests without an error. The check runs once at the start of a training, validation or
+    test. ``rpn_head``, a head for proposals, has no classes.
 
     Raises:
         ValueError: At one of these starts, if the numbers differ.
     """
 
     def before_train(self, runner: Any) -> None:
-        """Check the model against the data to train on."""
+        """Check the model against the training data."""
         self._check(runner, runner.train_dataloader)
 
     def before_val(self, runner: Any) -> None:
-        """Check the model against the data to validate on."""
+        """Check the model against the validation data."""
         self._check(runner, runner.val_dataloader)
 
     def before_test(self, runner: Any) -> None:
-        """Check the model against the data to test on."""
+        """Check the model against the test data."""
         self._check(runner, runner.test_dataloader)
 
     @staticmethod
@@ -49,7 +49,7 @@ class ClassCountHook(Hook):
                 place = '.'.join(part for part in name.split('.') if not part.isdecimal())
                 place = place.removeprefix('module.')
                 raise ValueError(
-                    f'the model tells {module.num_classes} classes apart, {type(dataset).__name__} '
+                    f'the model predicts {module.num_classes} classes, {type(dataset).__name__} '
                     f'has {len(classes)} ({", ".join(classes[:3])}, ...): set model.{place}.'
-                    f'num_classes={len(classes)}, or metainfo=dict(classes=(...)) of the data sets'
+                    f'num_classes={len(classes)}, or metainfo=dict(classes=(...)) of the datasets'
                 )

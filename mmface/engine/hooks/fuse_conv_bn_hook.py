@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Batch norms become part of the convolutions before a test."""
+"""Fold batch norms into convolutions before a test."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from mmengine.runner import BaseLoop
 class FuseConvBNHook(Hook):
     """Fold the batch norms of a model that is only tested into its convolutions.
 
-    The network computes the same, but for rounding, in less time. Nothing is done where the model
-    is trained too, where an average of the weights takes their place in the test (``EMAHook``),
-    or where norms have another type than convolutions.
+    The network computes the same except for rounding, in less time. The hook does nothing if the
+    model is also trained, if the test uses an average of the weights (``EMAHook``), or if norms
+    and convolutions have different dtypes.
 
-    mmcv folds a norm into the convolution that the same module has before it. That is right for all
-    models of this repository; for one that uses them in another order set
+    mmcv folds a norm into the convolution that precedes it in the same module. That is right for
+    all models of this repository. For a model that uses them in another order, set
     ``default_hooks = dict(fuse=dict(enabled=False))``.
 
     Args:
-        enabled: Whether to do so at all.
+        enabled: Whether to fold the norms.
     """
 
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
 
     def before_test(self, runner: Any) -> None:
-        """Change the model; the weights are loaded by now."""
+        """Change the model, whose weights are already loaded."""
         trains = isinstance(runner._train_loop, BaseLoop)
         averages = any(isinstance(hook, EMAHook) for hook in runner.hooks)
         types = {parameter.dtype for parameter in runner.model.parameters()}

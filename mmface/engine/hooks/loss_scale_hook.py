@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The loss scale and the skipped steps in the log."""
+"""The loss scale and the number of skipped steps in the log."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mmface.engine.o2_optim_wrapper import O2OptimWrapper
 class LossScaleHook(Hook):
     """Log ``amp_scale`` and, with O2, ``skipped_steps`` (since the start of training).
 
-    Both wait for the device, hence only every ``interval`` iterations. Wrappers without a
-    scaler log nothing.
+    Both wait for the device, so they are read only every ``interval`` iterations. Nothing is
+    logged for wrappers without a scaler.
 
     Args:
         interval: Iterations between two readings.
@@ -28,7 +28,7 @@ class LossScaleHook(Hook):
         self.interval = interval
 
     def after_train_iter(self, runner: Any, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Read the scaler."""
+        """Log the state of the scaler."""
         scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
         if scaler is None or not scaler.is_enabled():
             return

@@ -15,9 +15,9 @@ from mmface.engine.master_weights import masters_as_weights
 class MasterEMAHook(EMAHook):
     """``EMAHook`` that also works with O2: it averages the masters and keeps them exact.
 
-    The average of weights in half precision stands still, as a step of it is smaller than
-    their resolution, and mmengine's exchange of weights and average before and after a
-    validation would round the average. Without O2 this is ``EMAHook``.
+    An average of half-precision weights does not change, because its steps are smaller than
+    their resolution. mmengine exchanges weights and average before and after a validation,
+    which would round the average. Without O2 this is ``EMAHook``.
 
     Args: see ``EMAHook``.
     """

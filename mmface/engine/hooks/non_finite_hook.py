@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Losses that are not finite: counted, named, and the end of a training that has only those."""
+"""Losses that are not finite: count them, name their cause, and end a training of only those."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class LossNotFiniteError(SystemExit):
 
 @HOOKS.register_module()
 class NonFiniteHook(Hook):
-    """Keep NaN out of the weights, say where it came from, and stop when it stays.
+    """Keep NaN out of the weights, report its cause, and stop if it persists.
 
-    What happens in such a step: see :class:`.StepGuard`. Its status stays on the device; every
-    ``interval`` iterations the statuses are copied without waiting, and what was copied
-    ``interval`` iterations earlier is read. So a step is reported up to ``2 * interval``
-    iterations later, and before every validation and at the end of every epoch. The number of
-    such steps is ``not_finite_steps`` in the message hub and in checkpoints.
+    :class:`.StepGuard` handles such a step. Its status stays on the device. Every ``interval``
+    iterations the statuses are copied without waiting, and those copied ``interval`` iterations
+    earlier are read. So a step is reported at most ``2 * interval`` iterations later, and before
+    every validation and at the end of every epoch. The number of such steps is
+    ``not_finite_steps`` in the message hub and in checkpoints.
 
     Args:
-        max_in_row: After so many such steps in a row, on whatever rank, all ranks stop with
+        max_in_row: After this number of such steps in a row, on any rank, all ranks stop with
             ``LossNotFiniteError``: exit status 3.
         interval: Iterations between two copies.
 
     Raises:
-        ValueError: An argument below 1.
+        ValueError: An argument is below 1.
     """
 
     priority = 'ABOVE_NORMAL'  # before weights are averaged or saved
@@ -66,7 +66,7 @@ class NonFiniteHook(Hook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Keep the status of the step; now and then send it to the host."""
+        """Keep the status of the step; every ``interval`` steps copy it to the host."""
         status = self._guard.end_step() if self._guard else None
         if status is not None:
             self._steps.append((runner.iter + 1, _image_names(data_batch), status))
@@ -74,15 +74,15 @@ class NonFiniteHook(Hook):
             self._send(runner)
 
     def after_train_epoch(self, runner: Any) -> None:
-        """Read all that is left."""
+        """Read all remaining statuses."""
         self._flush(runner)
 
     def before_val_epoch(self, runner: Any) -> None:
-        """Read all that is left."""
+        """Read all remaining statuses."""
         self._flush(runner)
 
     def after_train(self, runner: Any) -> None:
-        """Read all that is left and stop watching."""
+        """Read all remaining statuses and stop watching."""
         self._flush(runner)
         if self._guard:
             self._guard.remove()
@@ -93,27 +93,27 @@ class NonFiniteHook(Hook):
         self._read(runner)
 
     def _send(self, runner: Any) -> None:
-        """Read what was sent before and start to copy what came since."""
+        """Read the statuses sent before and start to copy those that came since."""
         self._read(runner)
         if not self._steps:
             return
         status = torch.stack([item[2] for item in self._steps])
         good = status[:, :-2].isfinite().all(1) & (status[:, -2:] == 0).all(1)
         anywhere = (~good).float()
-        all_reduce(anywhere, op='max')  # so that all ranks count alike
+        all_reduce(anywhere, op='max')  # so that all ranks count the same
         table = torch.cat([status, anywhere[:, None]], 1)
         host, event = _copy_to_host(table)
         self._sent = [item[:2] for item in self._steps], host, event
         self._steps = []
 
     def _read(self, runner: Any) -> None:
-        """Count and report the steps that were sent."""
+        """Count and report the bad steps among those that were sent."""
         if self._sent is None or self._guard is None:
             return
         steps, host, event = self._sent
         self._sent = None
         if event is not None:
-            event.synchronize()  # the copy was made long ago
+            event.synchronize()  # the copy was finished long ago
         rows = host.tolist()
         if not any(row[-1] for row in rows):
             self._in_row = 0
@@ -130,7 +130,7 @@ class NonFiniteHook(Hook):
                 self._stop(runner, iteration)
 
     def _describe(self, row: list[float], images: list[str]) -> str:
-        """Return what was not finite in a step on this rank; empty if all was."""
+        """Return what was not finite in a step on this rank, or '' if all was finite."""
         *parts, statistics, gradients, _ = row
         names = zip(self._guard.names if self._guard else (), parts, strict=True)
         causes = [f'{name} = {value}' for name, value in names if not math.isfinite(value)]
@@ -147,15 +147,16 @@ class NonFiniteHook(Hook):
         several = len(causes) > 1
         where = [f'rank {rank}: {c}' if several else c for rank, c in enumerate(causes) if c]
         runner.logger.warning(
-            f'iteration {iteration}: the loss is not finite; {"; ".join(where)}. The step is left '
-            f'out: {count} so far, {self._in_row} in a row; the training stops at {self.max_in_row}'
+            f'iteration {iteration}: the loss is not finite; {"; ".join(where)}. The step is '
+            f'skipped: {count} so far, {self._in_row} in a row; the training stops at '
+            f'{self.max_in_row}'
         )
 
     def _stop(self, runner: Any, iteration: int) -> NoReturn:
         runner.logger.error(
             f'the loss was not finite in {self._in_row} steps in a row, up to iteration '
-            f'{iteration}: the training stops with status {NOT_FINITE}. The checkpoints are from '
-            'before; try a smaller learning rate, clip_grad, or another precision'
+            f'{iteration}: the training stops with status {NOT_FINITE}. The checkpoints were saved '
+            'before that; try a smaller learning rate, clip_grad, or another precision'
         )
         raise LossNotFiniteError(NOT_FINITE)
 
@@ -164,7 +165,7 @@ def _copy_to_host(table: torch.Tensor) -> tuple[torch.Tensor, Any]:
     """Start a copy to the host.
 
     Returns:
-        The copy, and the event after which it is there; None if it is there already.
+        The copy, and the event after which it is complete; None if it is already complete.
     """
     if table.device.type == 'cpu':
         return table, None

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""One checkpoint and a clean end when the machine is wanted back."""
+"""One checkpoint and a clean end when the scheduler takes the machine back."""
 
 from __future__ import annotations
 
@@ -24,37 +24,38 @@ from mmface.utils.stop_signals import (
     stop_reason,
 )
 
-#: Entry of the message hub: the checkpoint made by the last stop, removed once it is not needed.
+#: Entry of the message hub: the checkpoint of the last stop, removed once it is not needed.
 CHECKPOINT_INFO = 'preemption_ckpt'
 
 
 @HOOKS.register_module()
 class PreemptionHook(Hook):
-    """Save and end with status 75 on SIGTERM, SIGUSR1 or after ``max_minutes``.
+    """Save a checkpoint and end with status 75 on SIGTERM, SIGUSR1 or after ``max_minutes``.
 
-    The iteration at hand is finished, ``iter_N.pth`` is written unless the checkpoint hook has
-    just done so, ``last_checkpoint`` names it, and ``SystemExit(75)`` is raised on all ranks. The
-    resumable loops go on from there bit for bit. A second signal, more than a second after
-    the first, ends the process without a checkpoint. A validation is finished first.
+    The current iteration is finished first, and so is a validation. Then ``iter_N.pth`` is
+    written, unless the checkpoint hook has just written it. ``last_checkpoint`` names it, and
+    ``SystemExit(75)`` is raised on all ranks. The resumable loops continue from there bit for
+    bit. A second signal, more than a second after the first, ends the process without a
+    checkpoint.
 
-    It is enough that one rank gets the signal. To agree on the iteration the ranks add up a flag
-    over gloo, on the CPU, whatever the device: the sum is started at the end of each iteration
-    and read at the end of the next, so that no device is waited for and hosts only wait for one
-    that is a whole iteration behind. Hence several ranks stop one iteration later than one,
-    except before a validation and at the end, where the sum is waited for.
+    It is enough if one rank gets the signal. To agree on the iteration, the ranks add up a flag
+    over gloo, on the CPU, whatever the device is. The sum is started at the end of each iteration
+    and read at the end of the next. So no device is waited for, and hosts only wait for a host
+    that is a whole iteration behind. Therefore several ranks stop one iteration later than a
+    single rank. Before a validation and at the end there is no such delay: they wait for the sum.
 
-    With accumulated gradients the next multiple of ``accumulative_counts`` is the end.
+    With accumulated gradients, the run stops at the next multiple of ``accumulative_counts``.
 
     ``FaceRunner`` adds this hook to every run.
 
     Args:
-        max_minutes: Minutes from the building of the runner to the stop; None has no end.
+        max_minutes: Minutes from the building of the runner to the stop; None for no limit.
 
     Raises:
         ValueError: ``max_minutes`` is not above 0.
     """
 
-    # After the checkpoint hook and all others.
+    # After the checkpoint hook and all other hooks.
     priority = 'LOWEST'
 
     def __init__(self, max_minutes: float | None = None) -> None:
@@ -66,14 +67,14 @@ class PreemptionHook(Hook):
         self._sum: tuple[Any, torch.Tensor] | None = None
 
     def before_train(self, runner: Any) -> None:
-        """Begin to listen."""
+        """Start to catch the signals."""
         catch_stop_signals()
         if is_distributed() and self._group is None:
             self._group = torch_dist.new_group(backend='gloo')
         self._sum = None
 
     def after_train_iter(self, runner: Any, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Stop here if a rank was asked to."""
+        """Stop here if a rank was asked to stop."""
         if (runner.iter + 1) % getattr(runner.optim_wrapper, '_accumulative_counts', 1):
             return
         if self._agree(wait=_pause_follows(runner, batch_idx)):
@@ -94,7 +95,7 @@ class PreemptionHook(Hook):
         return self.max_minutes is not None and elapsed >= self.max_minutes
 
     def _agree(self, wait: bool) -> bool:
-        """Return whether all ranks stop at this iteration; the same on all."""
+        """Return whether all ranks stop at this iteration; the result is the same on all."""
         if self._group is None:
             return self._wanted()
         agreed = self._read_sum()
@@ -116,16 +117,17 @@ class PreemptionHook(Hook):
         why = stop_reason() or late
         path = self._save(runner) or 'the checkpoint before'
         runner.logger.info(
-            f'Stopped ({why}) after iteration {runner.iter + 1}; go on from {path} with --resume'
+            f'Stopped ({why}) after iteration {runner.iter + 1}; continue from {path} with '
+            'resume=True'
         )
         runner.visualizer.close()
         if self._group is not None:
-            torch_dist.barrier(self._group)  # the checkpoint is whole before a rank ends
+            torch_dist.barrier(self._group)  # the checkpoint is complete before a rank ends
         ignore_stop_signals()
         raise SystemExit(PREEMPTED)
 
     def _save(self, runner: Any) -> Path | None:
-        """Write the checkpoint, unless it is there, and remove the one of the last stop.
+        """Write the checkpoint unless it exists, and remove that of the last stop.
 
         Returns:
             Its path; None if the weights are not finite.
@@ -156,7 +158,7 @@ def _last_checkpoint(runner: Any) -> str:
 
 
 def _pause_follows(runner: Any, batch_idx: int) -> bool:
-    """Return whether something longer than an iteration comes next, or the end."""
+    """Return whether the training ends or validates after this iteration."""
     if isinstance(runner.train_loop, EpochBasedTrainLoop):
         return batch_idx + 1 == len(runner.train_dataloader)
     done = runner.iter + 1

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Which rank is stuck, in place of a wait for nothing."""
+"""Report which rank is stuck instead of waiting forever."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ STUCK = 4
 
 @dataclass
 class RankState:
-    """What a rank says of itself.
+    """State that a rank publishes.
 
     Attributes:
-        steps: Number of marks passed: beginnings and ends of iterations and the like.
-        place: The last of them in words.
-        beat: Counts up as long as the process runs at all.
+        steps: Number of marks passed: starts and ends of iterations and similar events.
+        place: The last mark in words.
+        beat: Counter that increases as long as the process runs.
         who: Host and process id.
     """
 
@@ -41,18 +41,18 @@ class RankState:
 
 @HOOKS.register_module()
 class RankWatchHook(Hook):
-    """End a job of several ranks in which none gets on, and name the rank that is stuck.
+    """End a job of several ranks that makes no progress, and name the rank that is stuck.
 
-    A thread of each rank publishes how far it is, through the store that the ranks found each
-    other by, and reads what the others say if its own rank stands still for ``timeout`` seconds.
-    Ranks that wait for another have passed more marks than it, and a rank whose process is
-    stopped or whose host is lost says nothing new. Each rank then writes which ranks are behind and
-    where, with the stack of its own threads, and ends with status 4. The training step
-    is not touched.
+    A thread of each rank publishes its progress through the store with which the ranks found
+    each other. If its own rank makes no progress for ``timeout`` seconds, it reads the states of
+    the others. Ranks that wait for another have passed more marks than it. A rank whose process
+    is stopped or whose host is lost publishes nothing new. Each rank then writes which ranks are
+    behind and where, with the stacks of its own threads, and ends with status 4. The training
+    step is not changed.
 
-    Everything that a rank may wait for counts: loading data, kernels compiled in the first
-    step, and the evaluation, the plots and the checkpoint of rank 0. With one rank there is no
-    watch. ``FaceRunner`` adds this hook to every run.
+    The timeout covers everything that a rank may wait for: loading data, kernels compiled in the
+    first step, and the evaluation, the plots and the checkpoint of rank 0. With one rank there is
+    no watch. ``FaceRunner`` adds this hook to every run.
 
     Args:
         timeout: Seconds without progress; None takes ``env_cfg.dist_cfg.timeout`` (600 if
@@ -86,28 +86,28 @@ class RankWatchHook(Hook):
             self._over.set()
 
     def before_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """Note that the data of an iteration is here."""
+        """Record that the data of an iteration was loaded."""
         self._mark(f'training iteration {runner.iter + 1}, data loaded')
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """Note that an iteration is over."""
+        """Record that an iteration is over."""
         self._mark(f'the end of training iteration {runner.iter + 1}')
 
     def before_val_iter(self, runner: Any, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Note that a batch is here."""
+        """Record that a validation batch was loaded."""
         self._mark(f'validation batch {batch_idx + 1}')
 
     def before_test_iter(self, runner: Any, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Note that a batch is here."""
+        """Record that a test batch was loaded."""
         self._mark(f'test batch {batch_idx + 1}')
 
     def before_save_checkpoint(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """Note that a checkpoint is being written."""
+        """Record that a checkpoint is being written."""
         self._state.place = 'the writing of a checkpoint'
         self._moved_at = time.monotonic()
 
     def after_val_epoch(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """Note that the validation is over."""
+        """Record that the validation is over."""
         self._mark('the end of a validation')
 
     def _mark(self, place: str) -> None:
@@ -116,7 +116,7 @@ class RankWatchHook(Hook):
         self._moved_at = time.monotonic()
 
     def _watch(self, rank: int, ranks: int, timeout: float, over: threading.Event) -> None:
-        # A connection of its own: calls that wait would hold up those of the process group.
+        # A separate connection: waiting calls would block those of the process group.
         store = TCPStore(
             os.environ['MASTER_ADDR'],
             int(os.environ['MASTER_PORT']),
@@ -138,9 +138,9 @@ class RankWatchHook(Hook):
                     for each in range(ranks)
                     if store.check([f'mmface/{each}'])
                 }
-            except RuntimeError:  # the store is gone, and with it the job
+            except RuntimeError:  # the store no longer exists, so the job has ended
                 return
-            if still < timeout:  # what is new from here on is a sign of life
+            if still < timeout:  # a beat above these values is a sign of life
                 beats = {each: state.beat for each, state in states.items()}
                 continue
             if over.is_set():
@@ -148,16 +148,16 @@ class RankWatchHook(Hook):
             sys.stderr.write(f'rank {rank}: {blame(states, beats, ranks, timeout)}\n')
             sys.stderr.flush()
             faulthandler.dump_traceback(sys.stderr)
-            time.sleep(2 * pause)  # until the other ranks have said the same
+            time.sleep(2 * pause)  # until the other ranks have written their report
             os._exit(STUCK)
 
 
 def blame(states: dict[int, RankState], beats: dict[int, int], ranks: int, timeout: float) -> str:
-    """Say which ranks the others wait for.
+    """Return a message that names the ranks for which the others wait.
 
     Args:
-        states: What the ranks said last.
-        beats: What their ``beat`` was some time before.
+        states: Last published state of each rank.
+        beats: Earlier value of ``beat`` of each rank.
         ranks: Number of ranks.
         timeout: Seconds without progress, for the message.
     """
@@ -174,7 +174,7 @@ def blame(states: dict[int, RankState], beats: dict[int, int], ranks: int, timeo
     if len(behind) < ranks:
         return f'{text}all wait for {_names(behind, states)}'
     return (
-        f'{text}all ranks are at {states[behind[0]].place}: the stacks tell which one does not '
+        f'{text}all ranks are at {states[behind[0]].place}: the stacks show which rank does not '
         'wait for the others'
     )
 
@@ -183,6 +183,6 @@ def _names(ranks: list[int], states: dict[int, RankState]) -> str:
     return ', '.join(
         f'rank {each} ({states[each].who}; at {states[each].place})'
         if each in states
-        else f'rank {each} (never heard of)'
+        else f'rank {each} (no state received)'
         for each in ranks
     )

@@ -18,14 +18,14 @@ from mmface.utils.files import write_text
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """``CheckpointHook`` that writes first and removes afterwards.
+    """``CheckpointHook`` that writes the new file before it removes the old one.
 
-    mmengine removes the checkpoint that is to be replaced before it writes the new one,
-    so a full disk leaves neither. Together with ``FaceRunner``, which writes files whole or
-    not at all, the newest good checkpoint always stays and ``last_checkpoint`` names it.
+    mmengine removes the checkpoint to be replaced before it writes the new one, so a full disk
+    leaves neither. ``FaceRunner`` writes files completely or not at all. With both, the newest
+    good checkpoint always stays and ``last_checkpoint`` names it.
 
-    Weights, averaged ones (EMA) included, that are not all finite are not saved, and metrics that
-    are not finite are never the best.
+    Weights that are not all finite are not saved; this includes averaged weights (EMA). Metrics
+    that are not finite are never the best.
 
     Args: see ``CheckpointHook``.
     """
@@ -63,10 +63,10 @@ class SafeCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner: Any, metrics: dict[str, Any]) -> None:
         if not self.save_best or not weights_are_finite(runner):
             return
-        # The parent passes over None.
+        # The parent class skips None.
         metrics = {key: value if _is_finite(value) else None for key, value in metrics.items()}
-        # The parent removes the best checkpoints it knows before it writes; it is told of
-        # none, and what was replaced is removed here.
+        # The parent class removes the best checkpoints that it has recorded before it writes. Here
+        # the record is emptied first, and replaced files are removed afterwards.
         single = hasattr(self, 'best_ckpt_path')
         before = {'': self.best_ckpt_path} if single else dict(self.best_ckpt_path_dict)
         if single:

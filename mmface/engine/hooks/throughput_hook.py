@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Images per second of a training, measured in one place."""
+"""Images per second of a training."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from mmengine.hooks import Hook
 
 from mmface.utils.files import write_text
 
-#: The file the hook leaves in the work dir.
+#: The file that the hook writes in the work dir.
 THROUGHPUT_FILE = 'throughput.json'
 
 
 @dataclass
 class _Tally:
-    """What was counted on this rank while the clock ran."""
+    """Iterations, images and seconds of this rank while the clock ran."""
 
     iterations: int = 0
     images: int = 0
@@ -36,7 +36,7 @@ class _Tally:
         self.seconds += other.seconds
 
     def figures(self, world_size: int) -> dict[str, Any]:
-        """Give the numbers of all ranks together; seconds are wall time."""
+        """Return the numbers of all ranks together; seconds are wall time."""
         images = world_size * self.images
         return {
             'images_per_second': images / self.seconds,
@@ -49,7 +49,7 @@ class _Tally:
 
 @dataclass
 class _Epoch:
-    """One epoch: its first iterations and those that count."""
+    """One epoch: its warm-up iterations and the measured ones."""
 
     number: int
     warm: _Tally = field(default_factory=_Tally)
@@ -60,32 +60,33 @@ class _Epoch:
 class ThroughputHook(Hook):
     """Measure the throughput of a training: ranks x images of one rank / wall time.
 
-    Loading the data, every hook and the logging are included; validation and the writing of
-    checkpoints are not. The first iterations of each epoch are left out: they start the
-    workers and, once, compile or choose kernels. The images are counted, so a smaller last
-    batch counts as what it is; with accumulated gradients an iteration is one batch, not one
-    update. The device is waited for at both ends of a measured stretch and nowhere else.
+    Loading the data, every hook and logging are included. Validation and writing checkpoints
+    are not. The first iterations of each epoch are skipped: they start the workers and, once,
+    compile or choose kernels. The images are counted, so a smaller last batch counts with its
+    real size. With accumulated gradients an iteration is one batch, not one update. The hook
+    waits for the device only at the start and the end of a measured period.
 
-    After each epoch there is a line in the log, the scalar ``train/throughput`` (images/s)
-    and, written by rank 0, ``throughput.json`` in the work dir:
+    After each epoch the hook writes a line in the log, the scalar ``train/throughput``
+    (images/s) and, on rank 0, ``throughput.json`` in the work dir:
 
     * ``images_per_second``, ``seconds_per_iteration``, ``iterations``, ``images``,
-      ``seconds``: of all epochs together; ``epochs``: the same of each, with its number;
+      ``seconds``: of all epochs together; ``epochs``: the same for each epoch, with its number;
     * ``world_size``, ``batch_size_per_card``, ``device``;
-    * ``warmup_left_out``: iterations left out of each epoch. An epoch that has no more than
-      these gives no figure. If no epoch has more, all their iterations count and this is 0.
+    * ``warmup_left_out``: number of iterations skipped in each epoch. An epoch with at most
+      this number of iterations has no result. If all epochs are that short, all their
+      iterations count and this value is 0.
 
-    The figures are final: world size and batch size are in them. They are those of one
-    process: a resumed run counts anew. A loop over iterations is one long epoch.
+    The results are final: world size and batch size are included. They are those of one
+    process: a resumed run counts from zero. A loop over iterations is one long epoch.
 
     Args:
-        warmup: Iterations to leave out at the beginning of each epoch.
+        warmup: Number of iterations to skip at the beginning of each epoch.
 
     Raises:
         ValueError: ``warmup`` is negative.
     """
 
-    # After the checkpoint hook, so that an iteration's end is seen when its file is written.
+    # After the checkpoint hook, so that an iteration ends after its checkpoint is written.
     priority = 'LOWEST'
 
     def __init__(self, warmup: int = 5) -> None:
@@ -94,11 +95,11 @@ class ThroughputHook(Hook):
         self.warmup = warmup
         self._epochs: list[_Epoch] = []
         self._tally: _Tally | None = None  # None: between epochs
-        self._since: float | None = None  # None: the clock stands
+        self._since: float | None = None  # None: the clock is stopped
         self._largest_batch = 0
 
     def before_train(self, runner: Any) -> None:
-        """Forget an earlier training."""
+        """Reset the counts of an earlier training."""
         self._epochs = []
         self._tally = self._since = None
 
@@ -115,8 +116,8 @@ class ThroughputHook(Hook):
         data_batch: Any = None,
         outputs: Any = None,
     ) -> None:
-        """Count the images of this rank; end the warm-up."""
-        if self._tally is None:  # a loop of another kind
+        """Count the images of this rank and end the warm-up when it is over."""
+        if self._tally is None:  # the loop does not call before_train_epoch
             return
         images = _count_images(data_batch)
         self._largest_batch = max(self._largest_batch, images)
@@ -126,7 +127,7 @@ class ThroughputHook(Hook):
         if self._tally is epoch.warm and epoch.warm.iterations == self.warmup:
             self._stop()
             self._tally = epoch.steady
-        if self._since is None:  # or a checkpoint was written in this iteration
+        if self._since is None:  # also after a checkpoint was written in this iteration
             self._start()
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
@@ -134,11 +135,11 @@ class ThroughputHook(Hook):
         self._stop()
 
     def before_val(self, runner: Any) -> None:
-        """Stop the clock: a loop over iterations validates in the middle."""
+        """Stop the clock: a loop over iterations validates within its epoch."""
         self._stop()
 
     def after_val(self, runner: Any) -> None:
-        """Go on, unless the epoch is over."""
+        """Start the clock again, unless the epoch is over."""
         if self._tally is not None:
             self._start()
 
@@ -150,25 +151,25 @@ class ThroughputHook(Hook):
         if steady.iterations:
             figures = steady.figures(runner.world_size)
             runner.message_hub.update_scalar('train/throughput', figures['images_per_second'])
-            self._log(runner, figures, f'{self.warmup} iterations left out as warm-up')
+            self._log(runner, figures, f'{self.warmup} warm-up iterations skipped')
         report = self._report(runner)
         if report is None or runner.rank != 0:
             return
         path = Path(runner.work_dir) / THROUGHPUT_FILE
         try:
             write_text(path, json.dumps(report, indent=2) + '\n', sync=False)
-        except OSError as error:  # no reason to lose a training
+        except OSError as error:  # this must not end a training
             runner.logger.log(logging.ERROR, f'{path} could not be written: {error}')
 
     def after_train(self, runner: Any) -> None:
-        """Log what there is if no epoch was long enough for a warm-up."""
+        """Log the result with warm-up if no epoch was long enough."""
         report = self._report(runner)
         if report is not None and not any(epoch.steady.iterations for epoch in self._epochs):
             why = f'warm-up included, as no epoch has more than {self.warmup} iterations'
             self._log(runner, report, why)
 
     def _report(self, runner: Any) -> dict[str, Any] | None:
-        """Give the content of the file; None if nothing was trained."""
+        """Return the content of the file, or None if nothing was trained."""
         left_out = self.warmup if any(epoch.steady.iterations for epoch in self._epochs) else 0
         name = 'steady' if left_out or not self.warmup else 'warm'
         total, epochs = _Tally(), []
@@ -209,14 +210,14 @@ class ThroughputHook(Hook):
 
 
 def _synchronise() -> None:
-    """Wait until the device has done all it was given; the CPU has nothing to wait for."""
+    """Wait until the device has finished its work. On the CPU this does nothing."""
     device = get_device()
     if device != 'cpu':
         getattr(torch, device).synchronize()
 
 
 def _count_images(data_batch: Any) -> int:
-    """Give the length of a batch: a dict of lists, a list of them, or a tensor."""
+    """Return the length of a batch: a dict of lists, a list of dicts, or a tensor."""
     while isinstance(data_batch, Mapping):
         data_batch = data_batch.get('inputs', next(iter(data_batch.values())))
     if isinstance(data_batch, tuple):  # collated tuples: inputs, targets

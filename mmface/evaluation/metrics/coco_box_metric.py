@@ -18,7 +18,7 @@ NAMES = ('bbox_mAP', 'bbox_mAP_50', 'bbox_mAP_75', 'bbox_mAP_s', 'bbox_mAP_m', '
 
 
 def _quickest_metric() -> type[CocoMetric]:
-    """Give mmdet's metric with faster-coco-eval where both have it, else with pycocotools."""
+    """Return mmdet's metric with faster-coco-eval if both have it, else with pycocotools."""
     if importlib.util.find_spec('faster_coco_eval') is None:
         return CocoMetric
     import mmdet.evaluation.metrics
@@ -28,25 +28,25 @@ def _quickest_metric() -> type[CocoMetric]:
 
 @METRICS.register_module()
 class CocoBoxMetric(_quickest_metric()):  # type: ignore[misc]
-    """AP of boxes as COCO defines it, rounded to three digits.
+    """AP of bounding boxes as COCO defines it, rounded to three digits.
 
-    Evaluated by faster-coco-eval if that is installed, by pycocotools otherwise. Detections of
-    nothing at all have the AP 0; a size of which there is no object has -1.
+    faster-coco-eval computes it if it is installed, otherwise pycocotools. Without any detection
+    the AP is 0. For an object size that does not occur it is -1.
 
     Args:
         ann_file: COCO's JSON with the ground truth.
-        out_dir: Folder for ``metrics.json``, written by rank 0; by default none is written.
-        **kwargs: Those of mmdet's ``CocoMetric``.
+        out_dir: Folder for ``metrics.json``, written by rank 0. By default no file is written.
+        **kwargs: Arguments of mmdet's ``CocoMetric``.
 
     Raises:
-        FileNotFoundError: The ground truth is missing.
+        FileNotFoundError: The ground truth does not exist.
     """
 
     def __init__(self, ann_file: str, out_dir: str | None = None, **kwargs: Any) -> None:
         if not Path(ann_file).is_file():
             raise FileNotFoundError(
                 f'the ground truth {ann_file} does not exist. Check the data path: COCO has it in '
-                'annotations/, and tools/data/make_toy.py coco draws a small set'
+                'annotations/, and tools/data/make_toy.py coco makes a small dataset'
             )
         super().__init__(ann_file=ann_file, metric='bbox', **kwargs)
         self.out_dir = None if out_dir is None else Path(out_dir)
@@ -54,7 +54,7 @@ class CocoBoxMetric(_quickest_metric()):  # type: ignore[misc]
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Evaluate the collected images."""
-        # mmdet gives nothing if nothing was detected.
+        # mmdet returns nothing if nothing was detected.
         found = super().compute_metrics(results) or dict.fromkeys(NAMES, 0.0)
         if self.out_dir is not None:
             text = json.dumps({'images': len(results), 'coco': dict(found)}, indent=2) + '\n'

@@ -32,22 +32,22 @@ class _ImageErrors:
 class KeypointNMEMetric(ImageMetric):
     """Normalised mean error of the keypoints of detected faces.
 
-    Gives ``nme``, the mean over all labelled faces that a detection hits (NaN if there is
-    none), and ``found``, the share of labelled faces that is hit. Faces without labelled
-    keypoints are left out. The ground truth comes from ``gt_instances``; like the
-    detections it must be in pixels of the original image, so annotations are loaded
-    after the image is resized in a test pipeline.
+    Returns ``nme``, the mean over all labelled faces that a detection hits (NaN if there are
+    none), and ``found``, the fraction of labelled faces that are hit. Faces without labelled
+    keypoints are skipped. The ground truth comes from ``gt_instances``. Like the detections it
+    must be in pixels of the original image, so a test pipeline must load the annotations after
+    it has resized the image.
 
     Args:
         normalizer: ``interocular`` (distance of the eyes) or ``box`` (square root of the area
             of the labelled box).
-        iou_thr: Least IoU of a hit.
+        iou_thr: Minimum IoU of a hit.
         collect_device: Device on which the results of several ranks are collected.
-        prefix: Put in front of ``/nme`` and ``/found``.
+        prefix: Prefix of ``/nme`` and ``/found``.
         collect_dir: Folder shared by the ranks, see ``mmengine.evaluator.BaseMetric``.
 
     Raises:
-        ValueError: Unknown normaliser or a threshold without meaning.
+        ValueError: The normaliser is unknown or the threshold is invalid.
     """
 
     default_prefix = 'keypoint'
@@ -68,7 +68,7 @@ class KeypointNMEMetric(ImageMetric):
         self.iou_thr = iou_thr
 
     def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
-        """Measure the faces of a batch.
+        """Compute the errors of the faces of a batch.
 
         Args:
             data_batch: Not used.
@@ -102,7 +102,7 @@ class KeypointNMEMetric(ImageMetric):
             self.results.append(_ImageErrors(image_name(sample), errors))
 
     def compute_metrics(self, results: list[_ImageErrors]) -> dict[str, float]:
-        """Average over all faces, each image counting once."""
+        """Average over all faces; each image counts once."""
         by_image = {record.image: record.errors for record in results}
         errors = np.concatenate([np.empty(0), *by_image.values()])
         hit = ~np.isnan(errors)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Files of an evaluation: what cannot be written is said at once and remembered."""
+"""Files of an evaluation: a write error is logged at once and recorded."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mmengine.logging import print_log
 
 
 class Outputs:
-    """Keeps count of what a metric writes.
+    """Record of the files that a metric writes.
 
-    A full disk ends neither the training that validates nor the evaluation, whose numbers are in
-    the log too. ``tools/test.py`` fails at its end if something is missing.
+    A full disk does not stop the training that validates, nor the evaluation, whose numbers are
+    also in the log. ``tools/test.py`` fails at its end if a file is missing.
 
     Attributes:
         written: Files that were written.
-        problems: A sentence for each that was not.
+        problems: A sentence for each file that was not written.
     """
 
     def __init__(self) -> None:
@@ -30,8 +30,8 @@ class Outputs:
 
         Args:
             path: The file.
-            writer: Writes it, whole or not at all.
-            quiet: Whether a success is not worth remembering, as that of one among thousands.
+            writer: Writes the file, completely or not at all.
+            quiet: Whether to skip recording a success, for one file among thousands.
 
         Returns:
             Whether it was written.
@@ -46,6 +46,6 @@ class Outputs:
         return True
 
     def refuse(self, problem: str) -> None:
-        """Say and remember why something is not written."""
+        """Log and record why a file is not written."""
         self.problems.append(problem)
         print_log(problem, logger='current', level=logging.ERROR)

@@ -31,7 +31,7 @@ from mmface.utils.image_names import image_key, read_part
 
 @dataclass(frozen=True)
 class _ImageRecord:
-    """What one image leaves behind until the end of the loop."""
+    """Record of one image, kept until the end of the loop."""
 
     image: str
     match: ImageMatch
@@ -42,29 +42,29 @@ class _ImageRecord:
 class WiderFaceMetric(ImageMetric):
     """AP on the easy, medium and hard sets of WIDER FACE.
 
-    Images are matched one by one as they come; what waits for the end of the loop is a
-    score and a number for each detection. Nothing that a detector may predict ends the
-    run: rows that are not finite are dropped, images that never come count as images
-    without detections, both are counted and logged as a warning. Images that come
-    twice, because a sampler fills up the last batch of a rank, count once.
+    Images are matched one by one when they arrive. Only a score and a number per detection are
+    kept until the end of the loop. No prediction of a detector stops the run. Rows that are not
+    finite are dropped. Images that never arrive count as images without detections. Both are
+    counted and logged as a warning. An image that arrives twice, because a sampler fills up the
+    last batch of a rank, counts once.
 
     Args:
         gt_dir: Folder of the four ``.mat`` files of the ground truth.
         protocol: ``float`` or ``official``, see ``mmface.evaluation.wider_match``.
-        iou_thr: Least IoU of a hit; CenterFace's own tables used 0.4.
-        part: Evaluate only these images (ground truth and score range): a text file with a
-            line ``event/name.jpg`` each, or such names. The result is marked partial.
-        save_txt: Folder to write the detections to, in the text form of WIDER FACE.
-        out_dir: Folder for ``metrics.json``, by default the one of the log file.
-        plot: Whether to write ``pr_curve.png`` beside it.
+        iou_thr: Minimum IoU of a hit; CenterFace's own tables used 0.4.
+        part: Evaluate only these images (ground truth and score range): a list of names
+            ``event/name.jpg``, or a text file with one per line. The result is marked partial.
+        save_txt: Folder to write the detections to, in the text format of WIDER FACE.
+        out_dir: Folder for ``metrics.json``. By default it is that of the log file.
+        plot: Whether to write ``pr_curve.png`` to the same folder.
         collect_device: Device on which the results of several ranks are collected.
-        prefix: Put in front of ``/easy``, ``/medium`` and ``/hard``.
+        prefix: Prefix of ``/easy``, ``/medium`` and ``/hard``.
         collect_dir: Folder shared by the ranks, see ``mmengine.evaluator.BaseMetric``.
 
     Raises:
-        FileNotFoundError: The ground truth or the list of the part is missing.
-        ValueError: Wrong ground truth, unknown image in the part, or a protocol or
-            threshold without meaning.
+        FileNotFoundError: The ground truth or the list of the part does not exist.
+        ValueError: The ground truth is wrong, an image of the part is unknown, or the protocol or
+            the threshold is invalid.
     """
 
     default_prefix = 'wider_face'
@@ -136,7 +136,7 @@ class WiderFaceMetric(ImageMetric):
         name = '' if self.prefix in (None, self.default_prefix) else self.prefix
         print_log('\n' + format_table({name: result}), logger='current')
         if result.warnings():
-            # One warning, however much there is to say.
+            # One log message for all warnings.
             print_log('; '.join(result.warnings()), logger='current', level=logging.WARNING)
         folder = self.out_dir or _log_dir()
         if folder is None:
@@ -156,7 +156,7 @@ class WiderFaceMetric(ImageMetric):
             written = self.outputs.write(
                 path, lambda _: write_wider_txt(folder, name, rows), quiet=True
             )
-        except ValueError as error:  # the name of this image alone
+        except ValueError as error:  # only the name of this image is wrong
             self.outputs.refuse(str(error))
             return
         if not written:
@@ -164,7 +164,7 @@ class WiderFaceMetric(ImageMetric):
 
 
 def _log_dir() -> Path | None:
-    """Give the folder of the running experiment's log file, if there is one."""
+    """Return the folder of the running experiment's log file, or None if there is none."""
     for handler in MMLogger.get_current_instance().handlers:
         if isinstance(handler, logging.FileHandler):
             return Path(handler.baseFilename).parent

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A hook that writes down what a training did; imported by the runs under test."""
+"""A hook that records what a training did; imported by the runs under test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmengine.registry import HOOKS
 
 
 def _digest(tensors) -> str:
-    """Give a hash of the values; tensors on the device are copied to the host."""
+    """Return a hash of the values; tensors on the device are copied to the host."""
     content = hashlib.sha256()
     for tensor in tensors:
         content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
@@ -24,10 +24,10 @@ def _digest(tensors) -> str:
 
 @HOOKS.register_module()
 class NpuProbe(Hook):
-    """Write ``probe_<rank>.json`` into the work dir at the end of the training.
+    """Write ``probe_<rank>.json`` to the work dir at the end of the training.
 
-    Operators and waits are those from the first to the last iteration, hooks and loading of
-    batches included, but neither checkpoints nor validation.
+    Operators and waits are counted from the first to the last iteration. They include hooks and
+    the loading of batches, but neither checkpoints nor validation.
     """
 
     priority = 'LOWEST'
