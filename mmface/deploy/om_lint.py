@@ -185,7 +185,7 @@ def _ports(model: ModelProto) -> Iterator[Finding]:
             elif any(mark in value.name for mark in _SEPARATORS):
                 yield Finding(
                     where,
-                    "the name has a separator of ATC's --input_shape",
+                    'the name has a separator of --input_shape (ATC)',
                     'use letters and digits',
                 )
             seen.add(value.name)
