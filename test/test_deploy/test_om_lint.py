@@ -159,4 +159,4 @@ def test_tool__ends_with_1_on_findings(run_tool, tmp_path):
     assert 'a lint, not a conversion' in done.stdout
     done = run_tool('tools/deploy/lint_om.py', good, bad, ok=False)
     assert done.returncode == 1
-    assert "bad.onnx: input 'x': dynamic sides: batch\n    export with --size" in done.stdout
+    assert "bad.onnx: input 'x': dynamic sides: batch\n    export with a fixed size" in done.stdout

@@ -98,7 +98,7 @@ def test_test__writes_metrics_and_images(door, trained, toy_coco, tmp_path):
     [
         (['--protocol', 'official'], 'protocol: only for configs that test with WiderFaceMetric'),
         (['--save-txt', 'out'], 'save_txt: only for configs that test with WiderFaceMetric'),
-        (['--mode', 'vga'], '--mode needs FaceResize or'),
+        (['--mode', 'vga'], 'mode needs FaceResize or'),
     ],
 )
 def test_test__refuses_options_of_wider_face(refused, trained, toy_coco, options, message):

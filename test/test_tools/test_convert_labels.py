@@ -67,7 +67,7 @@ def test_images__are_named_or_beside_the_labels(door, root):
     done = door(TOOL, root / 'label.txt', root / 'x.json', ok=False)
     assert done.returncode == 2
     error = done.stderr.strip().splitlines()[-1]
-    assert 'does not give the sizes of 3 images' in error
+    assert 'does not contain the sizes of 3 images' in error
     assert '--images' in error
     door(TOOL, root / 'label.txt', root / 'x.json', '--images', root / 'elsewhere')
     assert read_annotations(root / 'x.json')[2].width == 50

@@ -106,7 +106,7 @@ def test_detect__folder_with_broken_files(door, model, inputs, tmp_path):
     before = {name: (out / name).stat().st_mtime_ns for name in _files(out)}
     done = door(TOOL, *args, ok=False)
     assert done.returncode == 1
-    assert '2 results were there already' in done.stdout
+    assert '2 results existed already' in done.stdout
     changed = [n for n in _files(out) if (out / n).stat().st_mtime_ns != before.get(n)]
     assert changed == ['album/a.png', 'album/a.png.json']
 
@@ -308,7 +308,7 @@ def test_main__interrupted_and_resumed(onnx, photos, repo, run_tool, tmp_path):
     assert 2 <= written < 16
     assert not list(stopped.rglob('.*'))
     done = run_tool(TOOL, *args, stopped)
-    assert f'{stopped}: {written} results were there already' in done.stdout
+    assert f'{stopped}: {written} results existed already' in done.stdout
     run_tool(TOOL, *args, whole)
     assert _files(stopped) == _files(whole)
     assert len(_files(whole)) == 33

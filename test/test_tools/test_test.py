@@ -164,7 +164,7 @@ def test_refuses__weights_of_another_config(refused, checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (['--mode', 'huge'], '--mode must be vga, 1650, origin or a multiple of 32'),
+        (['--mode', 'huge'], 'mode must be vga, 1650, origin or a multiple of 32'),
         (['--part', '/no/list.txt'], 'part list /no/list.txt does not exist'),
     ],
 )
