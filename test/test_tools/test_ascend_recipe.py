@@ -229,7 +229,7 @@ def test_build_om__takes_the_python_that_has_what_it_needs(model, repo, tmp_path
     own_python.write_text('#!/bin/sh\nexit 1\n')
     done = build(own)
     assert done.returncode == 2
-    assert 'no Python here has what reading ONNX files needs' in done.stderr
+    assert 'found no Python with the packages to read ONNX files' in done.stderr
 
 
 @pytest.mark.reference
