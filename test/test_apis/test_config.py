@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What the options of the doors make of a config."""
+"""The options of training and testing change a config as documented."""
 
 from __future__ import annotations
 

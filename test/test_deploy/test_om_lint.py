@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The lint names what ATC is known to refuse, and nothing else."""
+"""The lint reports what ATC is known to reject, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FLOAT, DOUBLE, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
 
 
 def make(nodes, weights=None, shape=(1, 4), out=(1, 4), opset=11, ir=6, kind=FLOAT, name='x'):
-    """A model from ``x`` to ``y``."""
+    """Build a model from ``x`` to ``y``."""
     graph = helper.make_graph(
         nodes,
         'graph',

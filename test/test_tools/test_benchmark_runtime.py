@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The benchmark of the runtime times all parts, and says what it cannot time."""
+"""The benchmark of the runtime times all parts, and reports what it cannot time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZE = ('--size', 64, 64)
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory):
-    """A CenterFace of one layer."""
+    """Write a CenterFace of one layer."""
     return write_toy_centerface(tmp_path_factory.mktemp('model') / 'centerface.onnx')
 
 
