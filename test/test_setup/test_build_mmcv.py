@@ -97,7 +97,7 @@ def test_torch__older_than_supported_is_refused(build_mmcv, empty_venv, installe
 def test_stack__other_one_is_not_overwritten(build_mmcv, empty_venv, installed):
     place = installed('mmcv', '2.1.0')
     message = error_of(build_mmcv('--python', empty_venv, '--stack', 'onedl', PYTHONPATH=place))
-    assert 'holds mmcv 2.1.0' in message
+    assert 'contains mmcv 2.1.0' in message
     assert 'another environment' in message
 
 

@@ -82,7 +82,7 @@ def retinaface_layout(toy: Path, root: Path) -> None:
 def coco_file(items: list[FaceAnnotation], path: Path, prefix: str = '') -> None:
     images, rows = [], []
     for number, item in enumerate(items, 1):
-        # The files in circulation leave out images without faces.
+        # The files in circulation omit images without faces.
         if len(item.bboxes):
             images.append({'id': number, 'file_name': prefix + item.path})
         for box, points in zip(item.bboxes, item.keypoints, strict=True):
