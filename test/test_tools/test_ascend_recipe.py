@@ -136,7 +136,7 @@ def test_preprocess__part_folders_and_errors(model, door, toy, tmp_path):
     # The bins of another run are in the folder.
     assert 'inputs of other images' in error(PRE, images, tmp_path / 'bins', *options)
     new = tmp_path / 'new'
-    assert 'text.jpg (10 bytes) cannot be read' in error(PRE, images, new, *options)
+    assert 'text.jpg (8 bytes) cannot be read' in error(PRE, images, new, *options)
     # Without a manifest, the later steps do not run.
     assert 'manifest.json does not exist' in error(RUN, model, new, tmp_path / 'r')
     (images / 'text.jpg').unlink()
@@ -177,7 +177,7 @@ def test_postprocess__names_in_the_manifest_stay_inside(name, bins, results, doo
     (tmp_path / 'manifest.json').write_text(json.dumps(manifest))
     out = tmp_path / 'watched' / 'out'
     done = door(POST, results, tmp_path / 'manifest.json', '--out', out, ok=False)
-    assert done.returncode == 2 and 'comes from a data file and leads out of' in done.stderr
+    assert done.returncode == 2 and 'manifest.json is not a manifest' in done.stderr
     assert not list(tmp_path.rglob('*.txt'))
 
 

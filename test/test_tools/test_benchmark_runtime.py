@@ -38,7 +38,7 @@ def test_benchmark__says_what_is_wrong(door, model, tmp_path):
     text = tmp_path / 'people.jpg'
     text.write_text('no image')
     for args, message in (
-        ((model, text), 'people.jpg (10 bytes) cannot be read'),
+        ((model, text), 'people.jpg (8 bytes) cannot be read'),
         ((model, tmp_path / 'none.jpg'), 'does not exist'),
         ((model, tmp_path, '--repeats', 0), 'expected at least 1'),
     ):

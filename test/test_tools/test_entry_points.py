@@ -188,7 +188,7 @@ def test_help__shows_the_flags_and_an_example(script, name):
     [
         ('train_full_1p.sh', [], 'the data set is missing: give its folder with --data_path=DIR'),
         ('train_full_1p.sh', ['--data_path=/no'], '--data_path=/no does not exist'),
-        ('train_full_1p.sh', ['--data_path=.', '--network=yolo'], 'there are '),
+        ('train_full_1p.sh', ['--data_path=.', '--network=yolo'], 'no network yolo'),
         ('train_full_1p.sh', ['--data_path=.', '--network=no.py'], 'this config does not exist'),
         ('train_full_8p.sh', ['--data_path=.', '--epochs=3'], 'unknown flag --epochs=3'),
         ('train_full_8p.sh', ['--data_path'], 'unknown flag --data_path;'),
