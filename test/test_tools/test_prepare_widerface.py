@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Every common layout of WIDER FACE is converted to the canonical one, or there is a clear error."""
+"""Every common layout of WIDER FACE becomes the canonical one, or there is a clear error."""
 
 from __future__ import annotations
 

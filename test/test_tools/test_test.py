@@ -118,7 +118,7 @@ def test_refuses__what_is_not_a_checkpoint(refused, checkpoint, tmp_path):
     assert f'{text} is not a checkpoint' in refused(text)
     cut = tmp_path / 'cut.pth'
     cut.write_bytes(checkpoint.read_bytes()[:-5000])
-    assert f'{cut} is not a checkpoint' in refused(cut)
+    assert 'cut.pth is not a checkpoint' in refused(cut)
     assert 'does not exist' in refused(tmp_path / 'none.pth')
 
 
