@@ -54,7 +54,7 @@ class FaceDetector:
         score_thr: Faces have scores above this value, as in ``FaceInferencer``. ``None``: the
             threshold of the test, which is low for evaluation (0.02 for SCRFD).
         compat: 'insightface' (SCRFD only) returns the boxes of that package: sizes rounded down,
-            black padding, one pixel added in the IoU, NMS at IoU 0.4 or lower, boxes not clipped.
+            black padding, one pixel added in the IoU, NMS at IoU 0.4, boxes not clipped.
             Default: as ``tools/test.py`` tests the model, with rounded sizes and padding that is 0
             after normalization. ``configs/scrfd/README.md`` shows how this changes the AP.
         canvas: 'tight' pads SCRFD's images only to multiples of 32 instead of to the whole input.
@@ -276,7 +276,7 @@ def _apply_options(
     if compat is None:
         return spec
     if spec.family != 'scrfd':
-        raise ValueError(f'compat {compat!r} is for SCRFD, this is {spec.family}: leave it out')
+        raise ValueError(f'compat {compat!r} is for SCRFD, this is {spec.family}: do not set compat')
     return replace(spec, **_INSIGHTFACE)
 
 
