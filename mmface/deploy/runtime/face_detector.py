@@ -276,7 +276,7 @@ def _apply_options(
     if compat is None:
         return spec
     if spec.family != 'scrfd':
-        raise ValueError(f'compat {compat!r} is for SCRFD, this is {spec.family}: do not set compat')
+        raise ValueError(f'compat {compat!r} is for SCRFD, this is {spec.family}: do not set it')
     return replace(spec, **_INSIGHTFACE)
 
 
