@@ -2,33 +2,33 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
 #
 # Set up everything mmface needs: a virtual environment, torch, mmengine, mmcv built with its
-# operators for the device at hand, mmdet, and mmface itself (editable, with its development tools).
-# A second run only checks what is there.
+# operators for the available device, mmdet, and mmface itself (editable, with its development
+# tools). A second run only checks the environment.
 #
 # Usage: bash build_mmcv.sh [options]
 #   --device auto|cpu|cuda|npu  device to build mmcv's operators for (default: auto)
 #   --stack onedl|openmmlab     distributions of the mm packages: the maintained onedl-mmengine,
 #                               onedl-mmcv 2.3.6 and onedl-mmdetection, or the original mmengine
-#                               0.10.7, mmcv 2.1.0 and mmdet 3.3.0 (default: what the environment
-#                               has, else onedl)
-#   --no-torch                  never install torch; fail when it is missing
-#   --python X                  Python to use when it lies in a virtual environment, or to make the
+#                               0.10.7, mmcv 2.1.0 and mmdet 3.3.0 (default: the stack that the
+#                               environment has, else onedl)
+#   --no-torch                  never install torch; fail if it is missing
+#   --python X                  Python of the virtual environment to use, or Python to create the
 #                               environment with (default: the active environment, else python3)
-#   --check-npu-sources         only see whether the mmcv of --stack (default: onedl) compiles for NPU
-#                               with the headers of torch_npu 2.13.0; needs torch and g++, no CANN
+#   --check-npu-sources         only check whether the mmcv of --stack (default: onedl) compiles for
+#                               NPU with the headers of torch_npu 2.13.0; needs torch and g++, no CANN
 #   --help
-# The environment is the active one or that of --python; when neither is a virtual environment it is
+# The environment is the active one or that of --python. If neither is a virtual environment, it is
 # .venv (.venv-openmmlab for that stack).
 #
-# torch 2.13.0 is installed when torch is missing; one that is there (2.6 or later) stays. pip's own
-# settings choose its kind; for the small CPU build, for example:
+# torch 2.13.0 is installed if torch is missing. An installed torch (2.6 or later) stays. pip's own
+# settings select its build; for the small CPU build, for example:
 #   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu bash build_mmcv.sh --device cpu
-# An NPU needs CANN 9.2 (8.5 at least) installed, its set_env.sh sourced, and that CPU build on x86.
+# An NPU needs CANN 9.2 (at least 8.5), with its set_env.sh sourced, and on x86 that CPU build.
 #
 # Environment:
 #   MMFACE_CACHE        folder for built wheels (default: ${XDG_CACHE_HOME:-~/.cache}/mmface)
-#   MAX_JOBS            compilers at a time (default: all cores)
-#   MMFACE_MIN_FREE_MB  free disk space asked for (default: by what is still to be installed)
+#   MAX_JOBS            number of parallel compiler jobs (default: all cores)
+#   MMFACE_MIN_FREE_MB  required free disk space (default: depends on what must be installed)
 #
 # Example:
 #   bash build_mmcv.sh --device cpu && . .venv/bin/activate
@@ -72,7 +72,7 @@ if ! "$python" -c "$in_venv" && [[ "$python" != "${CONDA_PREFIX:-/none}/"* || "$
     ((!only_npu_sources)) || die "--check-npu-sources needs torch: run bash build_mmcv.sh first"
     "$python" -c 'import venv, ensurepip' 2> /dev/null ||
       die "Python $found has no venv module: install it, on Debian and Ubuntu with: sudo apt-get install python$found-venv"
-    echo "making the virtual environment $venv"
+    echo "creating the virtual environment $venv"
     "$python" -m venv "$venv" || die "python -m venv $venv failed: remove $venv and see the message above"
   fi
   python="$here/$venv/bin/python"
@@ -81,7 +81,7 @@ check() { "$python" -B tools/setup/check_env.py "$@"; }
 prefix="$("$python" -c 'import sys; print(sys.prefix)')"
 log="$prefix/mmface-setup.log" stamp="$prefix/mmface-setup.stamp"
 
-# ---------------------------------------------------------------- what is wanted, what is there
+# ---------------------------------------------------------------- requested and installed versions
 present="$(check --installed mmcv)"
 there=''
 case "$present" in
@@ -90,16 +90,16 @@ case "$present" in
 esac
 stack="${stack:-${there:-onedl}}"
 [[ -z "$there" || "$stack" == "$there" || "$only_npu_sources" == 1 ]] ||
-  die "$prefix holds $present, which --stack $stack would overwrite: use another environment (python3 -m venv DIR; --python DIR/bin/python)"
+  die "$prefix contains $present, which --stack $stack would overwrite: use another environment (python3 -m venv DIR; --python DIR/bin/python)"
 if [[ "$stack" == onedl ]]; then
   mmcv=onedl-mmcv==2.3.6
   packages=('onedl-mmengine>=0.10.12,<0.11' 'onedl-mmdetection>=3.5.1,<4' 'imaug>=0.4.3,<0.5')  # mmdet imports imaug
 else
-  mmcv=mmcv==2.1.0  # mmdet 3.3.0 refuses 2.2.0
+  mmcv=mmcv==2.1.0  # mmdet 3.3.0 does not accept 2.2.0
   packages=(mmengine==0.10.7 mmdet==3.3.0)
 fi
 cache="${MMFACE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mmface}"
-mkdir -p "$cache" 2> /dev/null || die "cannot write to $cache: set MMFACE_CACHE to a folder you may write to"
+mkdir -p "$cache" 2> /dev/null || die "cannot write to $cache: set MMFACE_CACHE to a writable folder"
 
 if ((only_npu_sources)); then
   [[ -n "$(check --installed torch)" ]] ||
@@ -117,7 +117,7 @@ if [[ "$device" == auto ]]; then
     if have_nvcc; then
       device=cuda
     else
-      echo 'note: a GPU but no nvcc is here, so the operators are built for the CPU only'
+      echo 'note: found a GPU but no nvcc, so the operators are built for the CPU only'
     fi
   fi
 fi
@@ -127,7 +127,7 @@ if [[ "$device" == npu ]]; then
   if ! have_cann; then
     set_env="$(cann_set_env)"
     [[ -z "$set_env" ]] || die "CANN is installed but not active (ASCEND_HOME_PATH is not set): run: source $set_env"
-    die 'CANN was not found (ASCEND_HOME_PATH is not set), and without it torch_npu makes every "import torch" fail: install the Ascend CANN toolkit 9.2 (8.5 at least) with the kernels for your chip, source its set_env.sh and run this again, or use --device cpu; to see only whether mmcv compiles for NPU: bash build_mmcv.sh --check-npu-sources'
+    die 'CANN was not found (ASCEND_HOME_PATH is not set), and without it torch_npu makes every "import torch" fail: install the Ascend CANN toolkit 9.2 (at least 8.5) with the kernels for your chip, source its set_env.sh and run this again, or use --device cpu; to check only whether mmcv compiles for NPU: bash build_mmcv.sh --check-npu-sources'
   fi
 elif [[ "$device" == cuda ]]; then
   have_nvcc ||
@@ -135,7 +135,7 @@ elif [[ "$device" == cuda ]]; then
 fi
 
 if [[ -f "$stamp" && "$(< "$stamp")" == "$(check --key --device "$device")" ]] && check --device "$device"; then
-  echo "set up already: $prefix"
+  echo "already set up: $prefix"
   exit 0
 fi
 
@@ -143,16 +143,16 @@ torch="$(check --installed torch)"
 torch="${torch#torch }"
 if [[ -z "$torch" ]]; then
   ((with_torch)) ||
-    die "torch is missing in $prefix and --no-torch was given: install torch 2.13.0 (2.6 or later) there, or leave out --no-torch"
+    die "torch is missing in $prefix and --no-torch was given: install torch 2.13.0 (2.6 or later) there, or omit --no-torch"
 elif ! "$python" -c 'import sys; sys.exit([int(n) for n in sys.argv[1].split(".")[:2]] < [2, 6])' "$torch"; then
-  die "torch $torch in $prefix is older than 2.6, the first that can read checkpoints without unpickling: uninstall it and run this again, or use another environment"
+  die "torch $torch in $prefix is older than 2.6, the first version that can read checkpoints without unpickling: uninstall it and run this again, or use another environment"
 elif [[ "$device" == npu && "$torch" != 2.13.* ]]; then
-  die "torch $torch is in $prefix but torch_npu 2.13 works only with torch 2.13: uninstall it and run this again, or use another environment"
+  die "found torch $torch in $prefix, but torch_npu 2.13 works only with torch 2.13: uninstall it and run this again, or use another environment"
 elif [[ "$torch" != 2.13.0* ]]; then
   echo "note: torch $torch stays; mmface is tested with 2.13.0"
 fi
 
-cached_wheel() {  # the wheel for exactly this mmcv, torch, Python and device, or nothing
+cached_wheel() {  # the wheel for exactly this mmcv, torch, Python and device; nothing if none exists
   compgen -G "$wheels/*.whl" | head -n 1 || true
 }
 need_compiler() {
@@ -168,7 +168,7 @@ wheels="$(wheels_for "${torch:-2.13.0*}")"
 [[ -n "$present" || -n "$(cached_wheel)" ]] || need_compiler
 
 free_mb() { df -Pm "$1" | awk 'NR == 2 {print $4}'; }
-need_mb=1500  # without torch an environment takes 1 GB
+need_mb=1500  # an environment without torch takes 1 GB
 if [[ -z "$torch" ]]; then
   need_mb=3000  # 2 GB with torch for the CPU, and room to unpack
   [[ "$device" == cpu ]] || need_mb=12000  # the CUDA libraries
@@ -176,13 +176,13 @@ fi
 need_mb="${MMFACE_MIN_FREE_MB:-$need_mb}"
 for place in "$prefix" "$cache" "${TMPDIR:-/tmp}"; do
   (($(free_mb "$place") >= need_mb)) ||
-    die "$place has $(free_mb "$place") MB of free disk space where $need_mb are needed: free some, or move it with MMFACE_CACHE, TMPDIR or another environment"
+    die "$place has $(free_mb "$place") MB of free disk space, but $need_mb MB are needed: free some space, or use MMFACE_CACHE, TMPDIR or another environment to move it"
   need_mb="${MMFACE_MIN_FREE_MB:-500}"
 done
 
 # ---------------------------------------------------------------- install
 : > "$log"
-run() {  # text, command...: the output goes to the log, of which the end is shown on failure
+run() {  # text, command...: the output goes to the log; its end is shown on failure
   local start=$SECONDS
   echo "$1 ..."
   shift
@@ -191,21 +191,21 @@ run() {  # text, command...: the output goes to the log, of which the end is sho
     if tail -n 50 "$log" | grep -qi 'no space left on device'; then
       die "the disk is full: free some space in $prefix, $cache and ${TMPDIR:-/tmp}, then run this again"
     fi
-    die "that step failed (the end of $log is above): mend the cause and run this again"
+    die "this step failed (the end of $log is above): fix the cause and run this again"
   fi
   ((SECONDS - start < 5)) || echo "  took $((SECONDS - start)) s"
 }
 export PIP_DISABLE_PIP_VERSION_CHECK=1 MAX_JOBS="${MAX_JOBS:-$(nproc)}"
 "$python" -m pip --version > /dev/null 2>&1 || run 'installing pip' "$python" -m ensurepip
-# mmcv's setup.py and mmengine's hub import pkg_resources, which setuptools 82 dropped.
+# mmcv's setup.py and mmengine's hub import pkg_resources, which setuptools 82 removed.
 run 'installing build tools' "$python" -m pip install 'setuptools>=77,<82' wheel packaging ninja
 if [[ -z "$torch" ]]; then
   run 'installing torch 2.13.0 (a large download)' "$python" -m pip install torch==2.13.0
   torch="$(check --installed torch)"
   torch="${torch#torch }"
 fi
-# Nothing below may bring another torch. The published accuracy was measured with OpenCV 4.12 (the
-# package runs with 5 too); Python 3.14 has no numpy that 4.12 accepts.
+# No step below may install another torch. The published accuracy was measured with OpenCV 4.12 (the
+# package also runs with 5). Python 3.14 has no numpy that OpenCV 4.12 accepts.
 constraints="$prefix/mmface-constraints.txt"
 printf '%s\n' "torch==$torch" 'setuptools<82' 'opencv-python<4.13; python_version < "3.14"' > "$constraints"
 if (($(check --installed opencv | wc -l) > 1)); then  # they overwrite each other's files
@@ -214,12 +214,12 @@ if (($(check --installed opencv | wc -l) > 1)); then  # they overwrite each othe
 fi
 extras=cpu,train,dev
 [[ "$device" != npu ]] || extras+=,npu
-# First, so that missing system libraries of OpenCV show before the compile.
+# First, so that missing system libraries of OpenCV are found before the compilation.
 run 'installing mmface' "$python" -m pip install -c "$constraints" --no-build-isolation -e ".[$extras]"
 check --only-opencv || exit 2
-[[ "$device" != npu ]] || check --only-torch --device npu || exit 2  # mmcv's setup.py would not say why
+[[ "$device" != npu ]] || check --only-torch --device npu || exit 2  # mmcv's setup.py would not show the cause
 
-case "$device" in  # mmcv's own switches; a GPU that is not wanted must be hidden from its setup.py
+case "$device" in  # mmcv's own switches; an unwanted GPU must be hidden from its setup.py
   cpu) export FORCE_CUDA=0 CUDA_VISIBLE_DEVICES='' ;;
   cuda) export FORCE_CUDA=1 ;;
   npu) export FORCE_NPU=1 ;;
@@ -227,10 +227,11 @@ esac
 ops_work() { check --only-ops --device "$device" >> "$log" 2>&1; }
 wheels="$(wheels_for "$torch")"
 build_wheel() (  # merged|plain SDIST OUTDIR: a wheel of mmcv with its operators
-  # "plain" compiles file by file as `pip wheel` does. "merged" merges the sources first, and its
-  # flags come last on the command line, so they win over those Python itself was compiled with.
-  # Debug information makes the library 20 times as big. More than -O1 makes no operator we use faster,
-  # and NMS 3.6 times slower (gcc 12 then turns the min and max of its inner loop into branches).
+  # "plain" compiles file by file as `pip wheel` does. "merged" merges the sources first. Its flags
+  # come last on the command line, so they override those that Python was compiled with. Debug
+  # information makes the library 20 times as large. Flags above -O1 make none of our operators
+  # faster, and NMS 3.6 times slower (gcc 12 then turns the min and max of its inner loop into
+  # branches).
   work="$(mktemp -d "${TMPDIR:-/tmp}/mmface-build.XXXXXX")" || exit
   trap 'rm -rf "$work"' EXIT
   tar -xzf "$2" -C "$work" || exit
@@ -263,7 +264,7 @@ install_mmcv() {
   fi
   run "installing $mmcv" "$python" -m pip install -c "$constraints" --force-reinstall --no-deps "$(cached_wheel)"
 }
-# Their dependencies are mmface's extra "train"; pip would fetch a second OpenCV for imaug.
+# Their dependencies are in mmface's extra "train". pip would install a second OpenCV for imaug.
 run "installing ${packages[*]}" "$python" -m pip install -c "$constraints" --no-deps --no-build-isolation "${packages[@]}"
 if ! { [[ -n "$present" ]] && ops_work; }; then
   from_cache="$(cached_wheel)"

@@ -1,10 +1,10 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-# Sourced by the train_*.sh scripts beside this one, which the Ascend model zoo has for every model:
+# Sourced by the train_*.sh scripts in this folder. The Ascend model zoo has them for every model:
 #   entry_point full|perf|eval CARDS ARGS...
 root="$(cd "$here/.." && pwd)"
 . "$root/tools/setup/_common.sh"
 
-# The flags with their defaults; empty ones leave it to the config.
+# The flags with their defaults. For empty ones, the config decides.
 network=scrfd_10g data_path='' batch_size='' num_epochs='' lr='' precision=o2 device_list=''
 world_size='' port='' work_dir='' output_dir="$root/test/output" ckpt=''
 
@@ -14,48 +14,48 @@ help_text() {  # KIND CARDS
 
 usage: bash test/${0##*/} --data_path=DIR [--flag=value ...]
 
-  --data_path=DIR       folder of the data set (required): WIDER FACE as made by
+  --data_path=DIR       folder of the data set (required): WIDER FACE as prepared by
                         tools/data/prepare_widerface.py, or COCO 2017 for its networks
   --network=NAME        configs/*/NAME_$2p_o2.py, or the path of a config (default $network);
-                        there are$(networks "$2")
+                        available:$(networks "$2")
 EOF
   if [[ $1 == eval ]]; then
     cat << EOF
   --ckpt=FILE           checkpoint (default: the last one in the work dir)
-  --work_dir=DIR        work dir of a training (default: of the last one in the output folder)
+  --work_dir=DIR        work dir of a training (default: that of the last one in the output folder)
 EOF
   else
     cat << EOF
-  --batch_size=B        images per card (default: as the config says)
-  --num_epochs=N        default: $([[ $1 == perf ]] && echo '3, or 401 iterations where the config counts in them' || echo 'as the config says')
-  --lr=LR               learning rate, not scaled by anything (default: as the config says)
+  --batch_size=B        images per card (default: the value in the config)
+  --num_epochs=N        default: $([[ $1 == perf ]] && echo '3, or 401 iterations if the config counts iterations' || echo 'the value in the config')
+  --lr=LR               learning rate, used without any scaling (default: the value in the config)
   --precision=P         o2 (default), o1 or fp32
   --work_dir=DIR        folder for checkpoints, new or empty (default: one in the output folder,
-                        named by the time)
+                        with the time in its name)
 EOF
   fi
   (($2 == 1)) || cat << EOF
-  --world_size=N        processes, one for each device (default: as many as --device_list names,
-                        else $2)
+  --world_size=N        number of processes, one for each device (default: number of devices in
+                        --device_list, else $2)
   --port=P              port of the first process (default: a free one)
 EOF
   cat << EOF
   --device_list=0,1,..  numbers of the devices to use (default: the first ones)
   --output_dir=DIR      default test/output
 
-Written to the output folder: what each process printed, <device>/train_<device>.log and
-<device>/eval_<device>.log; the summary, <first device>/<Network>_bs<batch per card>_<N>p_<acc or
-perf>.log, of an evaluation alone <Network>_1p_eval.log. ActualFPS is in images per second of all
-cards, TrainingTime in seconds per iteration, E2ETrainingTime in seconds, TrainAccuracy in percent is
-the AP on easy, medium and hard, or that of COCO. Files of an earlier run stay and get a number at
-the end.
+Files in the output folder: the output of each process, <device>/train_<device>.log and
+<device>/eval_<device>.log; and the summary, <first device>/<Network>_bs<batch per card>_<N>p_<acc or
+perf>.log, or <Network>_1p_eval.log for an evaluation alone. ActualFPS is in images per second of all
+cards, TrainingTime in seconds per iteration, E2ETrainingTime in seconds. TrainAccuracy is the AP on
+easy, medium and hard (or that of COCO) in percent. Files of an earlier run are kept: a number is
+added to their names.
 
 example:
   bash test/${0##*/} --data_path=data/WIDERFace --network=$network
 EOF
 }
 
-networks() {  # CARDS: the names that --network knows
+networks() {  # CARDS: the names that --network accepts
   local file names=''
   for file in "$root"/configs/*/*_"$1"p_o2.py; do
     [[ -f $file ]] || continue
@@ -93,13 +93,13 @@ parse_flags() {  # KIND CARDS ARGS...
   choose_devices "$cards"
 }
 
-choose_config() {  # CARDS: sets config, and network to its name in the summary
+choose_config() {  # CARDS: sets config, and sets network to its name in the summary
   if [[ $network == *.py ]]; then
     config=$network
-    [[ -f $config ]] || die "--network=$config: there is no such config"
+    [[ -f $config ]] || die "--network=$config: this config does not exist"
   else
     config=$(compgen -G "$root/configs/*/${network}_$1p_o2.py" | head -n 1) ||
-      die "no network $network for ${0##*/}: there are$(networks "$1"), or give the path of a config"
+      die "no network $network for ${0##*/}: available are$(networks "$1"), or name the path of a config"
   fi
   network=${config##*/} network=${network%.py} network=${network%_[18]p_o2}
 }
@@ -111,14 +111,14 @@ choose_devices() {  # CARDS: sets world_size and devices
   if [[ -z $device_list ]]; then
     read -ra devices <<< "$(seq -s ' ' 0 $((world_size - 1)))"
   elif ((${#devices[@]} == world_size)); then
-    # A host has one kind of accelerator; the other variable does nothing.
+    # A host has one kind of accelerator, so the other variable has no effect.
     export ASCEND_RT_VISIBLE_DEVICES=$device_list CUDA_VISIBLE_DEVICES=$device_list
   else
     die "--device_list=$device_list names ${#devices[@]} devices for $world_size processes"
   fi
 }
 
-keep_old() {  # FILE: make room; FILE of an earlier run becomes FILE.1, the one after it FILE.2, ...
+keep_old() {  # FILE: rename an existing file: that of the first run becomes FILE.1, then FILE.2, ...
   local number=1
   [[ -e $1 ]] || return 0
   while [[ -e $1.$number ]]; do number=$((number + 1)); done
@@ -126,7 +126,7 @@ keep_old() {  # FILE: make room; FILE of an earlier run becomes FILE.1, the one 
 }
 
 running=() # process of each rank that has not ended
-stop_ranks() {  # end what still runs, with force after ten seconds
+stop_ranks() {  # end the remaining processes, with force after ten seconds
   local tries=50
   ((${#running[@]})) || return 0
   kill "${running[@]}" 2> /dev/null || true
@@ -138,7 +138,7 @@ stop_ranks() {  # end what still runs, with force after ten seconds
   running=()
 }
 
-run_ranks() {  # LABEL TOOL ARGS...: a process for each rank, with its output in a log of its own
+run_ranks() {  # LABEL TOOL ARGS...: one process for each rank, each with its own log
   local label=$1 launcher=none rank log logs=() status=0
   shift
   if ((world_size > 1)); then
@@ -154,7 +154,7 @@ run_ranks() {  # LABEL TOOL ARGS...: a process for each rank, with its output in
       MASTER_ADDR=127.0.0.1 MASTER_PORT=$port "$python" "$@" --launcher "$launcher" > "$log" 2>&1 &
     running+=($!)
   done
-  # Rank 0 on the console; its log is the same file as it is read from.
+  # Show rank 0 on the console. The text is read from its log, so both are the same.
   tail -n +1 -s 0.2 -F --pid="${running[0]}" "${logs[0]}" 2> /dev/null &
   while ((${#running[@]})); do
     for rank in "${!running[@]}"; do
@@ -178,7 +178,7 @@ run_ranks() {  # LABEL TOOL ARGS...: a process for each rank, with its output in
 train() {  # KIND
   local options=() args=(--precision "$precision" --no-validate)
   if [[ -e $work_dir && -n $(ls -A "$work_dir" 2>&1) ]]; then
-    die "--work_dir=$work_dir is not empty; name a new one, or go on with the run in it:" \
+    die "--work_dir=$work_dir is not empty; name a new one, or continue the run in it:" \
       "bash tools/dist_train.sh $config $world_size --data-path $data_path --work-dir $work_dir" \
       "--precision $precision --no-validate --resume"
   fi
@@ -199,11 +199,11 @@ find_checkpoint() {  # sets ckpt to the last checkpoint in the work dir, if not 
   [[ -z $ckpt ]] || return 0
   local note
   if [[ -z $work_dir ]]; then
-    # Named by the time, so the last in order is the last made.
+    # The names contain the time, so the last in order is the newest.
     for note in "$output_dir/${devices[0]}"/run_*/last_checkpoint; do work_dir=${note%/*}; done
   fi
   [[ -f $work_dir/last_checkpoint ]] ||
-    die "no checkpoint in ${work_dir:-$output_dir}; give one with --ckpt=FILE or --work_dir=DIR"
+    die "no checkpoint in ${work_dir:-$output_dir}; name one with --ckpt=FILE or --work_dir=DIR"
   note=$(< "$work_dir/last_checkpoint")
   ckpt=$work_dir/${note##*/}
 }
@@ -215,8 +215,8 @@ evaluate() {  # FOLDER for metrics.json
 prepare_environment() {  # sets python
   . "$here/env_npu.sh"
   python="$(cd "$root" && environment_python)"
-  [[ -x $python ]] || python=python # a container's own
-  # All processes would take all cores otherwise.
+  [[ -x $python ]] || python=python # the Python of a container
+  # Otherwise each process would use all cores.
   local threads=$(($(nproc) / world_size))
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
   export MKL_NUM_THREADS=${MKL_NUM_THREADS:-$OMP_NUM_THREADS}

@@ -4,9 +4,9 @@
 # Set up, then lint, check types and run all tests.
 #
 # Usage: bash test/run_tests.sh [arguments of pytest]
-# With arguments only pytest runs, on what they name.
-# Environment: MMFACE_REFERENCE, folder of the golden values and real images; tests that need it are
-# skipped without it.
+# With arguments, only pytest runs, with these arguments.
+# Environment: MMFACE_REFERENCE, the folder of the golden values and real images. Tests that need it
+# are skipped without it.
 #
 # Example:
 #   bash test/run_tests.sh test/test_datasets -k crop
@@ -18,7 +18,7 @@ cd "$here/.."
 
 bash build_mmcv.sh
 python="$(environment_python)"
-# Tools and shell scripts under test call "python"; two test processes share two cores.
+# Tools and shell scripts under test call "python". Two test processes share two cores.
 PATH="$(dirname "$python"):$PATH"
 export PATH OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 if (($# == 0)); then

@@ -6,8 +6,8 @@ if [[ $# -lt 3 || $1 == -h || $1 == --help ]]; then
   cat <<'EOF'
 usage: dist_test.sh CONFIG CHECKPOINT RANKS [options of test.py]
 
-Evaluate on RANKS devices of this host (or CPU processes where there is no accelerator).
-NNODES, NODE_RANK, MASTER_ADDR and PORT as for dist_train.sh.
+Evaluate on RANKS devices of this host (or CPU processes if there is no accelerator).
+NNODES, NODE_RANK, MASTER_ADDR and PORT as in dist_train.sh.
 
 example:
   bash tools/dist_test.sh configs/scrfd/scrfd_10g.py work_dirs/scrfd_10g/epoch_640.pth 8

@@ -6,15 +6,15 @@ if [[ $# -lt 2 || $1 == -h || $1 == --help ]]; then
   cat <<'EOF'
 usage: dist_train.sh CONFIG RANKS [options of train.py]
 
-Train on RANKS devices of this host (or CPU processes where there is no accelerator).
-Several hosts: the same command on each, with
+Train on RANKS devices of this host (or CPU processes if there is no accelerator).
+With several hosts, run the same command on each, with
   NNODES       number of hosts
   NODE_RANK    number of this host, from 0
   MASTER_ADDR  address of host 0
-  PORT         a free port of host 0 (one host: any free port is found)
+  PORT         a free port of host 0 (with one host, a free port is found automatically)
 
-SIGTERM, SIGUSR1 and the end of --max-minutes save a checkpoint and end with status 75 on all
-ranks; --resume goes on from there.
+SIGTERM, SIGUSR1 and the end of --max-minutes save a checkpoint and end all ranks with status 75.
+--resume continues from it.
 
 example:
   bash tools/dist_train.sh configs/scrfd/scrfd_10g.py 8 --data-path data/WIDERFace

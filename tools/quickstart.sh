@@ -2,8 +2,8 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
 #
 # From an empty machine to average precision: set up, draw the toy data set, train SCRFD on it,
-# test, write images with detections and a precision-recall curve. Takes some ten minutes on two
-# CPU cores the first time; steps that are done already are skipped.
+# test, and write images with detections and a precision-recall curve. The first run takes about ten
+# minutes on two CPU cores. Steps that are already done are skipped.
 #
 # Usage: bash tools/quickstart.sh [--fresh] [options of build_mmcv.sh]
 #   --fresh  draw, train and test again
@@ -33,20 +33,20 @@ data=data/toy_widerface out=work_dirs/quickstart
 ((!fresh)) || rm -rf "$data" "$out"
 mkdir -p "$out"
 
-step() {  # name, file that says it is done, command...: runs the command unless it is done
+step() {  # name, file that marks the step as done, command...: runs the command unless it is done
   local name="$1" stamp="$2" start=$SECONDS
   shift 2
   if [[ -f "$stamp" ]]; then
-    echo "== $name: done before (--fresh starts over)"
+    echo "== $name: already done (--fresh starts over)"
     return
   fi
   echo "== $name"
-  "$@" || die "that step failed, see above: $*"
+  "$@" || die "this step failed, see above: $*"
   touch "$stamp"
   echo "== $name: $((SECONDS - start)) s"
 }
 step 'toy data set' "$data/.complete" "$python" tools/data/make_toy.py widerface "$data"
-# --resume: a run that was broken off goes on.
+# --resume continues an interrupted run.
 step 'training' "$out/.trained" "$python" tools/train.py "$config" --data-path "$data" --work-dir "$out" --seed 0 --resume
 step 'test' "$out/.tested" "$python" tools/test.py "$config" "$(cat "$out/last_checkpoint" 2> /dev/null || true)" \
   --data-path "$data" --work-dir "$out/test" --show-dir "$out/images"

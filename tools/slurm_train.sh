@@ -7,14 +7,14 @@ if [[ $# -lt 4 || $1 == -h || $1 == --help ]]; then
 usage: slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [options of train.py]
 
 Train under slurm; environment:
-  GPUS           devices in all (default 8)
+  GPUS           total number of devices (default 8)
   GPUS_PER_NODE  devices per host (default 8)
   CPUS_PER_TASK  CPU cores per device (default 5)
   SRUN_ARGS      more options of srun
 
-A training that is preempted, or told with SIGUSR1 that its time is nearly over, saves a
-checkpoint and ends with status 75. Inside a batch job the script then puts the job back into the
-queue, and the next start goes on with --resume.
+If a training is preempted, or SIGUSR1 announces the end of its time, it saves a checkpoint and ends
+with status 75. Inside a batch job the script then requeues the job, and the next start continues
+with --resume.
 
 example:
   GPUS=16 bash tools/slurm_train.sh gpu scrfd configs/scrfd/scrfd_10g.py work_dirs/scrfd_10g
@@ -39,7 +39,7 @@ srun -p "$partition" --job-name="$job" --gres="gpu:$per_node" --ntasks="$gpus" \
   ${SRUN_ARGS:-} python -u "$tools/train.py" "$config" \
   --work-dir "$work_dir" --launcher slurm "$@" &
 srun=$! status=0 again=1
-# srun hands signals on to the tasks; a signal also ends bash's wait, without a status.
+# srun forwards signals to the tasks. A signal also ends bash's wait, without a status.
 trap 'again=1; kill -TERM $srun 2> /dev/null || :' TERM
 trap 'again=1; kill -USR1 $srun 2> /dev/null || :' USR1
 while ((again)); do

@@ -1,8 +1,8 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Detectors to call from Python.
+"""The Python interface to the detectors.
 
-The modules other than the inferencer need no torch, which is therefore not imported before
-``FaceInferencer`` is asked for.
+Only the inferencer needs torch. Torch is therefore imported only when ``FaceInferencer`` is
+requested.
 """
 
 from __future__ import annotations

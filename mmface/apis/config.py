@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Read a config and make the changes that the options of training and testing ask for."""
+"""Read a config and apply the options of training and testing to it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mmengine.utils import import_modules_from_strings
 from mmface.utils.config_files import config_path
 from mmface.utils.config_variables import read_config
 
-#: Longest short and long side, in pixels, in the mode 1650: RetinaFace's and SCRFD's larger
-#: single-scale test size. Portrait and landscape images are fitted alike.
+#: Longest short and long side, in pixels, in the mode 1650: the larger single-scale test size of
+#: RetinaFace and SCRFD. Portrait and landscape images are resized in the same way.
 SCALE_1650 = (1100, 1650)
-#: Optimizer wrappers that one option can replace by each other, and what they share.
+#: Optimizer wrappers that an option can replace with each other, and the options they share.
 PRECISION_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper', 'O2OptimWrapper')
 WRAPPER_OPTIONS = ('optimizer', 'paramwise_cfg', 'constructor', 'clip_grad', 'accumulative_counts')
 
@@ -25,17 +25,17 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     """Read a config file, apply options and import what it registers.
 
     Args:
-        path: A Python config file, or the name of one of mmface.
-        options: Dotted keys and values, as of ``--cfg-options``.
+        path: A Python config file, or the name of a config of mmface.
+        options: Dotted keys and their values, as in ``--cfg-options``.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
         ValueError: The file, one of its bases or an option cannot be read.
     """
     file = config_path(path)
     try:
         cfg = read_config(str(file), options)
-    except Exception as error:  # a config is Python: anything may be raised
+    except Exception as error:  # a config is Python code: it can raise anything
         raise ValueError(f'config {path}: {type(error).__name__}: {error}') from error
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg['custom_imports'])
@@ -43,11 +43,11 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
 
 
 def set_data_path(cfg: Config, path: str | None) -> None:
-    """Put ``path`` in the place of ``cfg.data_root`` in every string of the config.
+    """Replace ``cfg.data_root`` with ``path`` in every string of the config.
 
     Args:
         cfg: Changed in place.
-        path: Folder of the data set, or None to only check that of the config.
+        path: Folder of the data set. None only checks the folder of the config.
 
     Raises:
         FileNotFoundError: The folder does not exist.
@@ -56,12 +56,12 @@ def set_data_path(cfg: Config, path: str | None) -> None:
     root = cfg.get('data_root')
     if root is None:
         if path is not None:
-            raise ValueError('--data-path needs a config with data_root = ...; this one has none')
+            raise ValueError('path needs a config with data_root = ...; this one has none')
         return
     wanted = root if path is None else str(Path(path).expanduser())
     if not Path(wanted).is_dir():
         raise FileNotFoundError(
-            f'data path {wanted} does not exist; give another with --data-path, or make one: '
+            f'data path {wanted} does not exist; name another folder, or make one: '
             'WIDER FACE with tools/data/prepare_widerface.py, small drawn sets with '
             'tools/data/make_toy.py'
         )
@@ -78,51 +78,52 @@ def set_data_path(cfg: Config, path: str | None) -> None:
 
 
 def set_mode(cfg: Config, mode: str) -> None:
-    """Set the image size of the test; the ratio of an image's sides is kept.
+    """Set the image size of the test. The aspect ratio of each image is kept.
 
-    With a square mode, the transform that sizes the images stays that of the config:
-    ``FaceResize`` and ``FaceLetterbox`` fit the image into the square and pad it to the square, at
-    the right and bottom or all around. With 1650 and origin there is no square, and
-    ``FaceLetterbox`` becomes ``FaceResize`` (1650) or ``Resize`` with factor 1 (origin), as
-    ``FaceResize`` does with origin; images are padded at the right and bottom to multiples of 32.
-    ``FaceStretch`` stays with every mode: after fitting, it stretches each side to the next
-    multiple of 32, and nothing is padded.
+    With a square mode, the config's own resizing transform stays. ``FaceResize`` and
+    ``FaceLetterbox`` fit the image into the square and pad it: ``FaceResize`` at the right and
+    bottom, ``FaceLetterbox`` on all sides. The modes 1650 and origin have no square.
+    ``FaceLetterbox`` then becomes ``FaceResize`` (1650) or ``Resize`` with factor 1 (origin), and
+    ``FaceResize`` also becomes ``Resize`` with origin. Images are padded at the right and bottom to
+    multiples of 32. ``FaceStretch`` stays in every mode: it fits the image, then stretches each
+    side to the next multiple of 32, without padding.
 
     Args:
-        cfg: Changed in place: that transform in the test pipeline, and the padding of the
-            data preprocessor.
-        mode: Square: 'vga' (640) or a multiple of 32 such as '960', the side in pixels.
-            '1650': the short side becomes at most 1100 and the long side at most 1650 pixels, as
-            large as both allow, small images are enlarged. 'origin': images keep their size.
+        cfg: Changed in place: the resizing transform of the test pipeline, and the padding of
+            the data preprocessor.
+        mode: A square: 'vga' (640) or a multiple of 32 such as '960', the side in pixels.
+            '1650': the short side is at most 1100 and the long side at most 1650 pixels. The image
+            is as large as both limits allow, so small images are enlarged.
+            'origin': images keep their size.
 
     Raises:
-        ValueError: Another mode, or a test pipeline without any of the three.
+        ValueError: The mode is unknown, or the test pipeline has none of the three transforms.
     """
-    from mmface.datasets.transforms import RESIZES  # here: it needs torch, which --help does not
+    from mmface.datasets.transforms import RESIZES  # imported here: --help must not need torch
 
     square = mode == 'vga' or (mode.isdecimal() and int(mode) > 0 and int(mode) % 32 == 0)
     if not square and mode not in ('1650', 'origin'):
         raise ValueError(
-            f"--mode must be vga, 1650, origin or a multiple of 32 such as 960, not '{mode}'"
+            f"mode must be vga, 1650, origin or a multiple of 32 such as 960, not '{mode}'"
         )
     side = 640 if mode == 'vga' else int(mode) if square else None
     scale = None if mode == 'origin' else (side, side) if side else SCALE_1650
     steps = [item for item in _dicts(cfg.test_dataloader) if item.get('type') in RESIZES]
     if not steps:
         raise ValueError(
-            f'--mode needs {" or ".join(RESIZES)} in the test pipeline; this config has none'
+            f'mode needs {" or ".join(RESIZES)} in the test pipeline; this config has none'
         )
     stretched = steps[0]['type'] == 'FaceStretch'
     for step in steps:
         resize: dict[str, Any]
         if step['type'] == 'FaceStretch':
             resize = dict(type='FaceStretch', divisor=32, scale=scale)
-        elif step['type'] == 'FaceLetterbox' and side:  # its frame is a square
+        elif step['type'] == 'FaceLetterbox' and side:  # it pads to a square
             resize = {**step, 'size': side}
         elif scale:
             resize = dict(type='FaceResize', scale=scale, keep_ratio=True)
         else:
-            # mmdet's transform knows factors; it records the factor 1 that decoding divides by.
+            # mmdet's transform accepts a factor. It records factor 1, by which decoding divides.
             resize = dict(type='Resize', scale_factor=1.0, keep_ratio=True)
         step.clear()
         step.update(resize)
@@ -131,11 +132,11 @@ def set_mode(cfg: Config, mode: str) -> None:
 
 
 def set_metric(cfg: Config, **values: Any) -> None:
-    """Set arguments of the ``WiderFaceMetric`` of the test; None leaves one as it is.
+    """Set arguments of the test's ``WiderFaceMetric``. None leaves an argument unchanged.
 
     Args:
         cfg: Changed in place.
-        values: Names and values.
+        values: Argument names and their values.
 
     Raises:
         ValueError: The config has no such metric.
@@ -152,17 +153,17 @@ def set_metric(cfg: Config, **values: Any) -> None:
 
 
 def set_out_dir(cfg: Config, folder: str) -> None:
-    """Let the metrics of the test that can write ``metrics.json`` do so in ``folder``."""
+    """Make the metrics of the test that can write ``metrics.json`` write it to ``folder``."""
     for metric in _dicts(cfg.test_evaluator):
         if metric.get('type') in ('WiderFaceMetric', 'CocoBoxMetric'):
             metric['out_dir'] = folder
 
 
 def set_part(cfg: Config, part: str | None) -> None:
-    """Restrict the test to the images that the file ``part`` lists.
+    """Restrict the test to the images listed in the file ``part``.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
     """
     if part is None:
         return
@@ -177,37 +178,37 @@ def set_part(cfg: Config, part: str | None) -> None:
 
 
 def set_precision(cfg: Config, path: str | Path) -> None:
-    """Train in the precision of a file of ``configs/_base_/precision``.
+    """Set the training precision from a file of ``configs/_base_/precision``.
 
-    Everything of the optimizer wrapper that has nothing to do with precision stays. A config that
-    has this precision already keeps its own options, such as its loss scale.
+    Options of the optimizer wrapper that do not concern precision stay. A config that already has
+    this precision keeps its own options, such as its loss scale.
 
     Args:
         cfg: Changed in place.
-        path: Config file with ``precision``, the options of the optimizer wrapper.
+        path: Config file that defines ``precision``, the options of the optimizer wrapper.
 
     Raises:
-        ValueError: The config has an optimizer wrapper of another kind.
+        ValueError: The config has an optimizer wrapper of another type.
     """
     precision = Config.fromfile(path)['precision']
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in PRECISION_WRAPPERS:
-        raise ValueError(f'the optimizer wrapper {kind} of this config has no other precision')
+        raise ValueError(f'the precision of the optimizer wrapper {kind} cannot be changed')
     if kind != precision['type']:
         kept = {key: cfg.optim_wrapper[key] for key in WRAPPER_OPTIONS if key in cfg.optim_wrapper}
         cfg.optim_wrapper = {**kept, **precision}
 
 
 def set_length(cfg: Config, epochs: int, iters: int | None = None) -> None:
-    """Set the length of the training; the schedule of the learning rate stays.
+    """Set the length of the training. The learning rate schedule stays.
 
     Args:
         cfg: Changed in place.
-        epochs: Length if the config counts in epochs.
-        iters: Length if it counts in iterations.
+        epochs: Length if the config counts epochs.
+        iters: Length if the config counts iterations.
 
     Raises:
-        ValueError: The config counts in iterations and there is no number of them.
+        ValueError: The config counts iterations and ``iters`` is None.
     """
     if 'max_iters' not in cfg.train_cfg:
         cfg.train_cfg.max_epochs = epochs
@@ -215,8 +216,8 @@ def set_length(cfg: Config, epochs: int, iters: int | None = None) -> None:
         cfg.train_cfg.max_iters = iters
     else:
         raise ValueError(
-            'this config counts in iterations, not epochs: set its length with '
-            '--cfg-options train_cfg.max_iters=N'
+            'this config counts iterations, not epochs: set its length with the config option '
+            'train_cfg.max_iters'
         )
 
 
@@ -239,7 +240,7 @@ def _map_strings(value: Any, replace: Callable[[str], str]) -> Any:
 
 
 def _dicts(value: Any) -> Iterator[dict[str, Any]]:
-    """Iterate over all dicts in ``value``, itself included."""
+    """Iterate over all dicts in ``value``, including ``value`` itself."""
     if isinstance(value, dict):
         yield value
         value = list(value.values())

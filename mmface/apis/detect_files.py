@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Find faces in files and write what was found; no torch."""
+"""Find faces in files and write the results. Torch is not needed."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ Render = Callable[[Image, Sequence[Face]], Image]
 T = TypeVar('T')
 
 SETTINGS = 'settings.json'
-#: What a strange image can make OpenCV, onnxruntime and torch raise.
+#: Errors that OpenCV, onnxruntime and torch can raise on an unusual image.
 IMAGE_ERRORS = (ValueError, OSError, RuntimeError, MemoryError, cv2.error)
 
 
 class Results:
-    """Where results are, and which of them are there.
+    """The results folder: paths of the results, and which results exist.
 
-    Results count if they are newer than what they were made from and than ``settings.json``,
-    which says how those in the folder are made; a run with other settings is refused.
+    A result counts if it is newer than its source and than ``settings.json``. That file records
+    the settings of the results in the folder. A run with other settings raises an error.
 
     Args:
-        folder: Where they are written.
+        folder: Folder for the results.
         model: Files of the model, or the name of a config.
         score_thr: Lowest score of a face.
-        blur: Whether faces are hidden instead of marked.
-        json: Whether boxes, scores and keypoints are written too.
-        overwrite: Whether results that are there are made again.
+        blur: Whether faces are blurred instead of marked.
+        json: Whether boxes, scores and keypoints are also written.
+        overwrite: Whether existing results are replaced.
 
     Raises:
-        ValueError: The folder holds results of other settings, or its ``settings.json`` cannot
+        ValueError: The folder holds results with other settings, or its ``settings.json`` cannot
             be read.
     """
 
@@ -76,13 +76,13 @@ class Results:
             changed = [key for key in now if before.get(key) != now[key]]
             raise ValueError(
                 f'{folder} holds results of a run with another {" and ".join(changed)}: name '
-                'another folder for the results, or overwrite these'
+                'another folder for the results, or overwrite the existing ones'
             )
         self._fresh = before is None
         self._settings = now
 
     def begin(self) -> None:
-        """Note the settings; results from before do not count if these are new."""
+        """Write the settings. If they are new, earlier results do not count."""
         remove_leftovers(self.folder, recursive=True)
         if self._fresh:
             write_text(self._note, json.dumps(self._settings, indent=2) + '\n')
@@ -104,7 +104,7 @@ class Results:
         return [main, self.folder / source.name.with_name(source.name.name + suffix)]
 
     def camera_targets(self, number: int) -> list[Path]:
-        """List the files that are written for a camera: a new name each time."""
+        """List the files that are written for a camera. Each call returns unused names."""
         for i in itertools.count():
             name = Path(f'camera_{number}_{i}.mp4')
             targets = self.targets(Source(Path('camera.mp4'), name))
@@ -113,7 +113,7 @@ class Results:
         raise AssertionError
 
     def done(self, source: Source) -> bool:
-        """Whether all files of ``source`` are there."""
+        """Return whether all result files of ``source`` exist and are up to date."""
         targets = self.targets(source)
         if self._fresh:
             return False
@@ -125,10 +125,10 @@ class Results:
 
 
 def _read_settings(path: Path) -> Mapping[str, Any] | None:
-    """Read the settings of the run before, ``None`` if there was none.
+    """Read the settings of the previous run, ``None`` if there was no run.
 
     Raises:
-        ValueError: The file holds something else.
+        ValueError: The file does not hold settings.
     """
     if not path.is_file():
         return None
@@ -139,13 +139,13 @@ def _read_settings(path: Path) -> Mapping[str, Any] | None:
     if not isinstance(before, dict):
         raise ValueError(
             f'{path} does not hold the settings of a run (expected a JSON object, found '
-            f'{path.read_bytes()[:40]!r}): name another folder for the results, or overwrite these'
+            f'{path.read_bytes()[:40]!r}): name another folder for the results, or overwrite them'
         )
     return before
 
 
 def describe(pixels: Image, faces: Sequence[Face], **first: Any) -> str:
-    """Return what was found as a line of JSON; pixels to 1/100, scores to 1/10,000."""
+    """Return the faces as a line of JSON: pixels to 1/100, scores to 1/10,000."""
     rows = [
         {
             'bbox': [round(float(v), 2) for v in face.bbox],
@@ -163,7 +163,7 @@ def describe(pixels: Image, faces: Sequence[Face], **first: Any) -> str:
 def do_images(
     sources: Sequence[Source], results: Results, detector: Detector, batch_size: int, bar: tqdm
 ) -> tuple[int, list[str]]:
-    """Work on images; return the number of faces and what went wrong."""
+    """Detect faces in images. Return the number of faces and the error messages."""
     faces_found, problems = 0, []
     for chunk in batches(sources, batch_size):
         images = {}
@@ -186,7 +186,7 @@ def do_images(
 def detect_all(
     images: dict[Source, Image], detector: Detector, problems: list[str]
 ) -> Iterator[tuple[Source, list[Face]]]:
-    """Detect at once, or one by one if one of the images is not possible."""
+    """Detect in all images at once, or one by one if this fails for one of them."""
     try:
         found = detector(list(images.values())) if images else []
     except IMAGE_ERRORS as error:
@@ -206,10 +206,10 @@ def do_video(
     batch_size: int,
     render: Render,
 ) -> str:
-    """Work on a video until its end, or on a camera until Ctrl-C; return a line about it.
+    """Detect faces in a video to its end, or in a camera until Ctrl-C. Return a report line.
 
     Raises:
-        ValueError: A frame cannot be read, or the network fails on it; nothing is written.
+        ValueError: A frame cannot be read, or the network fails on it. Nothing is written.
     """
     frames = faces_found = 0
     start = time.monotonic()
@@ -244,10 +244,10 @@ def do_video(
 
 
 def _detect_frames(chunk: Sequence[Frame], detector: Detector, video: str) -> list[list[Face]]:
-    """Detect in the frames of a video.
+    """Detect faces in the frames of a video.
 
     Raises:
-        ValueError: The network fails; the message names video and frame.
+        ValueError: The network fails. The message names the video and the frame.
     """
     try:
         return detector([frame.image for frame in chunk])
@@ -256,7 +256,7 @@ def _detect_frames(chunk: Sequence[Frame], detector: Detector, video: str) -> li
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Cut ``items`` into lists of ``size``, the last one possibly shorter."""
+    """Split ``items`` into lists of ``size``. The last one may be shorter."""
     iterator = iter(items)
     while chunk := list(itertools.islice(iterator, size)):
         yield chunk

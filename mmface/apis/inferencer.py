@@ -45,28 +45,29 @@ Input = PathLike | NDArray
 
 
 class FaceInferencer(DetInferencer):
-    """Face detector from a config and its weights: SCRFD, CenterFace, CenterNet2.
+    """Face detector built from a config and its weights: SCRFD, CenterFace or CenterNet2.
 
-    Images go through the test pipeline and the data preprocessor of the config, so that
-    results are those of ``tools/test.py``.
+    Images pass through the test pipeline and the data preprocessor of the config. The results
+    are therefore those of ``tools/test.py``.
 
     Args:
-        config_or_name: A config file, or the name of one of mmface's, such as
+        config_or_name: A config file, or the name of a config of mmface, such as
             'scrfd_2.5g_bnkps'.
-        weights: Checkpoint of that config. It is read without running code that may be in it.
-        device: 'cpu', 'cuda', 'cuda:1', 'npu' and so on; ``None``: the best there is.
-        score_thr: Scores of faces are above it; as in ``FaceDetector``. ``None``: that of the
-            config, which holds in any case, low on purpose (0.02 of SCRFD), for evaluation.
-        show_progress: Whether to show a bar when there is more than one image.
-        trust_checkpoint: Read any Python object in the checkpoint, which can run code.
+        weights: Checkpoint of that config. Code in the checkpoint is not run.
+        device: 'cpu', 'cuda', 'cuda:1', 'npu' and so on. ``None``: the best available device.
+        score_thr: Faces have scores above this value, as in ``FaceDetector``. The threshold of the
+            config always applies too. ``None``: only the config's threshold, which is low for
+            evaluation (0.02 for SCRFD).
+        show_progress: Whether to show a progress bar when there is more than one image.
+        trust_checkpoint: Load any Python object in the checkpoint. Such an object can run code.
 
     Attributes:
-        score_thr: As above; may be changed between calls.
+        score_thr: As above. It may be changed between calls.
 
     Raises:
-        FileNotFoundError: No such config or checkpoint.
+        FileNotFoundError: The config or the checkpoint does not exist.
         ValueError: The weights do not fit the config, the config does not detect faces, or the
-            device is not there.
+            device is not available.
 
     Example:
         >>> detector = FaceInferencer('scrfd_2.5g_bnkps', 'scrfd_2.5g_bnkps.pth', device='cpu')
@@ -126,21 +127,22 @@ class FaceInferencer(DetInferencer):
         """Detect the faces in images.
 
         Args:
-            inputs: A file, a folder (searched with all below it), an array (H, W, 3) uint8 BGR,
-                or several files, folders and arrays in a list.
-            batch_size: Images the network sees at once, at most. Only such that it pads to the
-                same size go together, so it does not change the results.
-            out_dir: Write the images with the faces drawn here, named as the file, or
-                '000012.png' for the 12th array (from 0) of the list; a folder's in a folder of
-                its name.
+            inputs: A file, a folder (searched recursively), an array (H, W, 3) uint8 BGR, or a
+                list of files, folders and arrays.
+            batch_size: Maximum number of images in a batch. Only images that are padded to the
+                same size share a batch, so it does not change the results.
+            out_dir: Folder for the images with the faces drawn. They keep the names of the files.
+                The array with index 12 in the list becomes '000012.png'. The images of an input
+                folder are written to a subfolder with the name of that folder.
 
         Returns:
-            The faces of the image, best first, in its pixels; for a list or a folder a list of
-            them for each image, in the order given, those of a folder sorted by path.
+            The faces of the image, highest score first, in pixels of the image. For a list or a
+            folder: a list with the faces of each image, in the order of the inputs. The images of
+            a folder are sorted by path.
 
         Raises:
-            FileNotFoundError: A path that does not exist.
-            ValueError: A URL, something that is no image, or a batch size below 1.
+            FileNotFoundError: A path does not exist.
+            ValueError: An input is a URL or is not an image, or the batch size is below 1.
         """
         if batch_size < 1:
             raise ValueError(f'batch_size: expected at least 1, found {batch_size}')
@@ -150,8 +152,8 @@ class FaceInferencer(DetInferencer):
         targets = [_target(item, i, out_dir) for i, item in enumerate(sources)]
         if out_dir is not None and len(set(targets)) < len(targets):
             raise ValueError(
-                'two of the inputs have the same name, so their images would too: call once for '
-                'each folder, with an out_dir of its own'
+                'two of the inputs have the same name, so their results would have the same name: '
+                'call once for each folder, with a different out_dir'
             )
         found: list[list[Face]] = []
         show = several and self.show_progress
@@ -169,15 +171,15 @@ class FaceInferencer(DetInferencer):
     def preprocess(
         self, inputs: Iterable[Source | NDArray], batch_size: int = 1, **kwargs: Any
     ) -> Iterator[tuple[list[Image], dict]]:
-        """Read images and make batches of those that the network sees at the same size.
+        """Read images and batch those that have the same size in the network.
 
         Args:
             inputs: Files and arrays.
-            batch_size: Images of a batch, at most.
+            batch_size: Maximum number of images in a batch.
             kwargs: Not used.
 
         Yields:
-            The images, and the batch made of them.
+            The images, and the batch built from them.
         """
         for chunk in self._get_chunk_data(map(_load, inputs), batch_size):
             for _, group in itertools.groupby(chunk, lambda item: self._canvas(item[1]['inputs'])):
@@ -185,9 +187,9 @@ class FaceInferencer(DetInferencer):
                 yield list(images), self.collate_fn(packed)
 
     def _canvas(self, image: torch.Tensor) -> tuple[int, ...]:
-        """Give the height and width an image (3, h, w) has in the network, were it alone.
+        """Return the height and width of an image (3, h, w) in the network if it is alone.
 
-        GroupNorm sees the padding, and convolutions its edge.
+        The padding changes the result: GroupNorm includes it, and convolutions reach into it.
         """
         preprocessor = self.model.data_preprocessor
         if getattr(preprocessor, 'pad_size', None) is not None:
@@ -196,7 +198,7 @@ class FaceInferencer(DetInferencer):
         return tuple(-(-side // divisor) for side in image.shape[-2:])
 
     def _inputs_to_list(self, inputs: Input | Sequence[Input]) -> list[Source | NDArray]:
-        """List the images: arrays as they are, and the files that paths and folders name."""
+        """List the images: arrays unchanged, and the files that the paths and folders contain."""
         images: list[Source | NDArray] = []
         for item in inputs if isinstance(inputs, (list, tuple)) else [inputs]:
             if isinstance(item, np.ndarray):
@@ -211,12 +213,12 @@ class FaceInferencer(DetInferencer):
         return images
 
     def _init_model(self, cfg: Any, weights: str, device: str = 'cpu') -> torch.nn.Module:
-        """Build the model of the config with weights that fit it."""
+        """Build the model of the config and load weights that fit it."""
         head = (cfg.model.get('roi_head') or cfg.model).get('bbox_head', {})
         if head.get('num_classes', 1) != 1:
             raise ValueError(
-                f'this config detects {head.num_classes} classes of objects: expected one with the '
-                'class face alone, such as scrfd_2.5g_bnkps'
+                f'this config detects {head.num_classes} classes of objects: expected one with '
+                'only the class face, such as scrfd_2.5g_bnkps'
             )
         checkpoint = load_checkpoint_file(weights, trust=self._trust)
         model = MODELS.build(cfg.model)
@@ -227,7 +229,7 @@ class FaceInferencer(DetInferencer):
         return model.to(device).eval()
 
     def _init_pipeline(self, cfg: Config) -> Callable:
-        """Build the test pipeline so that it begins with an array."""
+        """Build the test pipeline so that it accepts an array."""
         steps = cfg.test_dataloader.dataset.pipeline
         places = [i for i, step in enumerate(steps) if step['type'].split('.')[-1] in LOADERS]
         if not places:
@@ -246,19 +248,19 @@ class FaceInferencer(DetInferencer):
         return prepare
 
     def _init_collate(self, cfg: Config) -> Callable:
-        """Keep the parts of a batch in lists, which is what the data preprocessor takes."""
+        """Keep the parts of a batch in lists, as the data preprocessor expects."""
         return pseudo_collate
 
     def _init_visualizer(self, cfg: Config) -> None:
-        """Have none: faces are drawn with the same code as without torch."""
+        """Create no visualizer: faces are drawn with the same code as without torch."""
         return None
 
 
 def check_device(device: str | None) -> str:
-    """Give the name of a device that is there.
+    """Return the name of an available device.
 
     Raises:
-        ValueError: There is no such device.
+        ValueError: The device is not available.
     """
     if device in (None, 'auto'):
         return mmengine.device.utils.get_device()
@@ -288,7 +290,7 @@ def _load(item: Source | NDArray) -> Image:
 
 
 def _target(item: Source | NDArray, number: int, out_dir: PathLike | None) -> Path | None:
-    """Give the file that the image with the faces of ``item`` is written to."""
+    """Return the path for the image with the faces of ``item`` drawn."""
     if out_dir is None:
         return None
     if isinstance(item, np.ndarray):

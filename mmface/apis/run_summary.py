@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Read what a training left in its folder, and sum it up in the keys of the Ascend model zoo."""
+"""Read the files of a training run and summarise them with the keys of the Ascend model zoo."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NOT_MEASURED = 'not measured'
 
 
 def read_scalars(work_dir: Path) -> list[dict[str, float]]:
-    """Read what a run and its continuations logged, in order of iterations.
+    """Read what a run and its resumed runs logged, in order of iterations.
 
     Raises:
-        FileNotFoundError: There is no log of a training in the folder.
+        FileNotFoundError: The folder has no training log.
         ValueError: A line of a log cannot be read.
     """
     files = sorted(work_dir.glob('*/vis_data/scalars.json'))
@@ -30,7 +30,7 @@ def read_scalars(work_dir: Path) -> list[dict[str, float]]:
             except json.JSONDecodeError as error:
                 raise ValueError(f'{file}:{number}: expected JSON, found {line[:60]!r}') from error
             if 'loss' in entry:
-                # A continued run logs the iterations after its checkpoint again.
+                # A resumed run logs the iterations after its checkpoint again.
                 by_step[int(entry['step'])] = entry
     if not by_step:
         raise FileNotFoundError(
@@ -44,7 +44,7 @@ def read_json(path: Path, writer: str) -> dict[str, Any]:
     """Read a file that another tool wrote.
 
     Raises:
-        FileNotFoundError: It is not there.
+        FileNotFoundError: The file does not exist.
         ValueError: It is not JSON.
     """
     if not path.is_file():
@@ -58,16 +58,16 @@ def read_json(path: Path, writer: str) -> dict[str, Any]:
 def summarise(
     network: str, train_dir: Path | None, seconds: float | None, eval_dir: Path | None
 ) -> dict[str, str]:
-    """Collect what the runs left behind.
+    """Collect the results of the runs.
 
     Args:
         network: Name of the model.
         train_dir: Work dir of a training; None if there was only an evaluation.
-        seconds: Duration of the training from the start of its processes to their end.
+        seconds: Duration of the training, from the start of its processes to their end.
         eval_dir: Work dir of the evaluation; None if there was none.
 
     Returns:
-        The keys of the summary in their order and the values as text.
+        The keys of the summary in order, with their values as text.
     """
     values = dict.fromkeys(
         ('BatchSize', 'ActualFPS', 'TrainingTime', 'ActualLoss', 'TrainAccuracy'), NOT_MEASURED
@@ -88,7 +88,7 @@ def summarise(
         if 'coco' in found:
             values['TrainAccuracy'] = f'{100 * found["coco"]["bbox_mAP"]:.2f}'
         else:
-            # A subset without a face has no average precision.
+            # A subset without faces has no average precision.
             ap = [found['ap'][name] for name in SUBSETS]
             percent = ['nan' if share is None else f'{100 * share:.2f}' for share in ap]
             values['TrainAccuracy'] = f'[{", ".join(percent)}]'
@@ -107,7 +107,7 @@ def summarise(
 
 
 def write_summary(summary: dict[str, str], folder: Path) -> Path:
-    """Write the file of the case; one of an earlier run gets a number and stays.
+    """Write the summary file. An existing file is kept: it is renamed with a number.
 
     Returns:
         The path of the file.

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Test several checkpoints of one run: which there are, where each runs, what its result is of."""
+"""Test several checkpoints of one run: find them, choose devices and identify their results."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from mmengine.config import Config
 from mmface.evaluation.sweep_result import Checkpoint, read_ap
 from mmface.utils.files import write_text
 
-#: What checkpoints are counted in: the word in their names, and the word for people.
+#: The units that checkpoints count: the word in their file names, and the word in messages.
 UNITS = {'epoch': 'epoch', 'iter': 'iteration'}
-#: The variable that chooses the card of a process.
+#: The environment variable that selects the card of a process.
 VISIBLE = {'cuda': 'CUDA_VISIBLE_DEVICES', 'npu': 'ASCEND_RT_VISIBLE_DEVICES'}
-#: What a result is the result of: test and file.
+#: What identifies a result: test and file.
 Identity = dict[str, str | int]
-GRACE = 10.0  # seconds that a child has to end by itself
+GRACE = 10.0  # seconds that a child process has to end after SIGTERM
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where one test runs: value of ``--device`` and environment."""
+    """Where one test runs: the value of ``--device`` and the environment."""
 
     name: str
     env: dict[str, str]
@@ -51,16 +51,16 @@ def find_checkpoints(
 
     Args:
         work_dir: Folder of the run, with ``epoch_N.pth`` or ``iter_N.pth``.
-        by: 'epoch' or 'iter'; default: epochs if there are any, or no iterations.
-        start: First N; default: the first that there is.
-        end: Last N; default: the last that there is.
-        step: Every ``step``-th from ``start`` on; default: all that there are.
+        by: 'epoch' or 'iter'. Default: epochs if there are any or if there are no iterations.
+        start: First N; default: the smallest N found.
+        end: Last N; default: the largest N found.
+        step: Take every ``step``-th number from ``start`` on; default: all that exist.
 
     Returns:
         The checkpoints in order, the names of missing ones, and 'epoch' or 'iter'.
 
     Raises:
-        FileNotFoundError: No folder, or no checkpoint in the range.
+        FileNotFoundError: The folder does not exist, or has no checkpoint in the range.
     """
     if not work_dir.is_dir():
         raise FileNotFoundError(f'{work_dir} is not a folder; expected one with checkpoints')
@@ -92,17 +92,17 @@ def find_checkpoints(
 
 
 def find_devices(text: str) -> list[Device]:
-    """Read a list of devices, one for each test that runs at a time.
+    """Read a list of devices, one for each test that runs at the same time.
 
     Args:
-        text: Numbers of cards such as '0,1', or words such as 'cpu,cpu' or 'auto'.
+        text: Card numbers such as '0,1', or words such as 'cpu,cpu' or 'auto'.
 
     Raises:
-        ValueError: One is neither a device nor a card that is there.
+        ValueError: A name is neither a device nor the number of an available card.
     """
     names = text.split(',')
     if all(name in ('cpu', 'auto') for name in names):
-        # Otherwise each process would take all cores.
+        # Without this, each process would use all cores.
         threads = max((os.cpu_count() or 1) // len(names), 1)
         env = {} if 'OMP_NUM_THREADS' in os.environ else {'OMP_NUM_THREADS': str(threads)}
         return [Device(name, env if name == 'cpu' else {}) for name in names]
@@ -113,25 +113,25 @@ def find_devices(text: str) -> list[Device]:
 
     kind = get_device()
     if kind not in VISIBLE:
-        raise ValueError(f'devices {text}: no CUDA or NPU card was found here; use cpu,cpu')
+        raise ValueError(f'devices {text}: no CUDA or NPU card was found; use cpu,cpu')
     count = getattr(torch, kind).device_count()
     if max(map(int, names)) >= count:
-        raise ValueError(f'devices {text}: there are {count} cards here, from number 0')
+        raise ValueError(f'devices {text}: there are {count} cards, numbered from 0')
     cards = visible_cards(count, os.environ.get(VISIBLE[kind]))
     return [Device(kind, {VISIBLE[kind]: cards[int(name)]}) for name in names]
 
 
 def visible_cards(count: int, shown: str | None) -> list[str]:
-    """Name the ``count`` cards for a child: those ``shown`` to this process may be a choice."""
+    """Return the ids of ``count`` cards for a child. ``shown`` lists those this process sees."""
     return shown.split(',') if shown else [str(number) for number in range(count)]
 
 
 def describe_test(cfg: Config, part: str | None = None) -> str:
-    """Compute a digest of everything but the checkpoint that a result depends on.
+    """Compute a digest of everything that a result depends on, except the checkpoint.
 
     Args:
-        cfg: The whole config of the test, with its options.
-        part: File that lists the images of the test; its content counts.
+        cfg: The complete config of the test, with its options.
+        part: File that lists the images of the test. The digest includes its content.
 
     Raises:
         ValueError: The config does not measure AP.
@@ -148,13 +148,13 @@ def describe_test(cfg: Config, part: str | None = None) -> str:
 
 
 def identify(checkpoint: Checkpoint, test: str) -> Identity:
-    """Say what a result is the result of."""
+    """Return what identifies the result of a test of this checkpoint."""
     stat = checkpoint.path.stat()
     return {'test': test, 'bytes': stat.st_size, 'mtime_ns': stat.st_mtime_ns}
 
 
 def read_result(checkpoint: Checkpoint, test: str) -> bool:
-    """Take the result of an earlier sweep, if it is one of this file and test."""
+    """Read the result of an earlier sweep if it belongs to this file and test. Return success."""
     try:
         content = json.loads((checkpoint.folder / 'result.json').read_text(encoding='utf-8'))
         if content['of'] != identify(checkpoint, test):
@@ -166,16 +166,16 @@ def read_result(checkpoint: Checkpoint, test: str) -> bool:
 
 
 class Pool:
-    """Tests checkpoints in processes of their own, one at a time on each device.
+    """Tests checkpoints in separate processes, one at a time on each device.
 
-    Used as a context: at its end no test is left running.
+    Use it as a context manager. On exit it ends all tests that still run.
 
     Args:
-        command: Interpreter, test program and config file; the path of a checkpoint,
-            ``--work-dir`` and ``--device`` follow.
+        command: Interpreter, test program and config file. The path of a checkpoint,
+            ``--work-dir`` and ``--device`` are appended.
         options: Further options of the test program.
         test: Digest of the test, see ``describe_test``.
-        devices: Where tests run.
+        devices: Devices on which tests run.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class Pool:
         self.running.clear()
 
     def run(self, checkpoints: Sequence[Checkpoint]) -> Iterator[Checkpoint]:
-        """Test the checkpoints and yield each when it is done."""
+        """Test the checkpoints and yield each one when its test has ended."""
         waiting = list(checkpoints)
         while waiting or self.running:
             while waiting and self.free:
@@ -233,8 +233,8 @@ class Pool:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **device.env},
-                # A group of its own: Ctrl-C reaches this process only, which ends the group with
-                # its data loaders.
+                # A separate process group: Ctrl-C reaches only this process, which then ends the
+                # group, data loaders included.
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
@@ -261,16 +261,16 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def _die_with_parent() -> None:
-    # Not even a killed sweep leaves tests behind that would write where the next one does.
+    # Tests must not outlive a killed sweep: they would write to the files of the next one.
     _LIBC.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
 
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Refuse a second sweep of the same work dir at the same time.
+    """Prevent a second sweep of the same work dir at the same time.
 
     Raises:
-        ValueError: There is one.
+        ValueError: Another sweep is running.
     """
     folder.mkdir(exist_ok=True)
     with (folder / '.lock').open('w') as lock:
@@ -284,17 +284,17 @@ def only_one(folder: Path) -> Iterator[None]:
 
 
 def check_link(link: Path) -> None:
-    """Refuse, before the work and not after it, to replace what is not ours.
+    """Check, before the work starts, that the link replaces no file of the user.
 
     Raises:
-        ValueError: A file or folder has the name of the link.
+        ValueError: A file or folder already has the name of the link.
     """
     if link.exists() and not link.is_symlink():
         raise ValueError(f'{link} is not a link: move it away, the best checkpoint is linked there')
 
 
 def link_best(link: Path, target: Path) -> None:
-    """Point ``link`` to a file beside it; a reader finds the old one or the new one."""
+    """Point ``link`` to a file beside it. Readers find the old link or the new one, never none."""
     check_link(link)
     temporary = link.with_name(f'.{link.name}.{os.getpid()}')
     temporary.unlink(missing_ok=True)

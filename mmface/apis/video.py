@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Read and write videos frame by frame; no torch."""
+"""Read and write videos frame by frame. Torch is not needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from mmface.utils.files import whole_file
 from mmface.utils.images import Image, PathLike
 
-#: Frames per second where a camera or a file does not say.
+#: Frames per second if the camera or file does not report a usable value.
 DEFAULT_FPS = 25.0
 
 
@@ -22,8 +22,8 @@ class Frame(NamedTuple):
     """An image of a video.
 
     Attributes:
-        number: From 0.
-        seconds: When it was taken, from the start of the video.
+        number: Index of the frame, from 0.
+        seconds: Time of the frame from the start of the video.
         image: (H, W, 3) BGR.
     """
 
@@ -39,13 +39,13 @@ class VideoReader:
         source: A file, or the number of a camera.
 
     Attributes:
-        live: Whether it is a camera, which has no end.
+        live: Whether the source is a camera, which has no end.
         fps: Frames per second.
         size: Width and height in pixels.
-        total: Number of frames as the file says, which may be wrong; ``None``: not known.
+        total: Number of frames that the file reports, which may be wrong. ``None``: not known.
 
     Raises:
-        ValueError: OpenCV cannot open it.
+        ValueError: OpenCV cannot open the source.
     """
 
     def __init__(self, source: PathLike | int) -> None:
@@ -56,10 +56,10 @@ class VideoReader:
             raise ValueError(
                 f'{self.name} cannot be opened: '
                 + (
-                    'see that it is plugged in (Linux: ls /dev/video*), that no other program '
-                    'uses it and that you may read it'
+                    'check that it is plugged in (Linux: ls /dev/video*), that no other program '
+                    'uses it and that you have permission to read it'
                     if self.live
-                    else 'it is no video, cut short, or of a kind that OpenCV here does not know'
+                    else 'it is not a video, is cut short, or has a format that OpenCV cannot read'
                 )
             )
         fps = self._capture.get(cv2.CAP_PROP_FPS)
@@ -72,10 +72,10 @@ class VideoReader:
         self.total = total if total > 0 and not self.live else None
 
     def __iter__(self) -> Iterator[Frame]:
-        """Iterate over the frames, once.
+        """Iterate over the frames. This works once.
 
         Raises:
-            ValueError: There is not a single one.
+            ValueError: The source has no frames.
         """
         number, start = 0, time.monotonic()
         while True:
@@ -86,15 +86,15 @@ class VideoReader:
             yield Frame(number, seconds, np.asarray(image, np.uint8))
             number += 1
         if not number:
-            raise ValueError(f'{self.name} gives no frame')
+            raise ValueError(f'{self.name} has no frames')
 
     def close(self) -> None:
-        """Give the file or camera back."""
+        """Release the file or camera."""
         self._capture.release()
 
 
 class VideoWriter:
-    """Write an mp4 file (MPEG-4, without sound); made by ``open_video``."""
+    """Writes an mp4 file (MPEG-4, without sound). Create it with ``open_video``."""
 
     def __init__(self, path: PathLike, fps: float, size: tuple[int, int]) -> None:
         self._fps, self._size = fps, size
@@ -108,12 +108,12 @@ class VideoWriter:
             )
 
     def write(self, frame: Frame) -> None:
-        """Write a frame, so often that the video keeps the pace of the clock.
+        """Write a frame as often as needed to keep the video in real time.
 
-        Images of a slow camera are repeated, those that come too quickly left out.
+        Frames of a slow camera are repeated. Frames that come too quickly are skipped.
         """
         image = frame.image
-        if image.shape[1::-1] != self._size:  # some streams change; the file cannot
+        if image.shape[1::-1] != self._size:  # some streams change size; a file cannot
             image = np.asarray(cv2.resize(image, self._size), np.uint8)
         for _ in range(round(frame.seconds * self._fps) + 1 - self.written):
             self._writer.write(image)
@@ -129,15 +129,15 @@ def open_video(path: PathLike, fps: float, size: tuple[int, int]) -> Iterator[Vi
     """Write an mp4 file, whole or not at all.
 
     Args:
-        path: Where it is when the block has ended without an exception.
+        path: The file. It exists only after the block has ended without an exception.
         fps: Frames per second.
         size: Width and height in pixels.
 
     Yields:
-        What frames are written to.
+        The writer for the frames.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     with whole_file(path) as tmp:
         writer = VideoWriter(tmp, fps, size)
@@ -145,7 +145,7 @@ def open_video(path: PathLike, fps: float, size: tuple[int, int]) -> Iterator[Vi
             yield writer
         finally:
             writer.close()
-        # OpenCV says nothing when the disk is full.
+        # OpenCV reports no error when the disk is full.
         check = cv2.VideoCapture(str(tmp))
         frames = int(check.get(cv2.CAP_PROP_FRAME_COUNT))
         check.release()

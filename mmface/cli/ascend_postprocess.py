@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Read what ais_bench wrote, write WIDER FACE txt files and print the average precision."""
+"""Read the results of ais_bench, write WIDER FACE txt files and print the average precision."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mmface.utils.progress import progress_bar
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(
-        f'{__doc__} Results are found by the names of the images, never by their order.',
+        f'{__doc__} Results are matched to images by name, never by order.',
         'python tools/deploy/ascend_postprocess.py result/dumpout_bs1 bins/manifest.json '
         '--out txt --gt data/WIDERFace/val/gt',
     )
@@ -38,7 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--gt', type=Path, help='folder of the four wider_*_val.mat files')
     add('--part', type=Path, metavar='LIST', help="evaluate only these ('event/name.jpg' lines)")
     add('--protocol', choices=PROTOCOLS, default='float', help='evaluation (default float)')
-    add('--iou', type=float, default=0.5, help="least IoU of a hit; the recipe's own tables: 0.4")
+    add('--iou', type=float, default=0.5, help='minimum IoU of a hit; the recipe used 0.4')
     args = parser.parse_args(argv)
     check_protocol(args.protocol, args.iou)
     return args
@@ -66,7 +66,7 @@ def main() -> None:
     print(f'{sum(map(len, rows.values()))} faces of {len(rows)} images in {args.out}')
     if dropped:
         print(
-            f'warning: {dropped} faces with NaN or infinite numbers left out: float16 overflow? '
+            f'warning: {dropped} faces with NaN or infinite numbers skipped: float16 overflow? '
             'Build the OM with another --precision',
             file=sys.stderr,
         )

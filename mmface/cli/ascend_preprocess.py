@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Turn images into the bins that ais_bench feeds to an OM file, with a manifest."""
+"""Convert images to the bins that ais_bench feeds to an OM file, and write a manifest."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from mmface.utils.progress import progress_bar
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(
-        f'{__doc__} float32: normalised, N x C x H x W. uint8: pixels, H x W x C in the order of '
-        'the network, with an AIPP file that makes the NPU normalise them.',
+        f'{__doc__} float32: normalized, N x C x H x W. uint8: pixels, H x W x C in the channel '
+        'order of the network, with an AIPP file that makes the NPU normalize them.',
         'python tools/deploy/ascend_preprocess.py data/WIDERFace bins --model centerface.onnx',
     )
     add = parser.add_argument
@@ -42,27 +42,27 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--model', required=True, type=Path, help='the ONNX file that the OM is made from')
     add('--part', type=Path, metavar='LIST', help="only these images ('event/name.jpg' lines)")
     add('--dtype', choices=tuple(DTYPES), default='float32', help='kind of bins (default float32)')
-    add('--size', type=int, nargs=2, metavar=('H', 'W'), help='input size, where the file has none')
+    add('--size', type=int, nargs=2, metavar=('H', 'W'), help='input size, if the file has none')
     add(
         '--resize',
         choices=RESIZES,
-        help="how images are fitted (default: the model's; centre for one that is tested on "
+        help="how images are resized (default: the model's way; centre if the model is tested on "
         'stretched images of their own size)',
     )
     return parser.parse_args(argv)
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """See that the disk has room for the bins.
+    """Check that the disk has room for the bins.
 
     Raises:
-        ValueError: It has not.
+        ValueError: There is too little space.
     """
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(
-            f'the bins take {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB left: name '
-            'fewer images with --part, take --dtype uint8 or another disk'
+            f'the bins need {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB left: use '
+            'fewer images with --part, --dtype uint8 or another disk'
         )
 
 
@@ -78,7 +78,7 @@ def main() -> None:
     check_folder(args.out, images)
     args.out.mkdir(parents=True, exist_ok=True)
     check_space(args.out, len(images) * bin_bytes(spec.size, args.dtype))
-    # Without a manifest the later steps refuse the folder of a run that was broken off.
+    # Without a manifest, the later steps reject the folder of an interrupted run.
     for name in (MANIFEST_NAME, AIPP_NAME):
         (args.out / name).unlink(missing_ok=True)
 
@@ -111,4 +111,4 @@ def main() -> None:
     for number, output in enumerate(outputs):
         print(f'  result _{number}: {output.name}, {math.prod(output.shape):,} floats')
     if uint8:
-        print(f'give {args.out / AIPP_NAME} to build_om.sh with --aipp')
+        print(f'pass {args.out / AIPP_NAME} to build_om.sh with --aipp')

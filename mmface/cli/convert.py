@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Convert other projects' weights to mmface checkpoints."""
+"""Convert weights of other projects to mmface checkpoints."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from mmface.utils.files import whole_file
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(
-        'Convert published weights to an mmface checkpoint, CenterFace weights to a MindSpore one '
-        '(DST ends in .ckpt), or CenterNet2 weights to the names of its authors (--to detectron2). '
+        'Convert published weights to an mmface checkpoint, CenterFace weights to a MindSpore '
+        'checkpoint (DST ends in .ckpt), or CenterNet2 weights to the names that its authors use '
+        '(--to detectron2). '
         'Reads insightface SCRFD (.pth, .onnx), CenterFace of chenjun2hao and Ascend (.pth), '
         'Star-Clouds (.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision (.pth) and '
         'MindSpore (.ckpt), CenterNet2 of xingyizhou (.pth), ResNet of detectron2 (.pkl), '
@@ -27,20 +28,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('source', type=Path, metavar='SRC', help='.pth, .pkl, .onnx or .ckpt file')
     parser.add_argument(
-        'target', type=Path, metavar='DST', help="checkpoint to write; MindSpore's if it is .ckpt"
+        'target', type=Path, metavar='DST', help='checkpoint to write; .ckpt: for MindSpore'
     )
     parser.add_argument(
-        '--config', help='config the weights must fit, or its name (default: find it)'
+        '--config', help='config that the weights must fit, or its name (default: search for it)'
     )
     parser.add_argument(
         '--to',
         choices=['detectron2'],
-        help='write the names that the CenterNet2 for detectron2 loads (MODEL.WEIGHTS)',
+        help='write the names that CenterNet2 for detectron2 loads (MODEL.WEIGHTS)',
     )
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
-        help='unpickle a .pth that holds more than tensors: it can run any code',
+        help='unpickle a .pth that holds more than tensors: this can run any code',
     )
     return parser.parse_args(argv)
 
@@ -62,7 +63,7 @@ def main() -> None:
     from mmface.weights.convert import convert, to_mindspore
     from mmface.weights.mindspore_ckpt import write_mindspore_ckpt
 
-    # Overlays of a model (other schedules, precisions) have longer names than the model.
+    # Variants of a model (other schedules, precisions) have longer names than the model.
     known = sorted(model_configs(), key=lambda path: (len(path.name), path.name))
     result = convert(args.source, [config] if config else known, args.trust_checkpoint)
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Find faces in images, folders, videos or a webcam, and draw or hide them."""
+"""Find faces in images, folders, videos or a webcam, and draw or blur them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmface.utils.progress import progress_bar
 from mmface.utils.quiet import quiet_opencv
 
 SCORE_THR = 0.5
-# A face that is missed stays visible, while a cushion that is blurred harms nobody.
+# A missed face stays visible, but blurring something else by mistake does no harm.
 BLUR_SCORE_THR = 0.2
 PROVIDERS = {'cpu': 'CPUExecutionProvider', 'cuda': 'CUDAExecutionProvider'}
 
@@ -27,8 +27,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(
         f'{__doc__} The model is an ONNX file (--model; needs no torch) or a config with its '
-        'checkpoint (--config and --checkpoint). A run that was interrupted goes on where it '
-        'stopped when it is started again: results that are there are skipped.',
+        'checkpoint (--config and --checkpoint). Start an interrupted run again to continue it: '
+        'existing results are skipped.',
         'python tools/detect.py photos clip.mp4 --model scrfd_2.5g_bnkps.onnx --out found --json\n'
         '  python tools/detect.py photos --config scrfd_2.5g_bnkps \\\n'
         '      --checkpoint scrfd_2.5g_bnkps.pth --out hidden --blur',
@@ -38,25 +38,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'inputs',
         nargs='+',
         metavar='INPUT',
-        help='images, videos, folders (searched with all below them), or 0, 1 ... for a webcam, '
-        'which Ctrl-C ends',
+        help='images, videos, folders (searched recursively), or 0, 1 ... for a webcam, '
+        'which Ctrl-C stops',
     )
     add('--model', metavar='FILE', help='ONNX file of a face detector')
-    add('--config', help='config file, or the name of one of mmface, such as scrfd_2.5g_bnkps')
+    add('--config', help='config file, or the name of a config, such as scrfd_2.5g_bnkps')
     add('--checkpoint', metavar='FILE', help='checkpoint of that config')
     add(
         '--out',
         type=Path,
         default=Path('work_dirs/detect'),
         metavar='DIR',
-        help='folder for the results (default work_dirs/detect); those of an input folder come '
-        'into a folder of its name; videos become mp4 files without sound',
+        help='folder for the results (default work_dirs/detect); results of an input folder go '
+        'into a subfolder with its name; videos become mp4 files without sound',
     )
     add(
         '--blur',
         action='store_true',
-        help='hide the faces instead of marking them; faces that are not found stay visible, so '
-        'look at the result',
+        help='blur the faces instead of marking them; faces that are not found stay visible, so '
+        'check the result',
     )
     add(
         '--json',
@@ -70,12 +70,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help=f'lowest score of a face (default {SCORE_THR}, with --blur {BLUR_SCORE_THR})',
     )
     add('--device', default='auto', help='auto (default), cpu, cuda or npu (ONNX: cpu or cuda)')
-    add('--batch-size', type=int, default=1, help='images at once (default 1); more suit a GPU')
-    add('--overwrite', action='store_true', help='do again what is there already')
+    add('--batch-size', type=int, default=1, help='images per batch (default 1); more for a GPU')
+    add('--overwrite', action='store_true', help='replace existing results')
     add(
         '--trust-checkpoint',
         action='store_true',
-        help='load a checkpoint that holds any Python object: it can run code',
+        help='load any Python object in the checkpoint: it can run code',
     )
     args = parser.parse_args(argv)
     if bool(args.model) == bool(args.config or args.checkpoint):
@@ -117,9 +117,9 @@ def build_detector(args: argparse.Namespace) -> Detector:
 def main() -> None:
     """Find the faces."""
     args = parse_args()
-    # So that half-written files are cleared away as after Ctrl-C.
+    # SIGTERM then removes half-written files, as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    quiet_opencv()  # what it cannot read is reported here, in one line
+    quiet_opencv()  # unreadable files are reported here, in one line each
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     cameras = [int(i) for i in args.inputs if i.isdecimal() and not Path(i).exists()]
     files = [i for i in args.inputs if not i.isdecimal() or Path(i).exists()]
@@ -145,7 +145,7 @@ def main() -> None:
         done = len(images) - len(problems)
         print(f'{args.out}: {done} images, {count} faces', flush=True)
     if skipped:
-        print(f'{args.out}: {skipped} results were there already', flush=True)
+        print(f'{args.out}: {skipped} results existed already', flush=True)
     for origin, targets in videos:
         try:
             reader = VideoReader(origin)

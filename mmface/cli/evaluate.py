@@ -23,7 +23,7 @@ from mmface.utils.progress import progress_bar
 
 
 def display_names(sources: Sequence[Path]) -> list[str]:
-    """Name each source by its last path component, or by its path if that is not unique."""
+    """Return a name for each source: its last path component, or its path if not unique."""
     short = [source.name.removesuffix('.gz').removesuffix('.tar') for source in sources]
     if len(set(short)) == len(short):
         return short
@@ -36,8 +36,8 @@ def evaluate_source(
     """Evaluate one folder or archive.
 
     Raises:
-        FileNotFoundError: No predictions, or with ``strict`` an image without them.
-        ValueError: A row that cannot be read.
+        FileNotFoundError: There are no predictions, or with ``strict`` an image has no file.
+        ValueError: A row cannot be read.
     """
     predictions = read_predictions(source, gt)
     result = evaluate_rows(gt, predictions.rows, protocol, iou_thr)
@@ -46,7 +46,7 @@ def evaluate_source(
     if strict and result.missing:
         raise FileNotFoundError(
             f'{source}: {len(result.missing)} of {result.images} images have no file (first: '
-            f'{result.missing[0]}.txt); add them, or leave --strict out to count their faces as '
+            f'{result.missing[0]}.txt); add them, or omit --strict to count their faces as '
             'missed'
         )
     return result
@@ -73,14 +73,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--protocol',
         choices=PROTOCOLS,
         default='float',
-        help='float: as the common Python evaluators; official: the int32 arithmetic of the '
+        help='float: like the common Python evaluators; official: the int32 arithmetic of the '
         'MATLAB code (default: float)',
     )
     parser.add_argument(
-        '--iou', type=float, default=0.5, help='least IoU of a hit, float protocol (default: 0.5)'
+        '--iou', type=float, default=0.5, help='minimum IoU of a hit, float protocol (default: 0.5)'
     )
     parser.add_argument(
-        '--part', type=Path, metavar='LIST', help='evaluate only the images event/name.jpg listed'
+        '--part', type=Path, metavar='LIST', help="evaluate only these ('event/name.jpg' lines)"
     )
     parser.add_argument(
         '--strict', action='store_true', help='fail if an image has no prediction file'

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def show(differences: Sequence[Difference]) -> None:
-    """Print how far the file is from torch."""
+    """Print the difference of each output from torch."""
     for item in differences:
         print(f'{item.name}: largest difference to torch {item.largest:.2e}')
 
@@ -25,14 +25,14 @@ def show(differences: Sequence[Difference]) -> None:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(
-        'Export SCRFD or CenterFace to ONNX. The file carries what is needed to feed and read it: '
-        'mmface.deploy.runtime.FaceDetector and the tools take it alone. CenterNet2 gives two '
-        'files, OUT with _proposals and _rois in its name (--size, --opset 17).',
+        'Export SCRFD or CenterFace to ONNX. The file contains its own specification: '
+        'mmface.deploy.runtime.FaceDetector and the tools need no other file. CenterNet2 is '
+        'exported to two files, OUT with _proposals and _rois in its name (--size, --opset 17).',
         'python tools/deploy/export_onnx.py configs/scrfd/scrfd_2.5g_bnkps.py \\\n'
         '      scrfd_2.5g_bnkps.pth scrfd.onnx --layout insightface --dynamic --check',
     )
     add = parser.add_argument
-    add('config', help='config file, or the name of one of mmface, such as scrfd_500m_bnkps')
+    add('config', help='config file, or the name of a config, such as scrfd_500m_bnkps')
     add('checkpoint', type=Path, help='checkpoint file')
     add('out', type=Path, help='ONNX file to write')
     add(
@@ -48,27 +48,28 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=int,
         nargs=2,
         metavar=('H', 'W'),
-        help='input size (default: that of the config)',
+        help='input size (default: the size in the config)',
     )
-    shape.add_argument('--dynamic', action='store_true', help='batch, height and width are free')
-    add('--batch', type=int, default=1, help='images of a static file (%(default)s)')
+    shape.add_argument('--dynamic', action='store_true', help='any batch, height and width')
+    add('--batch', type=int, default=1, help='batch size of a static file (%(default)s)')
     add('--opset', type=int, choices=(11, 13, 17), default=11, help='ONNX opset (%(default)s)')
     add(
         '--fold-normalize',
         action='store_true',
-        help='the graph subtracts the mean and divides by std itself: its input is 0 to 255',
+        help='the graph subtracts the mean and divides by std: its input is 0 to 255',
     )
-    add('--fp16', action='store_true', help='compute in half precision; float32 in and out')
+    add('--fp16', action='store_true', help='compute in half precision; inputs, outputs float32')
     add(
         '--check',
         nargs='*',
         metavar='IMAGE',
-        help='compare with torch, on drawn images if none is named; what differs is not written',
+        help='compare with torch, on drawn images if none is named; a file that differs is not '
+        'written',
     )
     add(
         '--trust-checkpoint',
         action='store_true',
-        help='load a checkpoint that holds any Python object: it can run code',
+        help='load any Python object in the checkpoint: it can run code',
     )
     return parser.parse_args(argv)
 
@@ -97,7 +98,7 @@ def main() -> None:
     if cfg.model.get('roi_head'):
         files, differences = export_two_stage(cfg, model, args.out, options, args.check)
         show(differences)
-        print(f'wrote {files[0]} and {files[1]}, which FaceDetector finds beside it')
+        print(f'wrote {files[0]} and {files[1]}; FaceDetector needs both in the same folder')
         return
     result = export_onnx(cfg, model, args.out, options, args.check)
     show(result.differences)

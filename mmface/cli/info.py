@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Print versions, devices and operators, for a look or a bug report."""
+"""Print versions, devices and operators, for example for a bug report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mmface.utils.environment import (
 
 
 def lines() -> list[str]:
-    """List what there is, a line each; nothing that is missing stops it."""
+    """List the environment, one row per line. A missing package does not stop the listing."""
     there = installed()
     rows = [*version_rows(), row('configs', f'{len(model_configs())} in {config_dir()}')]
     rows.append(row('opencv', state_of(check_opencv, 'works')))
@@ -46,7 +46,7 @@ def lines() -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print them."""
+    """Print the rows of the environment."""
     make_parser(f'{__doc__}', 'mmface info').parse_args(argv)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')

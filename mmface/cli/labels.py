@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from mmface.datasets.annotations import FaceAnnotation
 
 _ABOUT = """\
-Converts labels of faces from any format mmface reads (labelv2, the official bbx_gt text,
-RetinaFace's label.txt, COCO-style JSON; told by the content) to the one that the name of DST
-asks for: .json is COCO-style JSON with five keypoints a face, as the CenterFace projects read
-it (annotations/train_wider_face.json, annotations/train.json), .txt is labelv2. Boxes
-without area in their image are left out, as in the published files. Images are only
-opened, with --images, where SRC does not give their sizes."""
+Converts face labels to the format that the name of DST selects. It reads every format that
+mmface knows (labelv2, the official bbx_gt text, RetinaFace's label.txt, COCO-style JSON) and
+detects the format from the content. .json is COCO-style JSON with five keypoints per face, as
+the CenterFace projects read it (annotations/train_wider_face.json, annotations/train.json).
+.txt is labelv2. Boxes without area in their image are skipped, as in the published files.
+Images are opened, with --images, only if SRC does not contain their sizes."""
 
 
 def with_sizes(
     entries: Sequence[FaceAnnotation], source: Path, images: Path | None
 ) -> list[FaceAnnotation]:
-    """Add the sizes of images that the labels do not give.
+    """Add the image sizes that the labels do not contain.
 
     Raises:
-        FileNotFoundError: If an image or their folder is missing.
-        ValueError: If an image cannot be read, or the folder is not known.
+        FileNotFoundError: An image or the image folder is missing.
+        ValueError: An image cannot be read, or the image folder is not known.
     """
     from mmface.utils.images import image_size
 
@@ -43,8 +43,8 @@ def with_sizes(
         if images is not None:
             raise FileNotFoundError(f'the folder of images {images} does not exist')
         raise ValueError(
-            f'{source} does not give the sizes of {unknown} images: name the folder that holds '
-            f'them, such as that of {entries[0].path}, with --images'
+            f'{source} does not contain the sizes of {unknown} images: name the folder that '
+            f'contains them, such as that of {entries[0].path}, with --images'
         )
     sized = []
     for entry in progress_bar(entries, desc='sizes', unit='image'):
@@ -53,14 +53,14 @@ def with_sizes(
             if not file.is_file():
                 raise FileNotFoundError(
                     f'the image {file}, listed in {source}, does not exist: name another folder '
-                    'with --images, or take it out of the labels'
+                    'with --images, or remove it from the labels'
                 )
             try:
                 width, height = image_size(file)
             except (OSError, ValueError) as error:
                 raise ValueError(
-                    f'the image {file}, listed in {source}, cannot be read ({error}): get it '
-                    'again, or take it out of the labels'
+                    f'the image {file}, listed in {source}, cannot be read ({error}): download it '
+                    'again, or remove it from the labels'
                 ) from None
             entry = entry._replace(width=width, height=height)
         sized.append(entry)
@@ -76,7 +76,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('source', type=Path, metavar='SRC', help='label file to read')
     add('target', type=Path, metavar='DST', help='file to write, .json or .txt')
     add('--images', type=Path, metavar='DIR', help='folder of the images (SRC/../images)')
-    add('--format', default='auto', help='name of the format of SRC (default: recognised)')
+    add('--format', default='auto', help='name of the format of SRC (default: detected)')
     return parser.parse_args(argv)
 
 
@@ -86,7 +86,7 @@ def main() -> None:
     if args.target.suffix not in ('.json', '.txt'):
         raise ValueError(f'{args.target}: expected a name ending in .json or .txt (labelv2)')
     if args.target.resolve() == args.source.resolve():
-        raise ValueError(f'{args.target} is the file to read: give another name')
+        raise ValueError(f'{args.target} is the source file: choose another name')
     import_mmdet_quietly()
     from mmface.datasets.annotations import read_annotations
     from mmface.datasets.coco_json import coco_text
@@ -110,5 +110,5 @@ def main() -> None:
     points = sum(int((p.keypoints[..., 2] > 0).any(axis=1).sum()) for p in images)
     print(
         f'{args.target}: {len(images):,} images, {kept:,} faces, {points:,} of them with '
-        f'keypoints; {faces - kept:,} boxes without area in their image left out'
+        f'keypoints; {faces - kept:,} boxes without area in their image skipped'
     )

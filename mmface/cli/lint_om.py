@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Look for what Ascend's ATC is known to refuse in an ONNX file."""
+"""Find parts of an ONNX file that Ascend's ATC is known to reject."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mmface.utils.cli import make_parser
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(
-        'Look for what ATC, the compiler of Ascend, is known to refuse or to run badly in ONNX '
-        'files: operators, dynamic sides, versions, names, types. A lint, not a conversion: '
-        'nothing is compiled, and ATC has the last word. Exit status 1 if anything is found.',
+        'Find parts of ONNX files that ATC, the compiler of Ascend, is known to reject or to run '
+        'badly: operators, dynamic sides, versions, names, types. This is a lint, not a '
+        'conversion: nothing is compiled. The exit status is 1 if anything is found.',
         'python tools/deploy/lint_om.py scrfd.onnx --cann 8.0',
     )
     parser.add_argument('models', nargs='+', type=Path, metavar='MODEL', help='ONNX file')
@@ -38,5 +38,5 @@ def main() -> None:
             print(f'{path}: {where + ": " if where else ""}{problem}\n    {remedy}')
         if not findings:
             print(f'{path}: nothing found for CANN {args.cann}')
-    print('this is a lint, not a conversion: ATC has the last word')
+    print('this is a lint, not a conversion: only ATC can tell whether the file compiles')
     sys.exit(1 if total else 0)

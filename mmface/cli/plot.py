@@ -17,9 +17,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(
         'Plot the losses of a training run and print the mean of its first and last log entries. '
-        'Each entry is a mean over the logging interval; train with '
-        '--cfg-options default_hooks.logger.interval=1 log_processor.window_size=1 for one entry '
-        'per iteration.',
+        'Each entry is a mean over the logging interval. For one entry per iteration, train with '
+        '--cfg-options default_hooks.logger.interval=1 log_processor.window_size=1.',
         'python tools/analysis/plot_losses.py work_dirs/scrfd_10g',
     )
     parser.add_argument('work_dir', type=Path, metavar='WORK_DIR', help='--work-dir of the run')

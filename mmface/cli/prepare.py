@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Bring WIDER FACE, in whatever layout it came, into the one that all configs read."""
+"""Convert WIDER FACE from any common layout to the layout that all configs read."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from mmface.utils.quiet import import_mmdet_quietly
 if TYPE_CHECKING:
     from mmface.datasets.prepare import Preparation
 
-_SHOWN = 20  # problems printed
+_SHOWN = 20  # maximum number of problems to print
 
 _ABOUT = """\
 Makes OUT/{train,val}/images/<event>/*.jpg, OUT/{train,val}/labelv2.txt and OUT/val/gt/*.mat
 from the official archives (WIDER_train.zip, WIDER_val.zip, wider_face_split.zip,
-eval_tools.zip), the same unpacked, or any other common layout of folders. Images are
-linked where possible, otherwise copied. Every listed image is checked; nothing is written
-if one is missing or does not fit its labels. Labels: labelv2.txt, RetinaFace's label.txt,
+eval_tools.zip), from their unpacked folders, or from any other common folder layout. Images
+are linked where possible, otherwise copied. Every listed image is checked. If one is missing
+or does not fit its labels, nothing is written. Labels: labelv2.txt, RetinaFace's label.txt,
 COCO-style JSON, the official bbx_gt text, the .mat files."""
 
 
 def table(preparation: Preparation) -> str:
-    """What was found, one row a split."""
+    """Return a table of what was found, one row per split."""
     heads = (
         'split',
         'listed',
@@ -71,9 +71,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add('sources', nargs='+', type=Path, metavar='SRC', help='zip archives, folders, label files')
-    add('--out', type=Path, default=Path('data/WIDERFace'), help='folder to make (%(default)s)')
-    add('--part', type=Path, metavar='LIST', help='file of event/name.jpg lines: only these')
-    add('--copy', action='store_true', help='copy images also where a link would do')
+    add('--out', type=Path, default=Path('data/WIDERFace'), help='folder to write (%(default)s)')
+    add('--part', type=Path, metavar='LIST', help="only these images ('event/name.jpg' lines)")
+    add('--copy', action='store_true', help='always copy images instead of linking them')
     return parser.parse_args(argv)
 
 
@@ -93,13 +93,13 @@ def main() -> None:
         if any(s.name == 'train' and not s.keypoints for s in found.splits):
             print(
                 'note: the training labels have no keypoints: train configs without _bnkps, or '
-                'add a labelv2.txt or label.txt with five points a face'
+                'add a labelv2.txt or label.txt with five keypoints per face'
             )
         if problems:
             more = f' (the first {_SHOWN} are shown above)' if len(problems) > _SHOWN else ''
             raise ValueError(
                 f'{len(problems)} images are missing or do not fit{more}; nothing was written. '
-                'Get the archive again, or leave them out with --part LIST'
+                'Download the archive again, or skip these images with --part LIST'
             )
         if not found.splits:
             raise ValueError('no split has both images and labels: add the missing archive')

@@ -14,32 +14,32 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(
         "Quantise an ONNX detector with onnxruntime's static quantisation: int8 weights per "
-        'channel, uint8 activations whose ranges come from images. Evaluate the result with '
+        'channel, and uint8 activations with ranges measured on images. Evaluate the result with '
         'tools/deploy/test_onnx.py before using it.',
         'python tools/deploy/quantize_onnx.py scrfd.onnx scrfd_int8.onnx --calibration images',
     )
     add = parser.add_argument
-    add('model', type=Path, help='ONNX file in float32, e.g. of tools/deploy/export_onnx.py')
+    add('model', type=Path, help='float32 ONNX file, e.g. from tools/deploy/export_onnx.py')
     add('out', type=Path, help='ONNX file to write')
     add(
         '--calibration',
         required=True,
         metavar='DIR',
-        help='folder of images like those of the use; some dozens will do',
+        help='folder of images similar to those in use; a few dozen are enough',
     )
-    add('--max-images', type=int, default=100, help='images used (default %(default)s)')
+    add('--max-images', type=int, default=100, help='number of images (default %(default)s)')
     add(
         '--method',
         choices=('percentile', 'minmax', 'entropy'),
         default='percentile',
-        help='how ranges are chosen (default %(default)s)',
+        help='how ranges are computed (default %(default)s)',
     )
     add(
         '--keep-float',
         nargs='+',
         default=[],
         metavar='NAME',
-        help='nodes whose names contain this stay float32, e.g. /module/cls_convs',
+        help='nodes whose names contain this text stay float32, e.g. /module/cls_convs',
     )
     return parser.parse_args(argv)
 

@@ -28,28 +28,28 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '      --data-path data/WIDERFace --mode vga --save-txt out/txt',
     )
     add = parser.add_argument
-    add('config', help='config file, or the name of one of mmface, such as scrfd_500m_bnkps')
+    add('config', help='config file, or the name of a config, such as scrfd_500m_bnkps')
     add('checkpoint', help='checkpoint file')
     add('--work-dir', help='folder for log and metrics.json (default work_dirs/<config name>)')
     add(
         '--mode',
         metavar='vga|1650|origin|SIZE',
-        help='image size: vga (within 640, padded to 640x640), 1650 (within 1100x1650), origin '
-        '(as is), or a side in place of 640; default: as the config says',
+        help='image size: vga (fits in 640, padded to 640x640), 1650 (fits in 1100x1650), origin '
+        '(unchanged), or another side instead of 640; default: the size in the config',
     )
     add(
         '--tta',
         nargs='?',
         const='',
         metavar='FILE',
-        help='test-time augmentation (several sizes, mirrored) as tta_model and tta_pipeline of '
-        'the config, or of FILE such as configs/_base_/tta/face_tta.py, say',
+        help='test-time augmentation (several sizes, flipped), defined by tta_model and '
+        'tta_pipeline of the config, or of FILE such as configs/_base_/tta/face_tta.py',
     )
     add('--protocol', choices=('float', 'official'), help='WIDER FACE evaluation (default float)')
     add('--save-txt', metavar='DIR', help='write the detections as WIDER FACE txt files')
     add('--part', metavar='LIST', help="only the images in LIST ('event/name.jpg' lines)")
     add('--show-dir', metavar='DIR', help='write images with boxes, scores and keypoints')
-    add('--show-thr', type=float, default=0.3, help='lowest score drawn (default 0.3)')
+    add('--show-thr', type=float, default=0.3, help='lowest score to draw (default 0.3)')
     add_run_options(parser)
     args = parser.parse_args(argv)
     if args.tta is not None and args.mode is not None:
@@ -58,7 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def set_tta(cfg: Config, path: str, options: dict | None) -> None:
-    """Test several views of each image: of the config, or of the file ``path`` if given."""
+    """Test several views of each image, defined by the config or by the file ``path`` if given."""
     from mmengine.config import ConfigDict
 
     from mmface.apis import config as edit
@@ -71,7 +71,7 @@ def set_tta(cfg: Config, path: str, options: dict | None) -> None:
     if missing:
         raise ValueError(
             f'--tta: {path or "the config"} has no {" and no ".join(missing)}; name a file that '
-            'has them: --tta configs/_base_/tta/face_tta.py'
+            'defines them: --tta configs/_base_/tta/face_tta.py'
         )
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     dataset = cfg.test_dataloader.dataset
@@ -81,7 +81,7 @@ def set_tta(cfg: Config, path: str, options: dict | None) -> None:
 
 
 def build_config(args: argparse.Namespace) -> Config:
-    """Apply the options to the config."""
+    """Build the config with the options applied."""
     from mmface.apis import config as edit
 
     cfg = edit.load_config(args.config, args.cfg_options)
@@ -100,14 +100,14 @@ def build_config(args: argparse.Namespace) -> Config:
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.show_dir is not None:
-        # mmdet's hook joins a relative name to the folder of the log.
+        # mmdet's hook would make a relative path relative to the log folder.
         cfg.default_hooks.visualization = {
             'type': 'DetVisualizationHook',
             'draw': True,
             'score_thr': args.show_thr,
             'test_out_dir': str(Path(args.show_dir).resolve()),
         }
-    # Nothing of the training is needed, least of all its data.
+    # Drop all settings of the training: they are not needed, in particular its data.
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
         cfg[key] = None
     edit.set_no_validation(cfg)

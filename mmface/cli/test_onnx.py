@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Evaluate an ONNX file on WIDER FACE val with the runtime; torch is not needed."""
+"""Evaluate an ONNX file on WIDER FACE val with the runtime. Torch is not needed."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'python tools/deploy/test_onnx.py scrfd_2.5g_bnkps.onnx --data-path data/WIDERFace',
     )
     add = parser.add_argument
-    add('model', type=Path, help='ONNX file of tools/deploy/export_onnx.py or of another project')
+    add('model', type=Path, help='ONNX file from tools/deploy/export_onnx.py or another project')
     add('--data-path', type=Path, default=Path('data/WIDERFace'), help='WIDER FACE (%(default)s)')
     add('--part', type=Path, metavar='LIST', help="only these images ('event/name.jpg' lines)")
     add('--protocol', choices=PROTOCOLS, default='float', help='evaluation (default float)')
-    add('--iou', type=float, default=0.5, help='least IoU of a hit, float protocol (default 0.5)')
+    add('--iou', type=float, default=0.5, help='minimum IoU of a hit, float protocol (default 0.5)')
     add(
         '--compat',
         choices=COMPATS,
-        help='boxes as that package finds them: its letterbox, NMS and no clipping '
+        help='reproduce the boxes of that package: its letterbox and NMS, and no clipping '
         '(default: as tools/test.py)',
     )
     add('--size', type=int, nargs=2, metavar=('H', 'W'), help="input size (default: the file's)")
     add('--score-thr', type=float, help='lowest score (default: that of the published accuracy)')
-    add('--threads', type=int, help='threads of the network (default: all)')
+    add('--threads', type=int, help='number of threads (default: all)')
     add('--save-txt', type=Path, metavar='DIR', help='write the faces as WIDER FACE txt files')
     add('--json', type=Path, metavar='FILE', help='write the numbers here')
     args = parser.parse_args(argv)

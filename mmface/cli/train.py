@@ -16,7 +16,7 @@ from mmface.utils.stop_signals import catch_stop_signals
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-# Lengths of performance runs in the Ascend model zoo: SCRFD, CenterNet2.
+# Lengths of the performance runs in the Ascend model zoo: SCRFD, CenterNet2.
 PERF_EPOCHS, PERF_ITERS = 3, 401
 PRECISIONS = {
     'fp32': '_base_/precision/fp32.py',
@@ -34,38 +34,38 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'python tools/train.py configs/scrfd/scrfd_500m_bnkps.py --data-path data/WIDERFace',
     )
     add = parser.add_argument
-    add('config', help='config file, or the name of one of mmface, such as scrfd_500m_bnkps')
+    add('config', help='config file, or the name of a config, such as scrfd_500m_bnkps')
     add('--work-dir', help='folder for logs and checkpoints (default work_dirs/<config name>)')
     add(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on with a run: from CHECKPOINT, or from the last one in the work dir',
+        help='resume a run from CHECKPOINT, or from the last one in the work dir',
     )
     add('--load-from', metavar='CHECKPOINT', help='weights to start from')
     add(
         '--precision',
         choices=tuple(PRECISIONS),
         help='fp32, o1 (autocast; bfloat16 on the CPU) or o2 (half-precision weights with float32 '
-        'masters); default: as the config says',
+        'master weights); default: the precision in the config',
     )
-    add('--amp', dest='precision', action='store_const', const='o1', help='the same as o1')
-    add('--seed', type=int, help='seed of all random numbers (default: drawn and logged)')
+    add('--amp', dest='precision', action='store_const', const='o1', help='same as --precision o1')
+    add('--seed', type=int, help='seed of all random numbers (default: random and logged)')
     add('--no-validate', action='store_true', help='no validation during training')
-    add('--num-epochs', type=int, metavar='N', help='length (default: as the config says)')
+    add('--num-epochs', type=int, metavar='N', help='length (default: the length in the config)')
     add(
         '--perf',
         action='store_true',
-        help=f'no validation and {PERF_EPOCHS} epochs, or {PERF_ITERS} iterations of a schedule in '
-        'iterations, if --num-epochs is not given',
+        help=f'no validation; without --num-epochs, {PERF_EPOCHS} epochs, or {PERF_ITERS} '
+        'iterations if the schedule counts iterations',
     )
     add(
         '--max-minutes',
         type=float,
         metavar='N',
-        help='save and end with status 75 after N minutes; --resume goes on (SIGTERM and SIGUSR1 '
-        'do the same)',
+        help='save and exit with status 75 after N minutes (also on SIGTERM and SIGUSR1); '
+        'continue with --resume',
     )
     add('--auto-scale-lr', action='store_true', help='scale lr with the total batch size')
     add_run_options(parser)
@@ -82,7 +82,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def build_config(args: argparse.Namespace) -> Config:
-    """Apply the options to the config."""
+    """Build the config with the options applied."""
     from mmface.apis import config as edit
 
     named = args.resume not in (None, 'auto') and '://' not in args.resume
@@ -98,7 +98,7 @@ def build_config(args: argparse.Namespace) -> Config:
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': args.seed}
     if args.precision is not None:
         edit.set_precision(cfg, config_path(PRECISIONS[args.precision]))
-        cfg.merge_from_dict(args.cfg_options or {})  # these have the last word
+        cfg.merge_from_dict(args.cfg_options or {})  # these override everything else
     if args.num_epochs is not None:
         edit.set_length(cfg, epochs=args.num_epochs)
     elif args.perf:
@@ -114,7 +114,7 @@ def build_config(args: argparse.Namespace) -> Config:
         cfg.auto_scale_lr.enable = True
     cfg.load_from = args.load_from or cfg.get('load_from')
     if args.resume is not None:
-        # A first start under --resume takes the weights of --load-from, later ones go on.
+        # The first start with --resume loads the weights of --load-from, later ones resume.
         cfg.resume = 'auto' if args.resume == 'auto' else True
         cfg.load_from = cfg.load_from if args.resume == 'auto' else args.resume
     return cfg
@@ -138,7 +138,7 @@ def main() -> None:
     runner = FaceRunner.from_cfg(cfg)
     runner.logger.info(
         f'{args.config}: device {device} x {runner.world_size}, seed {runner.seed}; work dir '
-        f'{cfg.work_dir}, there the full config and environment in {runner.timestamp}/'
+        f'{cfg.work_dir}, full config and environment in its folder {runner.timestamp}/'
     )
     runner.train()
     leave_distributed()

@@ -1,11 +1,12 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The output layouts of deployed networks: one table for exporter, specification, runtime, tests.
+"""The output layouts of deployed networks, in one table for exporter, specification and runtime.
 
-A layout says how the inputs and outputs of a file are named, ordered and shaped. The batch comes
-first; scores and heats are probabilities; H and W are multiples of 32; P is the number of priors of
-a cell and K the number of keypoints. Models without keypoints lack the outputs for them.
+A layout defines the names, order and shapes of the inputs and outputs of a file. The batch is the
+first axis. Scores and heatmap values are probabilities. H and W are multiples of 32. P is the
+number of priors per cell and K the number of keypoints. Models without keypoints lack the outputs
+for them.
 
-A new layout is one entry of ``LAYOUTS``. It needs code only where its form is new: what the graph
+A new layout is one entry of ``LAYOUTS``. It needs code only if its form is new: what the graph
 computes (``mmface.deploy.export.networks``) and how the runtime reads it
 (``mmface.deploy.runtime.readers``). The forms are:
 
@@ -13,11 +14,11 @@ computes (``mmface.deploy.export.networks``) and how the runtime reads it
   ``bbox`` (4P: left, top, right, bottom) and ``kps`` (2KP: x, y) in units of the stride.
   CenterFace: ``heatmap`` (1), ``size`` (2), ``offset`` (2) and ``keypoints`` (2K) in the
   convention of ``ModelSpec.convention``.
-* ``rows``: SCRFD's maps as rows (B, n, 1 | 4 | 2K), cells in reading order and the priors of a cell
-  together.
+* ``rows``: SCRFD's maps as rows (B, n, 1 | 4 | 2K). Cells are in row-major order, and the priors of
+  a cell are adjacent.
 * ``boxes``: ``boxes`` (B, n, 4) xyxy in input pixels, not clipped, ``scores`` (B, n) and
-  ``keypoints`` (B, n, K, 2), before threshold and suppression. Scores of cells that CenterFace's
-  peak test drops are 0.
+  ``keypoints`` (B, n, K, 2), before score threshold and NMS. CenterFace: cells that are not a local
+  peak have score 0.
 * ``proposals`` and ``rois``: the two files of CenterNet2, see ``mmface.deploy.export.two_stage``.
 """
 
@@ -34,11 +35,11 @@ FAMILIES = ('scrfd', 'centerface', 'centernet2')
 
 
 class Axis(NamedTuple):
-    """An axis whose length follows the size of the input.
+    """An axis whose length depends on the size of the input.
 
     Attributes:
-        name: Its name in files whose input has no fixed size.
-        length: Computes the length from height and width of the input.
+        name: Name of the axis in files whose input size is not fixed.
+        length: Function that computes the length from height and width of the input.
     """
 
     name: str
@@ -50,9 +51,10 @@ class Output(NamedTuple):
 
     Attributes:
         name: Its name in the file.
-        kind: What it holds, a name of the form; with ``stride`` the key of exporter and reader.
-        stride: Input pixels per cell, 0 where the output holds all levels.
-        axes: Axes without that of the batch: a length, an ``Axis``, or ``None`` for any length.
+        kind: What it holds, a name defined by the form. ``kind`` and ``stride`` are the key for
+            exporter and reader.
+        stride: Input pixels per cell, 0 if the output holds all levels.
+        axes: Axes without the batch axis: a length, an ``Axis``, or ``None`` for any length.
     """
 
     name: str
@@ -62,16 +64,16 @@ class Output(NamedTuple):
 
     @property
     def key(self) -> tuple[str, int]:
-        """The kind and the stride."""
+        """Return the kind and the stride."""
         return self.kind, self.stride
 
     def shape(self, size: tuple[int, int]) -> tuple[int | None, ...]:
-        """Compute the shape of one image for an input of ``size``, height and width."""
+        """Compute the shape for one image and an input of ``size``, height and width."""
         return tuple(axis.length(*size) if isinstance(axis, Axis) else axis for axis in self.axes)
 
     @property
     def dynamic_axes(self) -> dict[int, str]:
-        """Index, that of the batch included, and name of each axis that follows the input."""
+        """Return index (counting the batch axis) and name of each axis that follows the input."""
         return {
             index: axis.name for index, axis in enumerate(self.axes, 1) if isinstance(axis, Axis)
         }
@@ -82,15 +84,15 @@ class Layout:
     """An entry of the table.
 
     Attributes:
-        name: What users call it.
-        families: Detectors that have it, of ``FAMILIES``.
-        inputs: Names of the inputs; the first one is the image (B, 3, H, W).
-        outputs: Makes the outputs of a specification, in the order of the file; ``strides``,
-            ``num_priors`` and ``num_keypoints`` count.
-        form: What the outputs hold, see the module.
-        convention: CenterFace's convention of the maps; '' for that of the model. The exporter
-            converts to 'centernet', and refuses models of another convention otherwise.
-        about: A few words for the help of the exporter; '' if it is not for users to choose.
+        name: Name that users write.
+        families: Detectors that have this layout, a subset of ``FAMILIES``.
+        inputs: Names of the inputs. The first one is the image (B, 3, H, W).
+        outputs: Function that builds the outputs of a specification, in the order of the file. It
+            uses ``strides``, ``num_priors`` and ``num_keypoints``.
+        form: What the outputs hold, see the module docstring.
+        convention: CenterFace's convention of the maps; '' for the model's convention. The exporter
+            converts to 'centernet'. For any other value the model must have that convention.
+        about: A few words for the help of the exporter; '' if users cannot choose the layout.
     """
 
     name: str
@@ -103,7 +105,7 @@ class Layout:
 
 
 def outputs_of(spec: ModelSpec) -> tuple[Output, ...]:
-    """Return the outputs of a specification in the order of its file."""
+    """Return the outputs of a specification, in the order of its file."""
     return LAYOUTS[spec.layout].outputs(spec)
 
 
@@ -118,19 +120,19 @@ def channels(spec: ModelSpec) -> dict[str, int]:
 
 
 def cells(side: int, stride: int) -> int:
-    """Return the cells of a side; strided convolutions keep a part of a cell."""
+    """Return the number of cells along a side. Strided convolutions keep a partial cell."""
     return -(-side // stride)
 
 
 def map_output(name: str, kind: str, stride: int, count: int | None) -> Output:
-    """Make the output of a map (B, count, H / stride, W / stride); ``None``: any count."""
+    """Build the output of a map (B, count, H / stride, W / stride); ``None``: any count."""
     height = Axis(f'height_{stride}', lambda h, w: cells(h, stride))
     width = Axis(f'width_{stride}', lambda h, w: cells(w, stride))
     return Output(name, kind, stride, (count, height, width))
 
 
 def row_output(name: str, kind: str, stride: int, count: int, num_priors: int) -> Output:
-    """Make the output of rows (B, n, count), ``num_priors`` for each cell."""
+    """Build the output of rows (B, n, count), with ``num_priors`` rows per cell."""
     rows = Axis(f'priors_{stride}', lambda h, w: num_priors * cells(h, stride) * cells(w, stride))
     return Output(name, kind, stride, (rows, count))
 
@@ -146,7 +148,7 @@ def _maps(spec: ModelSpec) -> tuple[Output, ...]:
 
 
 def _named_maps(*names: str) -> Callable[[ModelSpec], tuple[Output, ...]]:
-    """Name the maps of CenterFace, which come in one order everywhere."""
+    """Name the maps of CenterFace, whose order is the same in all files."""
 
     def outputs(spec: ModelSpec) -> tuple[Output, ...]:
         kinds = channels(spec).items()
@@ -193,7 +195,7 @@ def _rois(spec: ModelSpec) -> tuple[Output, ...]:
 
 
 def _candidates(strides: Sequence[int], num_priors: int, limit: int | None = None) -> Axis:
-    """Return the axis of the candidates of all levels, at most ``limit`` of each."""
+    """Return the axis of the candidates of all levels, at most ``limit`` from each level."""
 
     def length(height: int, width: int) -> int:
         levels = [num_priors * cells(height, s) * cells(width, s) for s in strides]
@@ -204,7 +206,7 @@ def _candidates(strides: Sequence[int], num_priors: int, limit: int | None = Non
 
 _TABLE = (
     Layout('raw', ('scrfd', 'centerface'), ('image',), _maps, about='maps, by their names'),
-    # As the package insightface reads it.
+    # As the insightface package reads it.
     Layout(
         'insightface',
         ('scrfd',),
@@ -213,7 +215,7 @@ _TABLE = (
         form='rows',
         about='as the package of that name reads SCRFD',
     ),
-    # chenjun2hao's and that of the recipe of Ascend.
+    # The layout of chenjun2hao and of the Ascend recipe.
     Layout(
         'centerface',
         ('centerface',),
@@ -222,7 +224,7 @@ _TABLE = (
         convention='centernet',
         about="as Ascend's recipe",
     ),
-    # The file that Star-Clouds released.
+    # The file that Star-Clouds published.
     Layout(
         'starclouds',
         ('centerface',),
@@ -241,7 +243,7 @@ _TABLE = (
         about='boxes',
     ),
     Layout('proposals', ('centernet2',), ('image',), _proposals, form='proposals'),
-    # Its inputs stand behind the maps of 'proposals'.
+    # Its inputs follow the maps of 'proposals'.
     Layout(
         'rois',
         ('centernet2',),
@@ -255,7 +257,7 @@ LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _TABLE}
 
 
 def layout_names(family: str | None = None) -> tuple[str, ...]:
-    """Return the layouts that users can choose, of one family or of all."""
+    """Return the layouts that users can choose, for one family or for all."""
     return tuple(
         layout.name
         for layout in LAYOUTS.values()

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What a deployed network takes and gives, written into the file itself."""
+"""The specification of a deployed network's input and outputs, stored in the model file."""
 
 from __future__ import annotations
 
@@ -15,54 +15,56 @@ from mmface.utils.centerface_convention import CONVENTIONS, KEYPOINT_ANCHORS
 #: Key of the ONNX metadata (and of the manifest of bins) under which a specification is stored.
 METADATA_KEY = 'mmface'
 RESIZES = ('keep_ratio', 'centre', 'stretch')
-#: Longest side of an input and largest count; above, a file is damaged or means harm.
+#: Longest side of an input and largest count. Larger values mean a damaged or malicious file.
 _MAX_SIDE = 32768
 _MAX_COUNT = 1_000_000
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """All that is needed to feed a face detector and to read its outputs.
+    """Everything that is needed to feed a face detector and to read its outputs.
 
-    The exporter writes it into the ONNX file's metadata, so that no second file can get lost;
-    for files of other projects the runtime infers it from names and shapes. Types and ranges are
-    checked, whether it is read from a file or made by hand.
+    The exporter writes the specification into the ONNX file's metadata, so no second file can get
+    lost. For files of other projects the runtime infers it from names and shapes. Types and ranges
+    are always checked, both when it is read from a file and when it is created by hand.
 
     Attributes:
         family: 'scrfd', 'centerface' or 'centernet2'.
         layout: Names and shapes of the outputs, see ``mmface.deploy.layouts``. All scores and
-            heats are probabilities.
-        size: Height and width the model was tested with; the default where the graph is dynamic.
-            (0, 0): the size of each image.
-        mean: Subtracted from the channels, in the order of the input's channels, pixels 0 to 255.
-        std: Divided by afterwards, same order.
+            heatmap values are probabilities.
+        size: Height and width of the input in tests; the default if the graph is dynamic. (0, 0):
+            the size of each image.
+        mean: Subtracted from the input's channels, in their order, for pixel values 0 to 255.
+        std: The result is divided by it, same order.
         rgb: Whether the input's channels are red, green, blue instead of blue, green, red.
-        normalized_inside: Whether the graph subtracts and divides itself: its input is 0 to 255.
-        resize: How an image is put into the input: 'keep_ratio' (at the left-top corner, the rest
-            0 after normalisation), 'centre' (in the middle of a black canvas, bilinear affine) or
-            'stretch' (each side for itself).
+        normalized_inside: Whether the graph normalizes its input, which is then 0 to 255.
+        resize: How an image is fitted into the input: 'keep_ratio' (in the top-left corner, padding
+            0 after normalization), 'centre' (in the middle of a black canvas, bilinear affine
+            transform) or 'stretch' (each side is resized separately).
         strides: Input pixels per cell of each level.
         num_priors: Priors per cell (SCRFD).
         num_keypoints: Keypoints per face, 0 for none.
-        convention: Of ``CenterFaceCoder``; of the maps in the file, not of the trained model.
-        keypoint_anchor: Of ``CenterFaceCoder``.
-        clip: Whether boxes are kept inside the image.
-        peak: A cell counts if it is the hottest of so many in each direction (CenterFace; 1: all).
-        peak_tolerance: By how much of the hottest it may be colder.
-        topk: Hottest cells kept (CenterFace), -1 for all.
-        score_thr: Scores of faces are above it.
-        nms_iou: Overlap above which the less certain box goes; 0 for no suppression.
-        nms_offset: Pixels added to sides in overlaps: 0, or 1 as older code does.
-        min_bbox_size: Boxes with a side not larger are dropped, pixels of the original image.
-        max_per_img: Faces kept in each image, -1 for all.
-        num_classes: Classes that the second stage predicts (CenterNet2).
-        num_candidates: Most boxes of each level that the first stage gives (CenterNet2).
-        num_proposals: Boxes that the second stage takes (CenterNet2).
-        proposal_thr: Scores of proposals are above it (CenterNet2).
+        convention: See ``CenterFaceCoder``. It describes the maps in the file, which may differ
+            from those of the trained model.
+        keypoint_anchor: See ``CenterFaceCoder``.
+        clip: Whether boxes are clipped to the image.
+        peak: Side in cells of the window in which a cell must be the maximum (CenterFace; 1: all
+            cells count).
+        peak_tolerance: How far a cell may be below the maximum, as a fraction of the maximum.
+        topk: Number of cells with the highest scores to keep (CenterFace), -1 for all.
+        score_thr: Faces have scores above this value.
+        nms_iou: NMS removes the box with the lower score if the IoU is above this; 0: no NMS.
+        nms_offset: Pixels added to the sides for the IoU: 0, or 1 as in older code.
+        min_bbox_size: Boxes are dropped if a side is not larger, in pixels of the original image.
+        max_per_img: Maximum number of faces per image, -1 for all.
+        num_classes: Number of classes that the second stage predicts (CenterNet2).
+        num_candidates: Maximum number of boxes per level from the first stage (CenterNet2).
+        num_proposals: Number of boxes that the second stage takes (CenterNet2).
+        proposal_thr: Proposals have scores above this value (CenterNet2).
         proposal_iou: As ``nms_iou``, for proposals (CenterNet2).
 
     Raises:
-        ValueError: If a value has another type or range; the message names the field.
+        ValueError: A value has a wrong type or range. The message names the field.
     """
 
     family: str
@@ -100,7 +102,7 @@ class ModelSpec:
                 raise ValueError(f'{name}: expected {expected}, found {_short(value)}')
 
     def to_json(self) -> str:
-        """Give the specification as one line of JSON."""
+        """Return the specification as one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -108,7 +110,7 @@ class ModelSpec:
         """Read what ``to_json`` wrote.
 
         Raises:
-            ValueError: If the text is no specification, or one of a newer version.
+            ValueError: The text is not a specification, or has a newer version.
         """
         try:
             values = json.loads(text)
@@ -119,7 +121,7 @@ class ModelSpec:
                 raise ValueError(f'unknown entries {_short(", ".join(unknown))}')
             needed = {name for name, field in known.items() if field.default is MISSING}
             if missing := sorted(needed - set(values)):
-                raise ValueError(f'no entries {", ".join(missing)}')
+                raise ValueError(f'missing entries {", ".join(missing)}')
             arguments: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in values.items()
@@ -127,7 +129,7 @@ class ModelSpec:
             return cls(**arguments)
         except (RecursionError, ValueError) as error:
             raise ValueError(
-                f'the metadata {METADATA_KEY!r} is no specification of this version of mmface '
+                f'the metadata {METADATA_KEY!r} is not a specification of this version of mmface '
                 f'({error}): export the model again'
             ) from error
 
@@ -136,7 +138,7 @@ _Check = tuple[str, Callable[[Any], bool]]
 
 
 def _checks(spec: ModelSpec) -> dict[str, _Check]:
-    """Return what is expected of each field, in words, and how to test it."""
+    """Return a description of the allowed values of each field, and a function to check them."""
     layouts = [name for name, each in LAYOUTS.items() if spec.family in each.families]
     centerface, two_stage = (spec.family == name for name in ('centerface', 'centernet2'))
     sides = _tuple(2, 2, _integer(0, _MAX_SIDE))
@@ -192,7 +194,7 @@ def _real(low: float, high: float) -> _Check:
 
 
 def _within(value: Any, kind: type, low: float, high: float) -> bool:
-    # A comparison with NaN is false, and whole numbers of any length compare without overflow.
+    # A comparison with NaN is false, and integers of any length compare without overflow.
     number: Any = value if isinstance(value, kind) and not isinstance(value, bool) else None
     return number is not None and bool(low <= number <= high)
 

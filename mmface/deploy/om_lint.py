@@ -1,8 +1,8 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What Ascend's ATC is known to refuse or to run badly in an ONNX graph.
+"""Find parts of an ONNX graph that Ascend's ATC is known to reject or to run badly.
 
-A lint: it reads the graph and compares it with the vendor's documentation. Nothing is converted,
-and ATC has the last word.
+This is a lint: it reads the graph and compares it with the vendor's documentation. Nothing is
+converted. Only ATC can tell whether the conversion works.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ with optional_imports():
 
 
 class CannLimits(NamedTuple):
-    """What a version of CANN reads.
+    """What a version of CANN supports.
 
     Attributes:
-        ir: Highest IR version: that of the ONNX release it is built on.
+        ir: Highest IR version, which is that of the ONNX release CANN is built on.
         opset: Lowest and highest opset.
     """
 
@@ -42,8 +42,8 @@ CANN = {
 DEFAULT_CANN = '8.0'
 
 _HOST = 'export a layout without it and do that step on the host, as the runtime does'
-_MASK = 'multiply by the mask as numbers, or select on the host'
-#: Operators that have no place in an OM, why not, and what to do.
+_MASK = 'multiply by a numeric mask, or select on the host'
+#: Operators that an OM cannot use well, with the reason and the remedy.
 FORBIDDEN = {
     'NonMaxSuppression': ('the number of its results depends on the data', _HOST),
     'NonZero': ('the number of its results depends on the data', _MASK),
@@ -52,8 +52,8 @@ FORBIDDEN = {
     'Where': ('selection by a mask runs slowly or not at all', _MASK),
     'Loop': ('control flow is not compiled', 'unroll it before exporting'),
     'Scan': ('control flow is not compiled', 'unroll it before exporting'),
-    'If': ('control flow is not compiled', 'export with a fixed size, which settles it'),
-    'Range': ('its length is computed', 'export with a fixed size: numbers become constants'),
+    'If': ('control flow is not compiled', 'export with a fixed size, which removes it'),
+    'Range': ('its length is computed', 'export with a fixed size, which makes it constant'),
     'BatchNormalization': ('it is not folded', 'fold it into the convolution before it'),
     'QuantizeLinear': (
         "ATC does not read files of onnxruntime's quantisation",
@@ -64,7 +64,7 @@ FORBIDDEN = {
         'give ATC the float file and quantise with the AMCT of CANN',
     ),
 }
-#: Inputs of operators that have to be numbers known before the graph runs.
+#: Inputs of operators that must be constants, known before the graph runs.
 _SHAPE_INPUTS = {
     'Reshape': (1,),
     'Expand': (1,),
@@ -78,7 +78,7 @@ _SHAPE_INPUTS = {
     'Unsqueeze': (1,),
     'Squeeze': (1,),
 }
-_SEPARATORS = ':;, \t'  # of --input_shape
+_SEPARATORS = ':;, \t'  # of ATC's --input_shape
 _TYPES = {TensorProto.DOUBLE: 'float64', TensorProto.INT64: 'int64'}
 
 
@@ -100,8 +100,8 @@ def load_onnx(path: str | os.PathLike[str]) -> ModelProto:
     """Read an ONNX file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not an ONNX file.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'no such file: {path}')
@@ -115,17 +115,17 @@ def load_onnx(path: str | os.PathLike[str]) -> ModelProto:
 
 
 def lint(model: ModelProto, cann: str = DEFAULT_CANN) -> list[Finding]:
-    """Look for what ATC is known not to take.
+    """Find what ATC is known to reject or to run badly.
 
     Args:
         model: An ONNX model with its weights.
         cann: Version of CANN, a key of ``CANN``.
 
     Returns:
-        What was found, most general first; empty if nothing.
+        The findings, most general first; empty if there are none.
 
     Raises:
-        ValueError: If the version is unknown.
+        ValueError: The version is unknown.
     """
     if cann not in CANN:
         raise ValueError(f'CANN {cann}: expected one of {", ".join(CANN)}')
@@ -160,13 +160,13 @@ def _versions(model: ModelProto, limits: CannLimits, cann: str) -> Iterator[Find
             yield Finding(
                 '',
                 f'operators of the domain {item.domain!r}',
-                'export from torch again: ATC knows those of ONNX alone',
+                'export from torch again: ATC supports only the operators of ONNX',
             )
         elif not low <= item.version <= high:
             yield Finding(
                 '',
                 f'opset {item.version}: CANN {cann} reads {low} to {high}',
-                f'export with --opset {min(max(11, low), high)}',
+                f'export with opset {min(max(11, low), high)}',
             )
 
 
@@ -181,10 +181,12 @@ def _ports(model: ModelProto) -> Iterator[Finding]:
             if not value.name:
                 yield Finding(where, 'it has no name', 'name inputs and outputs when exporting')
             elif value.name in seen:
-                yield Finding(where, 'the name occurs twice', 'give each its own name')
+                yield Finding(where, 'the name occurs twice', 'give each a different name')
             elif any(mark in value.name for mark in _SEPARATORS):
                 yield Finding(
-                    where, 'the name has a separator of --input_shape', 'use letters and digits'
+                    where,
+                    'the name has a separator of --input_shape (ATC)',
+                    'use letters and digits',
                 )
             seen.add(value.name)
             sides = value.type.tensor_type.shape.dim
@@ -193,7 +195,7 @@ def _ports(model: ModelProto) -> Iterator[Finding]:
                 yield Finding(
                     where,
                     f'dynamic sides: {", ".join(free) or "no shape"}',
-                    'export with --size H W (and --batch N), a file for each size',
+                    'export with a fixed size and batch, one file for each size',
                 )
             if value.type.tensor_type.elem_type in _TYPES:
                 yield Finding(
@@ -214,18 +216,18 @@ def _operators(model: ModelProto) -> Iterator[Finding]:
 
 
 def _computed_shapes(model: ModelProto) -> Iterator[Finding]:
-    """Find shapes that the graph reads and computes with."""
+    """Find operators that read shapes and compute with them."""
     constant = {item.name for item in model.graph.initializer} | {''}
     readers, users = [], []
     for node in model.graph.node:
         if all(name in constant for name in node.input) and node.op_type != 'Shape':
-            constant.update(node.output)  # Constant, and what follows from constants alone
+            constant.update(node.output)  # Constant, and nodes that depend only on constants
         if node.op_type == 'Shape':
             readers.append(node.name or node.output[0])
         places = _SHAPE_INPUTS.get(node.op_type, ())
         if any(node.input[k] not in constant for k in places if k < len(node.input)):
             users.append(f'{node.op_type} {node.name or node.output[0]}')
-    remedy = 'export with --size H W: shapes then are numbers'
+    remedy = 'export with a fixed size: shapes are then constants'
     if readers:
         yield Finding(f'Shape {_some(readers)}', 'the graph reads shapes while it runs', remedy)
     if users:
@@ -248,7 +250,7 @@ def _types(model: ModelProto) -> Iterator[Finding]:
 
 
 def _all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
-    """Go through nodes and those of the graphs inside them."""
+    """Iterate over nodes, including those of nested graphs."""
     for node in nodes:
         yield node
         for item in node.attribute:

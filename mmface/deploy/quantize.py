@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""ONNX files in 8-bit integers, by onnxruntime's static quantisation."""
+"""Quantise ONNX files to 8-bit integers with onnxruntime's static quantisation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ with optional_imports():
         quantize_static,
     )
 
-#: The first opset whose quantised weights have a scale per channel.
+#: The first opset in which quantised weights can have a scale per channel.
 MIN_OPSET = 13
 METHODS = {
     'minmax': CalibrationMethod.MinMax,
@@ -55,25 +55,25 @@ def quantize_onnx(
 ) -> list[str]:
     """Quantise a detector: weights to int8 per channel, activations to uint8, in QDQ form.
 
-    The ranges of activations are those that images produce, put in as the runtime does. Inputs
-    and outputs stay float32, and so do the metadata.
+    The ranges of activations come from images, prepared as in the runtime. Inputs, outputs and
+    metadata stay unchanged (float32 inputs and outputs).
 
     Args:
-        source: ONNX file that ``FaceDetector`` reads.
-        target: File to write, whole or not at all.
+        source: ONNX file that ``FaceDetector`` can read.
+        target: File to write. It is written completely or not at all.
         calibration: Folder of images, or of WIDER FACE (then ``val/images``).
-        max_images: Images used, spread evenly over the sorted names.
-        method: How ranges are chosen from values: a key of ``METHODS``.
-        keep_float: Nodes that stay float32: all whose name contains one of these.
-        progress: Whether to show a bar.
+        max_images: Number of images, spread evenly over the sorted names.
+        method: How ranges are computed from values: a key of ``METHODS``.
+        keep_float: Nodes whose name contains one of these strings stay float32.
+        progress: Whether to show a progress bar.
 
     Returns:
-        Names of the nodes that stay float32 by ``keep_float``.
+        Names of the nodes that stay float32 because of ``keep_float``.
 
     Raises:
-        FileNotFoundError: If the file, the folder or the images are missing.
-        ValueError: If the file is quantised already, unknown, or of an opset that cannot be
-            raised, or an option is wrong.
+        FileNotFoundError: The file, the folder or the images are missing.
+        ValueError: The file is already quantised or unknown, its opset cannot be raised, or an
+            option is wrong.
     """
     if method not in METHODS:
         raise ValueError(f'method {method!r}: expected one of {", ".join(METHODS)}')
@@ -86,7 +86,7 @@ def quantize_onnx(
     kept = [node.name for node in model.graph.node if any(part in node.name for part in keep_float)]
     unused = [part for part in keep_float if not any(part in name for name in kept)]
     if unused:
-        raise ValueError(f'no node of {source} has a name with {", ".join(unused)} in it')
+        raise ValueError(f'no node of {source} has a name that contains {", ".join(unused)}')
     reader = _Images(detector, [images[index] for index in chosen], progress)
     with whole_file(target) as tmp, tempfile.TemporaryDirectory() as folder, _quiet():
         prepared = Path(folder, 'prepared.onnx')
@@ -101,8 +101,8 @@ def quantize_onnx(
             weight_type=QuantType.QInt8,
             nodes_to_exclude=kept,
             calibrate_method=METHODS[method],
-            # One image at a time; all at once need gigabytes. The name notwithstanding, it
-            # holds for every method.
+            # One image at a time, because all at once need gigabytes. Despite its name, the option
+            # applies to every method.
             extra_options={'CalibStridedMinMax': 1},
         )
         result = onnx.load(str(tmp))
@@ -112,9 +112,9 @@ def quantize_onnx(
 
 
 def _prepare(model: ModelProto, source: str | os.PathLike[str]) -> ModelProto:
-    """Make a file ready: opset, names of nodes, no empty inputs."""
+    """Prepare a model for quantisation: raise the opset, name the nodes, remove empty inputs."""
     if any(node.op_type == 'QuantizeLinear' for node in model.graph.node):
-        raise ValueError(f'{source} is quantised already: give the float32 file')
+        raise ValueError(f'{source} is already quantised: expected the float32 file')
     opset = next(item.version for item in model.opset_import if item.domain in ('', 'ai.onnx'))
     if opset < MIN_OPSET:
         props = {item.key: item.value for item in model.metadata_props}
@@ -126,7 +126,7 @@ def _prepare(model: ModelProto, source: str | os.PathLike[str]) -> ModelProto:
                 f'with opset {MIN_OPSET}'
             ) from error
         onnx.helper.set_model_props(model, props)
-        model.ir_version = max(model.ir_version, 7)  # that of opset 13
+        model.ir_version = max(model.ir_version, 7)  # the IR version of opset 13
     _drop_empty_regions(model)
     for index, node in enumerate(model.graph.node):
         node.name = node.name or f'{node.op_type}_{index}'
@@ -134,7 +134,7 @@ def _prepare(model: ModelProto, source: str | os.PathLike[str]) -> ModelProto:
 
 
 def _drop_empty_regions(model: ModelProto) -> None:
-    """Leave out the region of ``Resize``, empty before opset 13: it has no range of values."""
+    """Remove the region input of ``Resize``: before opset 13 it is empty and has no value range."""
     tensors = {item.name: item for item in model.graph.initializer}
     constants = [node for node in model.graph.node if node.op_type == 'Constant']
     tensors |= {node.output[0]: node.attribute[0].t for node in constants}
@@ -149,7 +149,7 @@ def _drop_empty_regions(model: ModelProto) -> None:
 
 
 class _Images(CalibrationDataReader):
-    """Feed images as the runtime does."""
+    """Feed images in the same way as the runtime."""
 
     def __init__(self, detector: FaceDetector, paths: Sequence[Path], progress: bool) -> None:
         self.detector = detector
@@ -161,17 +161,17 @@ class _Images(CalibrationDataReader):
         return len(self.paths)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Go on with these images."""
+        """Continue with the images from ``start_index`` to ``end_index``."""
         self.range = iter(self.paths[start_index:end_index])
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
-        """Give the next input, or ``None`` at the end."""
+        """Return the next input, or ``None`` at the end."""
         path = next(self.range, None)
         if path is None:
             return None
         self.bar.update()
         pixels, placement = self.detector.place(read_image(path))
-        # A file of a fixed batch is fed the same image in every place: padding would count.
+        # With a fixed batch, the same image fills the whole batch: padding would change the ranges.
         count = self.detector.batch_size or 1
         blob = self.detector.blob([pixels] * count, [placement] * count)
         return {self.detector.input_name: blob.copy()}
@@ -179,7 +179,7 @@ class _Images(CalibrationDataReader):
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what the quantiser prints, and its advice to do what the exporter has done."""
+    """Hide the quantiser's output and its advice, which the exporter has already followed."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

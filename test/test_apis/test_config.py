@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What the options of the doors make of a config."""
+"""The options of training and testing change a config as documented."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_set_mode__refuses_other_pipelines(cfg):
 
 @pytest.mark.parametrize('mode', ['0', '100', '-32', 'VGA', ''])
 def test_set_mode__refuses_others(cfg, mode):
-    with pytest.raises(ValueError, match='--mode must be'):
+    with pytest.raises(ValueError, match='mode must be'):
         edit.set_mode(cfg, mode)
 
 
@@ -133,7 +133,7 @@ def test_coco__data_path_reaches_data_and_ground_truth(coco, tmp_path):
 def test_coco__options_of_wider_face_are_refused(coco, tmp_path):
     with pytest.raises(ValueError, match='protocol: only for configs that test with WiderFace'):
         edit.set_metric(coco, protocol='official')
-    with pytest.raises(ValueError, match='--mode needs FaceResize or'):
+    with pytest.raises(ValueError, match='mode needs FaceResize or'):
         edit.set_mode(coco, 'vga')
     (tmp_path / 'part.txt').write_text('a/b.jpg')
     with pytest.raises(ValueError, match='part: only for configs that test with WiderFaceMetric'):
@@ -173,5 +173,5 @@ def test_set_length__in_epochs_or_iterations(cfg):
     cfg.train_cfg = {'type': 'IterBasedTrainLoop', 'max_iters': 90000}
     edit.set_length(cfg, 3, 401)
     assert cfg.train_cfg.max_iters == 401
-    with pytest.raises(ValueError, match=r'train_cfg\.max_iters=N'):
+    with pytest.raises(ValueError, match=r'train_cfg\.max_iters'):
         edit.set_length(cfg, 3)

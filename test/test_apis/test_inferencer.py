@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""FaceInferencer."""
+"""Tests of FaceInferencer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LETTERBOX = "dict(type='FaceLetterbox', size=96)"
 
 
 def _model(folder, name, resize=RESIZE, pad=None):
-    """Write a small config based on that of ``name``, and random weights for it."""
+    """Write a small config based on the config ``name``, and random weights for it."""
     config = folder / f'{name}_small.py'
     config.write_text(SMALL.format(base=str(config_path(name)), resize=resize, pad=pad))
     torch.manual_seed(0)
@@ -63,7 +63,7 @@ def detector(model):
 
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory):
-    """Two images of different sizes in a folder, and their arrays."""
+    """Return a folder with two images of different sizes, and their arrays."""
     folder = tmp_path_factory.mktemp('in') / 'photos'
     (folder / 'sub').mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -74,7 +74,7 @@ def photos(tmp_path_factory):
 
 
 def _rows(faces):
-    """Give all numbers of each face as a row."""
+    """Return all numbers of each face as a row."""
     rows = [
         np.concatenate([[f.score], f.bbox, np.ravel([] if f.keypoints is None else f.keypoints)])
         for f in faces
@@ -83,7 +83,7 @@ def _rows(faces):
 
 
 def _assert_same(found, expected, atol=1e-3):
-    """Compare in any order: random weights give many faces of the same score."""
+    """Compare in any order, because with random weights many faces have the same score."""
     assert len(found) == len(expected) > 0
     away = np.abs(_rows(found)[:, None] - _rows(expected)).max(axis=-1)
     assert away.min(axis=0).max() < atol
@@ -186,7 +186,7 @@ def test_call__bad_input(detector, photos, tmp_path):
     ('name', 'resize'), [('centerface', LETTERBOX), ('centernet2_narrow_wider_face', RESIZE)]
 )
 def test_call__batches_of_other_models(name, resize, photos, tmp_path):
-    """CenterNet2 pads to the largest of a batch: the images must not go together."""
+    """CenterNet2 pads to the largest image of a batch, so the images must not share a batch."""
     detector = FaceInferencer(
         *_model(tmp_path, name, resize), device='cpu', score_thr=None, show_progress=False
     )
@@ -196,7 +196,7 @@ def test_call__batches_of_other_models(name, resize, photos, tmp_path):
         assert (found[0].keypoints is None) == name.startswith('centernet2')
     if name == 'centerface':
         long = np.zeros((10, 40000, 3), np.uint8)
-        if int(cv2.__version__.partition('.')[0]) < 5:  # its warp counts pixels in 16 bits
+        if int(cv2.__version__.partition('.')[0]) < 5:  # its warp stores coordinates in 16 bits
             with pytest.raises(ValueError, match='of 40000x10 pixels'):
                 detector(long)
         else:

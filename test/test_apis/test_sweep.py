@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What a sweep over checkpoints decides."""
+"""Tests of the decisions of a sweep over checkpoints."""
 
 from __future__ import annotations
 

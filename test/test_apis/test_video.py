@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Videos in and out."""
+"""Tests of reading and writing videos."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmface.apis.video import Frame, VideoReader, open_video
 
 
 def _write(path, seconds, size=(64, 48)):
-    """Write frames that get brighter, one at each of ``seconds``."""
+    """Write frames of increasing brightness, one at each of ``seconds``."""
     with open_video(path, 10, size) as video:
         for number, when in enumerate(seconds):
             image = np.full((size[1], size[0], 3), min(20 * number, 255), np.uint8)
@@ -30,7 +30,7 @@ def test_video__round_trip(tmp_path):
 
 
 def test_video__keeps_the_pace_of_the_clock(tmp_path):
-    """A camera that gives an image every 0.3 s, then two at once."""
+    """A camera delivers an image every 0.3 s, then two at once."""
     reader = VideoReader(_write(tmp_path / 'a.mp4', [0, 0.3, 0.6, 0.61, 0.9]))
     means = [round(frame.image.mean() / 20) for frame in reader]
     assert means == [0, 1, 1, 1, 2, 2, 2, 4, 4, 4]
@@ -56,7 +56,7 @@ def test_video__nothing_is_left_of_a_failure(tmp_path):
 def test_video__not_a_video(tmp_path):
     path = tmp_path / 'a.mp4'
     path.write_text('text')
-    with pytest.raises(ValueError, match='cannot be opened: it is no video'):
+    with pytest.raises(ValueError, match='cannot be opened: it is not a video'):
         VideoReader(path)
     with pytest.raises(ValueError, match='camera 97 cannot be opened'):
         VideoReader(97)

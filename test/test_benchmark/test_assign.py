@@ -14,7 +14,8 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs/scrfd'
 @pytest.mark.parametrize('faces', (1, 30))
 def test_ways__have_nearly_the_same_loss(faces):
     ways = make_ways(str(CONFIGS / 'scrfd_500m.py'), 2, faces, 'cpu')
-    # mmdet's inside test is in pixels, SCRFD's relative to the face; and ties are broken otherwise.
+    # mmdet's inside test is in pixels, SCRFD's is relative to the face. Ties are broken in
+    # different ways.
     assert ways[OURS]() == pytest.approx(ways[STOCK](), rel=0.05)
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The timed pipelines do the same work, or their times mean nothing."""
+"""The timed pipelines do the same work; otherwise their times could not be compared."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_references__make_the_same_samples(toy, repo, config):
         ways = {'ours': data._build_pipeline(pipeline, on_device=False)}
         references = data._references(pipeline, cfg.model.data_preprocessor)
         ways.update({name: transforms for name, (transforms, _) in references.items()})
-    # Enlarged images are not cut at the same pixels.
+    # Enlarged images are not cropped at the same pixels.
     reference = data.SHRINKING if data.SHRINKING in ways else data.STOCK
     feeds = {
         name: data._Feed(dataset, 1, ways[name], lambda samples: samples)
@@ -56,7 +56,7 @@ def test_references__make_the_same_samples(toy, repo, config):
     for _ in range(len(dataset)):
         (ours,), (theirs,) = (feed() for feed in feeds.values())
         faces = [sample['data_samples'].gt_instances.bboxes for sample in (ours, theirs)]
-        # Whole pixels: both axes of a shrunk image may differ a little.
+        # Whole pixels: the two axes of a reduced image may have slightly different scales.
         np.testing.assert_allclose(faces[0], faces[1], rtol=0.02, atol=1)
         image = prepare(data._collate([ours]))['inputs'][0]
         assert theirs['inputs'].dtype == torch.float32

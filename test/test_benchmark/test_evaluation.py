@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The baseline of the evaluation benchmark gives the values it is compared for."""
+"""The baseline of the evaluation benchmark computes the values of our evaluation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmface.toys.widerface import make_toy_widerface
 
 @pytest.fixture(scope='module')
 def predictions(tmp_path_factory):
-    """Ground truth of a small drawn set, and detections near its faces and elsewhere."""
+    """Create the ground truth of a small drawn set, and detections near its faces and elsewhere."""
     root = tmp_path_factory.mktemp('benchmark')
     toy = make_toy_widerface(root / 'toy', num_train=0, num_val=8)
     gt = read_ground_truth(toy / 'val/gt')

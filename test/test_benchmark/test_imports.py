@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The timed readers of labels read the same."""
+"""The timed readers of labels return the same data."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The benchmark of the training step runs what it says."""
+"""The benchmark of the training step runs what it reports."""
 
 from __future__ import annotations
 

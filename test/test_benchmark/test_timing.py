@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The stop-watch of the benchmarks."""
+"""Tests of the stopwatch of the benchmarks."""
 
 from __future__ import annotations
 

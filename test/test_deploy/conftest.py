@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Detectors whose every weight counts, small networks written as ONNX files, and images."""
+"""Provide detectors with random weights, small ONNX networks and images."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ KINDS = (('score', 1), ('bbox', 4), ('kps', 10))
 
 @torch.no_grad()
 def randomise(model: nn.Module) -> nn.Module:
-    """Give all layers something to say, and norms the statistics of what comes by."""
+    """Set random weights in all layers, and norm statistics from real activations."""
     generator = torch.Generator().manual_seed(0)
     for module in model.modules():
         if isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
             nn.init.uniform_(module.weight, 0.3, 0.8, generator=generator)
             nn.init.normal_(module.bias, 0, 0.1, generator=generator)
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # averages of all batches
+            module.momentum = None  # average over all batches
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.kaiming_normal_(module.weight, nonlinearity='relu', generator=generator)
             if module.bias is not None:
                 nn.init.normal_(module.bias, 0, 0.1, generator=generator)
     head = model.bbox_head.module
-    if hasattr(head, 'size'):  # logarithms: boxes beyond all bounds are cut
+    if hasattr(head, 'size'):  # logarithms: clip unbounded boxes
         head.size.weight *= 0.1
     images = torch.randint(0, 256, (2, 3, 64, 64), generator=generator, dtype=torch.uint8)
     inputs = model.data_preprocessor(dict(inputs=list(images)))['inputs'][..., :64, :64]
     model.train()
     head(model.extract_feat(inputs))
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):  # dead channels must not shout at other images
+        if isinstance(module, nn.BatchNorm2d):  # dead channels must not get huge on other images
             module.running_var.clamp_(min=0.1)
     return model.eval()
 
 
 @pytest.fixture(scope='session')
 def detector(repo):
-    """Give config and model of a name in configs; the same ones each time, not to be changed."""
+    """Return config and model of a config name. They are cached and must not be changed."""
 
     @cache
     def build(name: str) -> tuple[Config, nn.Module]:
@@ -75,7 +75,7 @@ def write_scrfd(
     spec: ModelSpec | None = None,
     input_type: int = TensorProto.FLOAT,
 ) -> Path:
-    """Write a network that averages over each cell and has random 1x1 convolutions behind.
+    """Write a network that averages over each cell and then applies random 1x1 convolutions.
 
     Its outputs are maps (``rank`` 4), or rows with (3) or without (2) a batch axis.
     """
@@ -97,7 +97,7 @@ def write_scrfd(
             count = num_priors * channels
             name = f'{kind}_{stride}' if names is None else names[index * len(strides) + level]
             kernel = generator.normal(0, 2, (count, 3, 1, 1)).astype(np.float32)
-            # Boxes reach some pixels in each direction.
+            # Boxes extend some pixels in each direction.
             bias = np.full(count, 2.0 if kind == 'bbox' else -1.5, np.float32)
             weights.append(numpy_helper.from_array(kernel, f'w_{kind}_{stride}'))
             weights.append(numpy_helper.from_array(bias, f'b_{kind}_{stride}'))
@@ -126,7 +126,7 @@ def write_centerface(
     source: str = 'input.1',
     shape: Sequence[int | str] = ('B', 3, 'H', 'W'),
 ) -> Path:
-    """Write a network of CenterFace's four maps, made as those of ``write_scrfd``."""
+    """Write a network with CenterFace's four maps, built like those of ``write_scrfd``."""
     generator = np.random.default_rng(0)
     pool = helper.make_node('AveragePool', [source], ['cells'], kernel_shape=[4, 4], strides=[4, 4])
     nodes, weights, outputs = [pool], [], []
@@ -169,7 +169,7 @@ def centerface_file(tmp_path_factory) -> Callable[..., Path]:
 
 @pytest.fixture
 def make_image() -> Callable[..., np.ndarray]:
-    """Draw noise in coarse squares, which survive a resize: ``make_image(h, w, seed)``."""
+    """Draw noise in coarse squares, which a resize preserves: ``make_image(h, w, seed)``."""
 
     def draw(height: int, width: int, seed: int = 0) -> np.ndarray:
         generator = np.random.default_rng(seed)

@@ -23,7 +23,7 @@ from mmface.deploy.model_spec import ModelSpec
 from mmface.deploy.runtime import place, to_blob
 
 SCRFD = ModelSpec('scrfd', 'insightface', (64, 96), (127.5,) * 3, (128.0,) * 3, rgb=True)
-# chenjun2hao's mean and std, times 255, blue first.
+# chenjun2hao's mean and std, multiplied by 255, blue first.
 CENTERFACE = ModelSpec(
     *('centerface', 'centerface', (64, 64)),
     (104.0136177, 114.0342201, 119.91659325),
@@ -67,7 +67,7 @@ def test_aipp__apply_is_the_normalisation_as_float16_holds_it(image):
     expected = (image - np.array(CENTERFACE.mean)) / np.array(CENTERFACE.std)
     found = aipp.apply(image[None])
     assert found.dtype == np.float32 and np.array_equal(found, found.astype(np.float16))
-    # 11 bits of values up to 2, the mean to 1/32 of a pixel, and the factor.
+    # 11 bits for values up to 2, the mean to 1/32 of a pixel, and the factor.
     assert np.abs(found[0].transpose(1, 2, 0) - expected).max() < 3e-3
     exact = Aipp.from_spec(replace(SCRFD, size=(50, 40))).apply(image[None])
     assert np.array_equal(exact[0].transpose(1, 2, 0), (image - 127.5) / 128)
@@ -99,7 +99,7 @@ def test_read_aipp__adds_mean_and_minimum_and_swaps_first(tmp_path, image):
         (Aipp.from_spec(SCRFD).to_text(True).replace('RGB888_U8', 'YUV420SP_U8'), 'YUV420SP_U8'),
         (Aipp.from_spec(SCRFD).to_text(True).replace('csc_switch: false', 'crop: true'), 'crop'),
         (Aipp.from_spec(SCRFD).to_text(True).replace('127.5', 'x'), "'x'"),
-        ('hello', 'no AIPP file'),
+        ('hello', 'not an AIPP file'),
     ],
 )
 def test_read_aipp__refuses_what_it_does_not_compute(text, message, tmp_path):
@@ -177,7 +177,7 @@ def test_read_manifest__missing_or_broken(tmp_path):
     text = (tmp_path / 'manifest.json').read_text()
     for broken in ('{', '[]', '{}', text.replace('bins 1', 'bins 2'), text.replace('"bbox"', '1,')):
         (tmp_path / 'manifest.json').write_text(broken)
-        with pytest.raises(ValueError, match='is no manifest of bins of this version'):
+        with pytest.raises(ValueError, match='is not a manifest of bins of this version'):
             read_manifest(tmp_path)
 
 
@@ -187,7 +187,7 @@ def test_read_manifest__missing_or_broken(tmp_path):
 def test_read_manifest__refuses_names_that_lead_elsewhere(image, tmp_path, file, stem):
     entry = write_input_bin(tmp_path, 'ev/a.jpg', image, SCRFD, 'uint8')
     manifest_of([replace(entry, file=file, stem=stem)]).write(tmp_path / 'manifest.json')
-    with pytest.raises(ValueError, match=r'is no manifest of bins .*(file|stem): expected'):
+    with pytest.raises(ValueError, match=r'is not a manifest of bins .*(file|stem): expected'):
         read_manifest(tmp_path)
 
 
@@ -204,7 +204,7 @@ def test_read_manifest__names_the_field_of_the_specification(tmp_path):
 
 @pytest.fixture
 def results(image, tmp_path):
-    """A manifest of two images and the results for them."""
+    """Write a manifest of two images and the results for them."""
     images = [
         write_input_bin(tmp_path, f'ev/{stem}.jpg', image, SCRFD, 'uint8') for stem in ('a', 'a_1')
     ]
@@ -241,13 +241,13 @@ def test_check_results__missing(results, tmp_path):
 def test_check_results__extra(results):
     manifest, folder = results
     (folder / 'a_2.bin').touch()
-    with pytest.raises(ValueError, match=r'1 results .* of no image .*a_2\.bin'):
+    with pytest.raises(ValueError, match=r'1 results .* to no image .*a_2\.bin'):
         check_results(folder, manifest)
 
 
 @pytest.mark.parametrize(
     ('count', 'message'),
-    [(24, 'found 24: the OM is of another'), (48, 'float16'), (192, 'several images')],
+    [(24, 'found 24: the OM has another'), (48, 'float16'), (192, 'several images')],
 )
 def test_check_results__wrong_size(count, message, results):
     manifest, folder = results

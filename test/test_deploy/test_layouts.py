@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The table of layouts is all that exporter, specification and runtime know of them."""
+"""Exporter, specification and runtime know the layouts only from the table."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def faces_of(path, make_image):
 
 
 def assert_same(found, expected):
-    """Compare faces whatever their order, as many scores are nearly equal."""
+    """Compare faces in any order, because many scores are nearly equal."""
     ours, theirs = (
         np.concatenate([each.bboxes, each.keypoints.reshape(-1, 10), each.scores[:, None]], 1)
         for each in (found, expected)
@@ -79,7 +79,7 @@ def test_shapes__follow_the_input():
     assert [each.shape((64, 96))[0] for each in rows[:3]] == [192, 48, 12]
     boxes = outputs_of(replace(SPECS['scrfd'], layout='decoded'))
     assert [each.shape((64, 96)) for each in boxes] == [(252, 4), (252,), (252, 5, 2)]
-    # At most 50 candidates of each level.
+    # At most 50 candidates from each level.
     proposals = outputs_of(SPECS['centernet2'])
     assert [each.shape((64, 96)) for each in proposals] == [
         (50 + 24, 4), (50 + 24,), (None, 8, 12), (None, 4, 6),
@@ -99,7 +99,7 @@ def test_layout_names__are_those_that_users_choose():
 def test_toy_layout__is_one_entry_of_the_table(
     detector, tmp_path, make_image, monkeypatch, dynamic
 ):
-    """Rows stride by stride, boxes before scores, with names of its own."""
+    """Rows stride by stride, boxes before scores, with different names."""
 
     def outputs(spec):
         return tuple(

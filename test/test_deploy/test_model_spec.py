@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A specification from a damaged or foreign file is refused with the name of the field."""
+"""A specification from a damaged or foreign file raises an error with the name of the field."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_values__are_checked(spec, field, value):
     'text', ['', '{', '[]', '3', 'null', '"scrfd"', '{}', '[' * 100_000, '{"size": ' * 5000]
 )
 def test_json__that_is_no_specification_is_refused(text):
-    with pytest.raises(ValueError, match=r"'mmface' is no specification.*export the model"):
+    with pytest.raises(ValueError, match=r"'mmface' is not a specification.*export the model"):
         ModelSpec.from_json(text)
 
 
@@ -99,7 +99,7 @@ def test_json__fuzzed_is_read_or_refused_with_the_field():
             spec = ModelSpec.from_json(json.dumps(values))
         except ValueError as error:
             refused += 1
-            # A family without this layout, or a layout that wants other values, is as well named.
+            # The error may also name the family or the layout, if the two do not fit together.
             named = (field, 'layout', 'convention', 'strides', 'num_candidates')
             assert any(f'{name}: expected' in str(error) for name in named)
             assert len(str(error)) < 500

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The lint names what ATC is known to refuse, and nothing else."""
+"""The lint reports what ATC is known to reject, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FLOAT, DOUBLE, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
 
 
 def make(nodes, weights=None, shape=(1, 4), out=(1, 4), opset=11, ir=6, kind=FLOAT, name='x'):
-    """A model from ``x`` to ``y``."""
+    """Build a model from ``x`` to ``y``."""
     graph = helper.make_graph(
         nodes,
         'graph',
@@ -159,4 +159,4 @@ def test_tool__ends_with_1_on_findings(run_tool, tmp_path):
     assert 'a lint, not a conversion' in done.stdout
     done = run_tool('tools/deploy/lint_om.py', good, bad, ok=False)
     assert done.returncode == 1
-    assert "bad.onnx: input 'x': dynamic sides: batch\n    export with --size" in done.stdout
+    assert "bad.onnx: input 'x': dynamic sides: batch\n    export with a fixed size" in done.stdout

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Quantised files find what the float ones find, and say how to be fed."""
+"""Quantised files find the same faces as the float files, and contain their specification."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SPEC = ModelSpec(
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """Drawn images, and a network of two convolutions."""
+    """Create drawn images, and a network of two convolutions."""
     root = tmp_path_factory.mktemp('quantize')
     (root / 'images').mkdir()
     for number in range(3):
@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
     nodes = [
         helper.make_node('Conv', ['image', 'stem'], ['a'], name='stem_conv', strides=[4, 4]),
         helper.make_node('Relu', ['a'], ['r']),
-        # As torch exports it: the region is there and empty.
+        # As torch exports it: the region input exists and is empty.
         helper.make_node('Constant', [], ['roi'], value=numpy_helper.from_array(np.float32([]))),
         helper.make_node('Resize', ['r', 'roi', 'scales'], ['b'], mode='nearest'),
         helper.make_node('Conv', ['b', 'heat'], ['logit'], name='heat_conv'),
@@ -117,7 +117,7 @@ def test_keep_float__leaves_those_nodes_alone(folder, tmp_path):
     [
         (dict(method='median'), "method 'median'"),
         (dict(max_images=0), '0 calibration images'),
-        (dict(keep_float=['nose']), 'no node of .* has a name with nose'),
+        (dict(keep_float=['nose']), 'no node of .* has a name that contains nose'),
     ],
 )
 def test_wrong_options__are_refused(folder, tmp_path, options, message):
@@ -135,7 +135,7 @@ def test_quantised_file__is_not_quantised_again(folder, run_tool, tmp_path):
     assert f'wrote {target}' in done.stdout
     done = run_tool(tool, target, tmp_path / 'b.onnx', '--calibration', images, ok=False)
     assert done.returncode == 2
-    assert 'is quantised already' in done.stderr
+    assert 'is already quantised' in done.stderr
 
 
 def test_folder_without_images__is_named(folder, tmp_path):

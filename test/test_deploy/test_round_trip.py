@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What torch finds in an image is what the exported file finds, wherever the image is placed."""
+"""The exported file finds the same faces as torch, with every way to fit the image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mmface.deploy.runtime import FaceDetector
 from mmface.models.task_modules.centerface_coder import CenterFaceCoder
 
 SIDE = 128
-#: In the middle of the canvas, with an offset; and at the left-top corner.
+#: In the middle of the canvas, with an offset; and in the top-left corner.
 RESIZES = {
     'letterbox': dict(type='FaceLetterbox', size=SIDE),
     'left-top': dict(type='FaceResize', scale=(SIDE, SIDE), keep_ratio=True),
@@ -31,20 +31,20 @@ RESIZES = {
 
 @pytest.fixture(scope='module')
 def image():
-    """100 x 150 pixels (height x width), so that the letterbox has an offset in y."""
+    """Draw 100 x 150 pixels (height x width), so that the letterbox has an offset in y."""
     coarse = np.random.default_rng(3).integers(0, 256, (10, 15, 3), np.uint8)
     return np.kron(coarse, np.ones((10, 10, 1), np.uint8))
 
 
 @pytest.fixture(scope='module')
 def two_stage(repo):
-    """Config and model of a narrow CenterNet2 for faces, with weights that let boxes differ."""
+    """Return config and model of a narrow CenterNet2 for faces, whose weights vary the boxes."""
     cfg = load_config(str(repo / 'configs/centernet2/centernet2_narrow_wider_face.py'))
     init_default_scope(cfg.default_scope)
     cfg.model.test_cfg.rpn.update(nms_pre=100, max_per_img=64, score_thr=0.0)
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).eval()
-    nn.init.constant_(model.rpn_head.conv_reg.bias, 3)  # boxes of 6 cells and more: some reach out
+    nn.init.constant_(model.rpn_head.conv_reg.bias, 3)  # boxes of 6 or more cells: some extend out
     for module in model.roi_head.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0, 0.05)
@@ -52,7 +52,7 @@ def two_stage(repo):
 
 
 def resized(cfg, resize):
-    """Copy a config with another way to place images."""
+    """Copy a config with another way to fit images."""
     cfg = copy.deepcopy(cfg)
     steps = [dict(type='LoadFaceImage'), RESIZES[resize], dict(type='PackFaceInputs')]
     cfg.test_dataloader.dataset.pipeline = steps
@@ -61,7 +61,7 @@ def resized(cfg, resize):
 
 
 def by_torch(cfg, model, image):
-    """Test an image as tools/test.py does: rows (n, 4 + 1 + 2K), best first."""
+    """Test an image as tools/test.py does: rows (n, 4 + 1 + 2K), highest score first."""
     pipeline = Compose([TRANSFORMS.build(step) for step in cfg.test_dataloader.dataset.pipeline])
     data = pipeline(dict(img=image, img_id=0))
     preprocessor = MODELS.build(cfg.model.data_preprocessor)
@@ -82,7 +82,7 @@ def by_file(path, image):
 
 
 def assert_same(ours, theirs, least=20):
-    """Compare rows whatever their order, as some scores are nearly equal."""
+    """Compare rows in any order, because some scores are nearly equal."""
     assert len(ours) == len(theirs) >= least
     nearest = np.abs(ours[:, None] - theirs).max(axis=2).argmin(axis=0)
     np.testing.assert_allclose(ours[nearest], theirs, rtol=1e-3, atol=2e-2)
@@ -117,13 +117,13 @@ def test_two_stages__equal_torch(two_stage, image, tmp_path, resize):
     (path, _), _ = export_two_stage(cfg, model, tmp_path / 'a.onnx', options)
     theirs = by_torch(cfg, model, image)
     assert_same(by_file(path, image), theirs)
-    # Clipped to the image, and not to the canvas.
+    # Clipped to the image, not to the canvas.
     assert theirs[:, :4].min() == 0
     assert theirs[:, 2].max() <= 150 and theirs[:, 3].max() <= 100
 
 
 class Halved(nn.Module):
-    """A neck whose maps have half the sides."""
+    """A neck whose maps have sides half as long."""
 
     def __init__(self, neck: nn.Module) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A copy of the set-up scripts that may be run without touching this checkout."""
+"""Provide a copy of the set-up scripts that can run without changing this checkout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
-# Of another machine or environment; a test sets those it is about.
+# Variables of another machine or environment. Each test sets those that it needs.
 HIDDEN = [
     'VIRTUAL_ENV',
     'CONDA_PREFIX',
@@ -25,7 +25,7 @@ HIDDEN = [
 
 @pytest.fixture(scope='session')
 def empty_venv(tmp_path_factory) -> Path:
-    """Python of a virtual environment without any package."""
+    """Return the Python of a virtual environment without any package."""
     folder = tmp_path_factory.mktemp('env') / 'venv'
     subprocess.run([sys.executable, '-m', 'venv', '--without-pip', folder], check=True)
     return folder / 'bin' / 'python'
@@ -33,7 +33,7 @@ def empty_venv(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def fake_package(tmp_path):
-    """Put a module where Python finds it before any installed one: ``fake_package(name, code)``."""
+    """Put a module before all installed ones on Python's path: ``fake_package(name, code)``."""
 
     def write(name: str, code: str) -> Path:
         path = tmp_path / 'fakes' / name
@@ -46,7 +46,7 @@ def fake_package(tmp_path):
 
 @pytest.fixture
 def build_mmcv(tmp_path):
-    """Run a copy of build_mmcv.sh: ``build_mmcv(*args, **env)`` gives the completed process."""
+    """Run a copy of build_mmcv.sh: ``build_mmcv(*args, **env)`` returns the completed process."""
     place = tmp_path / 'checkout'
     shutil.copytree(REPO / 'tools' / 'setup', place / 'tools' / 'setup')
     for name in ('build_mmcv.sh', 'pyproject.toml', 'setup.py'):

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""build_mmcv.sh says in one sentence what a machine lacks."""
+"""build_mmcv.sh names in one sentence what a machine lacks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ without_cann = pytest.mark.skipif(
 
 
 def error_of(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line of a failed run that begins with ``error:``."""
+    """Return the only line of a failed run that begins with ``error:``."""
     assert done.returncode == 2, done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
     assert len(lines) == 1, done.stderr
@@ -27,7 +27,7 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.fixture
 def path_with(tmp_path):
-    """A PATH holding only the tools that a minimal system has."""
+    """Return a PATH with only the tools of a minimal system."""
     tools = 'awk bash cat df dirname env grep head mkdir mktemp mv nproc rm sed tail uname'
     folder = tmp_path / 'bin'
     folder.mkdir()
@@ -38,7 +38,7 @@ def path_with(tmp_path):
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """Let a distribution seem to be installed: ``installed(name, version)`` gives a PYTHONPATH."""
+    """Make a distribution look installed: ``installed(name, version)`` returns a PYTHONPATH."""
 
     def pretend(name: str, version: str) -> Path:
         folder = tmp_path / 'site' / f'{name}-{version}.dist-info'
@@ -97,7 +97,7 @@ def test_torch__older_than_supported_is_refused(build_mmcv, empty_venv, installe
 def test_stack__other_one_is_not_overwritten(build_mmcv, empty_venv, installed):
     place = installed('mmcv', '2.1.0')
     message = error_of(build_mmcv('--python', empty_venv, '--stack', 'onedl', PYTHONPATH=place))
-    assert 'holds mmcv 2.1.0' in message
+    assert 'contains mmcv 2.1.0' in message
     assert 'another environment' in message
 
 
@@ -120,7 +120,7 @@ def test_headers__missing_names_their_package(build_mmcv, empty_venv, fake_packa
 
 @pytest.fixture
 def headers(fake_package):
-    """A PYTHONPATH under which Python's headers seem to be there, as on a machine for building."""
+    """Return a PYTHONPATH with which Python's headers seem to be installed."""
     place = fake_package('Python.h', '')
     return fake_package(
         'sitecustomize.py',
@@ -142,7 +142,7 @@ def test_disk__too_little_space_is_told_before_anything_is_installed(
             MMFACE_MIN_FREE_MB=10**9,
         )
     )
-    assert 'MB of free disk space where 1000000000 are needed' in message
+    assert 'MB of free disk space, but 1000000000 MB are needed' in message
 
 
 def test_disk__full_while_installing_is_told(build_mmcv, empty_venv, headers, fake_package):

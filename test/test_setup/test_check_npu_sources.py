@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The check of mmcv's NPU sources, on a made-up torch_npu and mmcv of a few lines each."""
+"""Check mmcv's NPU sources, with an invented torch_npu and mmcv of a few lines each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(shutil.which('g++') is None, reason='no C++ comp
 
 @pytest.fixture
 def wheel(tmp_path):
-    """A "wheel of torch_npu": two headers, one of them in a folder that not every mmcv asks for."""
+    """Write a "wheel of torch_npu": two headers, one in a folder that not every mmcv uses."""
     path = tmp_path / 'torch_npu-9.9.9-cp311-cp311-linux.whl'
     with zipfile.ZipFile(path, 'w') as archive:
         archive.writestr('torch_npu/include/torch_npu/kernels.h', '#define KERNELS 8\n')
@@ -29,7 +29,7 @@ def wheel(tmp_path):
 
 @pytest.fixture
 def sdist(tmp_path):
-    """Make a "source distribution of mmcv": ``sdist({file: text})`` replaces single files."""
+    """Return a maker of a "source distribution of mmcv". ``{file: text}`` replaces single files."""
 
     def make(changes: dict[str, str] | None = None):
         files = {
@@ -93,7 +93,7 @@ def test_wheel__without_headers_is_refused(run_tool, sdist, tmp_path):
     options = ['--mmcv', sdist(), '--torch-npu', tmp_path / 'other.whl']
     done = run_tool(SCRIPT, *options, ok=False)
     assert done.returncode == 2
-    assert 'holds no headers: is it a wheel of torch_npu?' in done.stderr
+    assert 'has no headers: is it a wheel of torch_npu?' in done.stderr
 
 
 def test_download__that_is_damaged_is_named(check, tmp_path):
@@ -114,7 +114,7 @@ def test_download__without_network_names_the_cache(run_tool, tmp_path):
 
 
 def test_download__is_kept(run_tool, tmp_path, wheel, sdist):
-    """What lies in the cache under pip's name is taken, although there is no index."""
+    """A file in the cache with pip's name is used, although there is no index."""
     cache = tmp_path / 'cache'
     cache.mkdir()
     shutil.copy(wheel, cache)

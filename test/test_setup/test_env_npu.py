@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""test/env_npu.sh: silent without CANN, and never over what the user has set."""
+"""test/env_npu.sh prints nothing without CANN, and never overwrites the user's variables."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ DEFAULTS = {
     'PYTORCH_NPU_ALLOC_CONF': 'expandable_segments:True',
     'HCCL_CONNECT_TIMEOUT': '1800',
 }
-# What CANN's own script does that a careful one would not: it reads a variable that is not set
-# and has a command that fails.
+# CANN's own script does the same: it reads a variable that is not set, and one of its commands
+# fails.
 SET_ENV = """
 export ASCEND_TOOLKIT_HOME="$HOME/Ascend/cann"
 export LD_LIBRARY_PATH="$ASCEND_TOOLKIT_HOME/lib64:$LD_LIBRARY_PATH"
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def source(tmp_path):
-    """Source the script: ``source(times=1, **env)`` gives the variables after it, by name."""
+    """Source the script: ``source(times=1, **env)`` returns the variables after it, by name."""
 
     def run(times: int = 1, **env: str) -> dict[str, str]:
         done = subprocess.run(
@@ -51,7 +51,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def cann(tmp_path):
-    """A CANN as it is installed without root."""
+    """Create a CANN as it is installed without root."""
     folder = tmp_path / 'Ascend' / 'cann'
     folder.mkdir(parents=True)
     (folder / 'set_env.sh').write_text(SET_ENV)
@@ -92,7 +92,7 @@ def test_env_npu__active_cann_of_another_place_is_kept(source, cann):
 
 
 def test_env_npu__general_memory_setting_excludes_the_one_for_npu(source, cann):
-    """torch_npu ends with an error when both are set."""
+    """torch_npu ends with an error if both are set."""
     assert 'PYTORCH_NPU_ALLOC_CONF' not in source(PYTORCH_ALLOC_CONF='max_split_size_mb:64')
 
 

@@ -10,7 +10,7 @@ SCRIPT = 'tools/setup/merge_sources.py'
 SOURCES = {
     'pytorch/pybind.cpp': 'int one(); int two(); int three(); int four();\n'
     'int main() { return one() * 1000 + two() * 100 + three() * 10 + four() - 1234; }\n',
-    # Two functions of one name, a type of one name, and a macro that would spoil other files.
+    # Two functions with one name, two types with one name, and a macro that breaks other files.
     'pytorch/one.cpp': 'static int help() {\n  return 1;\n}\nint one() { return help(); }\n',
     'pytorch/two.cpp': 'static int help() {\n  return 2;\n}\nint two() { return help(); }\n',
     'pytorch/cpu/one.cpp': '#define four 3\nstruct Box {\n  int x;\n};\n'
@@ -21,7 +21,7 @@ SOURCES = {
 
 @pytest.fixture
 def source(tmp_path):
-    """An unpacked "mmcv" of five sources, whose names clash in every way that is handled."""
+    """Create an unpacked "mmcv" of five sources, whose names clash in every way that is handled."""
     for name, text in SOURCES.items():
         path = tmp_path / 'mmcv' / 'ops' / 'csrc' / name
         path.parent.mkdir(parents=True, exist_ok=True)

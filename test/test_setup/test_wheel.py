@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The wheel in an empty environment: newest versions, no torch, no checkout."""
+"""Install the wheel in an empty environment: newest versions, no torch, no checkout."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ detector = FaceDetector({model!r}, score_thr=0.5)
 for face in detector(cv2.imread({image!r})):
     print(face.bbox, face.score)
 """
-# Of the training environment; detection needs none of them.
+# Variables of the training environment. Detection needs none of them.
 ALIEN = ('torch', 'mmcv', 'mmengine', 'mmdet', 'scipy', 'matplotlib')
 
 
 def _run(cwd: Path, *command: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run a command in ``cwd``, where nothing leads to the checkout or another environment."""
+    """Run a command in ``cwd``, where no path leads to the checkout or another environment."""
     env = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'VIRTUAL_ENV')}
     done = subprocess.run(
         [str(word) for word in command],
@@ -43,7 +43,7 @@ def _run(cwd: Path, *command: object, code: int = 0) -> subprocess.CompletedProc
 
 @pytest.fixture(scope='module')
 def wheel(repo, tmp_path_factory) -> Path:
-    """The wheel, built from a copy, as building writes into the folder."""
+    """Build the wheel from a copy, because building writes into the folder."""
     folder = tmp_path_factory.mktemp('wheel')
     copy = folder / 'source'
     for name in ('mmface', 'configs'):
@@ -67,14 +67,14 @@ def test_wheel__holds_modules_and_configs_and_nothing_else(wheel, repo):
 
 
 def _check_detection(folder: Path, model: Path, image: Path) -> None:
-    """Find the same faces with five lines of Python and with the command."""
+    """Check that five lines of Python and the command find the same faces."""
     script = FIVE_LINES.format(model=str(model), image=str(image))
     printed = _run(folder, folder / 'venv/bin/python', '-c', script).stdout.splitlines()
     assert printed
     command = (folder / 'venv/bin/mmface', 'detect', image, '--model', model, '--out', 'found')
     done = _run(folder, *command, '--json', '--overwrite')
     assert f'{len(printed)} faces' in done.stdout
-    assert '\r' not in done.stderr  # no bar in what is no terminal
+    assert '\r' not in done.stderr  # no progress bar, because stderr is not a terminal
     faces = json.loads((folder / 'found/people.jpg.json').read_text())['faces']
     assert len(faces) == len(printed)
     drawn, before = (cv2.imread(str(path)) for path in (folder / 'found/people.jpg', image))
@@ -83,7 +83,7 @@ def _check_detection(folder: Path, model: Path, image: Path) -> None:
 
 
 def _packages(folder: Path) -> dict[str, str]:
-    """Return names and versions of what is installed."""
+    """Return names and versions of the installed packages."""
     listed = _run(folder, folder / 'venv/bin/python', '-m', 'pip', 'list', '--format=json')
     return {item['name']: item['version'] for item in json.loads(listed.stdout)}
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A training of seconds for the tests of the doors."""
+"""Provide a training that takes seconds, for the tests of the tools."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIDE = '(96,96)'
 
 @pytest.fixture(scope='session')
 def small():
-    """Options that make the config small: batches of 4, 96 pixels, no workers, 2 epochs."""
+    """Return options that make the config small: batch 4, 96 pixels, no workers, 2 epochs."""
     return [
         '--cfg-options',
         'train_cfg.max_epochs=2',
@@ -31,7 +31,7 @@ def small():
 
 @pytest.fixture(scope='session')
 def checkpoint(door, toy, small, once):
-    """The last checkpoint of two epochs of training, in its work dir."""
+    """Return the last checkpoint of two epochs of training, in its work dir."""
 
     def train(work):
         door('tools/train.py', CONFIG, '--data-path', toy, '--work-dir', work, '--seed', 5, *small)

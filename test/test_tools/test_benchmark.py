@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The door to the benchmarks."""
+"""Tests of the command line of the benchmarks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The benchmark of the runtime times all parts, and says what it cannot time."""
+"""The benchmark of the runtime times all parts, and reports what it cannot time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZE = ('--size', 64, 64)
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory):
-    """A CenterFace of one layer."""
+    """Write a CenterFace of one layer."""
     return write_toy_centerface(tmp_path_factory.mktemp('model') / 'centerface.onnx')
 
 
@@ -38,7 +38,7 @@ def test_benchmark__says_what_is_wrong(door, model, tmp_path):
     text = tmp_path / 'people.jpg'
     text.write_text('no image')
     for args, message in (
-        ((model, text), 'people.jpg (10 bytes) cannot be read'),
+        ((model, text), 'people.jpg (8 bytes) cannot be read'),
         ((model, tmp_path / 'none.jpg'), 'does not exist'),
         ((model, tmp_path, '--repeats', 0), 'expected at least 1'),
     ):

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Labels go from one format to another and back, or the tool says what is missing."""
+"""Labels are converted from one format to another and back, or the tool names what is missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZES = {'a/1.jpg': (64, 48), 'a/2.jpg': (80, 60), 'b/3.jpg': (50, 70)}
 
 @pytest.fixture
 def root(tmp_path):
-    """The same faces as RetinaFace's label.txt and as labelv2, with their images."""
+    """Write the same faces as RetinaFace's label.txt and as labelv2, with their images."""
     for path, (width, height) in SIZES.items():
         file = tmp_path / 'images' / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -67,11 +67,11 @@ def test_images__are_named_or_beside_the_labels(door, root):
     done = door(TOOL, root / 'label.txt', root / 'x.json', ok=False)
     assert done.returncode == 2
     error = done.stderr.strip().splitlines()[-1]
-    assert 'does not give the sizes of 3 images' in error
+    assert 'does not contain the sizes of 3 images' in error
     assert '--images' in error
     door(TOOL, root / 'label.txt', root / 'x.json', '--images', root / 'elsewhere')
     assert read_annotations(root / 'x.json')[2].width == 50
-    # Where the labels give sizes no image is opened.
+    # If the labels contain the sizes, no image is opened.
     door(TOOL, root / 'labelv2.txt', root / 'y.json', '--images', root / 'nowhere')
 
 
@@ -79,7 +79,7 @@ def test_images__are_named_or_beside_the_labels(door, root):
     ('args', 'message'),
     [
         (['label.txt', 'x.xml'], 'ending in .json or .txt'),
-        (['label.txt', 'label.txt'], 'is the file to read'),
+        (['label.txt', 'label.txt'], 'is the source file'),
         (['none.txt', 'x.json'], 'none.txt does not exist'),
         (['label.txt', 'x.json', '--images', 'nowhere'], 'nowhere does not exist'),
         (['label.txt', 'x.json', '--format', 'coco'], 'expected COCO-style JSON'),

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""tools/detect.py."""
+"""Tests of tools/detect.py."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ model = dict(data_preprocessor=dict(pad_size=(96, 96)))
 
 @pytest.fixture(scope='module')
 def model(repo, tmp_path_factory):
-    """Options that name a model with random weights, which finds faces in anything."""
+    """Return options for a model with random weights, which finds faces in any image."""
     torch = pytest.importorskip('torch')
     from mmface.utils.quiet import import_mmdet_quietly
 
@@ -51,7 +51,7 @@ def model(repo, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def inputs(tmp_path_factory):
-    """A folder with two images, a video of five frames and two files that are broken."""
+    """Create a folder with two images, a video of five frames and two broken files."""
     folder = tmp_path_factory.mktemp('inputs') / 'album'
     (folder / 'sub').mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -67,7 +67,7 @@ def inputs(tmp_path_factory):
 
 @pytest.fixture
 def no_handler():
-    """Leave the handler of SIGTERM as it was."""
+    """Keep the handler of SIGTERM unchanged."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -101,12 +101,12 @@ def test_detect__folder_with_broken_files(door, model, inputs, tmp_path):
     assert [f['seconds'] for f in frames] == [0, 0.1, 0.2, 0.3, 0.4]
     assert VideoReader(out / 'album/clip.mp4').total == 5
 
-    # Again: what is there is not touched, what was lost is made.
+    # Run again: existing results are not touched, a lost one is written again.
     (out / 'album/a.png.json').unlink()
     before = {name: (out / name).stat().st_mtime_ns for name in _files(out)}
     done = door(TOOL, *args, ok=False)
     assert done.returncode == 1
-    assert '2 results were there already' in done.stdout
+    assert '2 results existed already' in done.stdout
     changed = [n for n in _files(out) if (out / n).stat().st_mtime_ns != before.get(n)]
     assert changed == ['album/a.png', 'album/a.png.json']
 
@@ -123,7 +123,7 @@ def test_detect__other_settings_need_another_folder(door, model, inputs, tmp_pat
     assert (tmp_path / 'a.png').read_bytes() == marked
     door(TOOL, *args, '--blur', '--overwrite')
     assert (tmp_path / 'a.png').read_bytes() != marked
-    # An image that changed is done again.
+    # An image that changed is processed again.
     os.utime(tmp_path / 'a.png', (0, 0))
     assert '1 images' in door(TOOL, *args, '--blur').stdout
 
@@ -205,7 +205,7 @@ def test_detect__broken_settings_are_named(content, door, model, inputs, tmp_pat
 
 def test_do_video__names_the_frame_on_which_the_network_fails(inputs, tmp_path):
     def detect(images):
-        if images[0][0, 0, 0] > 60:  # the third frame on, of grey values 0, 40, 80 ...
+        if images[0][0, 0, 0] > 60:  # from the third frame on: grey values are 0, 40, 80 ...
             raise RuntimeError('out of memory')
         return [[] for _ in images]
 
@@ -217,7 +217,7 @@ def test_do_video__names_the_frame_on_which_the_network_fails(inputs, tmp_path):
 
 
 def _fail_on_dark_images(path):
-    """Write a toy network that onnxruntime runs on bright images and stops at dark ones."""
+    """Write a toy network that onnxruntime runs on bright images and that fails on dark ones."""
     onnx = pytest.importorskip('onnx')
     from mmface_benchmark.toy_onnx import write_toy_centerface
 
@@ -232,7 +232,7 @@ def _fail_on_dark_images(path):
         node('Less', ['brightest', 'half'], ['dark']),
         node('Cast', ['dark'], ['zero_or_one'], to=onnx.TensorProto.INT64),
         node('Mul', ['zero_or_one', 'far'], ['index']),
-        node('Gather', ['zeros', 'index'], ['nothing']),  # the index 9 of one number
+        node('Gather', ['zeros', 'index'], ['nothing']),  # the index 9 into a single number
         node('Add', [sigmoid.input[0], 'nothing'], ['checked']),
     ]
     sigmoid.input[0] = 'checked'
@@ -290,7 +290,7 @@ def test_main__imports_no_torch(onnx, photos, repo, tmp_path):
     subprocess.run([sys.executable, '-c', code], check=True, cwd=repo, timeout=600)
     image, hidden = read_image(path), read_image(tmp_path / path.name)
     away = np.abs(image.astype(int) - hidden).max(axis=2) > 60
-    assert 0.005 < away.mean() < 0.5  # the faces, not the image
+    assert 0.005 < away.mean() < 0.5  # the faces, not the whole image
 
 
 @pytest.mark.reference
@@ -308,7 +308,7 @@ def test_main__interrupted_and_resumed(onnx, photos, repo, run_tool, tmp_path):
     assert 2 <= written < 16
     assert not list(stopped.rglob('.*'))
     done = run_tool(TOOL, *args, stopped)
-    assert f'{stopped}: {written} results were there already' in done.stdout
+    assert f'{stopped}: {written} results existed already' in done.stdout
     run_tool(TOOL, *args, whole)
     assert _files(stopped) == _files(whole)
     assert len(_files(whole)) == 33

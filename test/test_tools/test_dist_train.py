@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Two ranks on the CPU."""
+"""Train with two ranks on the CPU."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ pytestmark = pytest.mark.skipif(get_device() != 'cpu', reason='tests the ranks w
 
 
 def test_two_ranks__train_resume_and_test(run_tool, door, toy, small, tmp_path):
-    """Resumed in the middle of an epoch as the unbroken run; tested as on one rank.
+    """A resume in the middle of an epoch equals the unbroken run; the test equals one rank.
 
-    Later checkpoints are damaged, so both ranks go back to the same one.
+    Later checkpoints are damaged, so both ranks return to the same one.
     """
     size = [*small, 'train_dataloader.batch_size=2']
     each = ['default_hooks.checkpoint.by_epoch=False', 'default_hooks.checkpoint.max_keep_ckpts=-1']

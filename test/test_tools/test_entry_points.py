@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The Ascend model zoo's scripts, run on the CPU with one and two processes."""
+"""Run the Ascend model zoo's scripts on the CPU with one and two processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ on_cpu = pytest.mark.skipif(get_device() != 'cpu', reason='tests the processes w
 
 @pytest.fixture(scope='module')
 def tiny(repo, tmp_path_factory):
-    """A config of seconds: 6 batches of 2 images, 64 pixels, 2 epochs, validation on."""
+    """Write a config that takes seconds: 6 batches of 2 images, 64 pixels, 2 epochs, validation."""
     path = tmp_path_factory.mktemp('config') / 'tiny_1p_o2.py'
     path.write_text(f"""
 _base_ = '{repo}/configs/scrfd/scrfd_500m_bnkps.py'
@@ -69,7 +69,7 @@ def _summary(path):
 
 
 def _check(summary, done, work_dir, case):
-    """The summary agrees with what the run left behind and with the console."""
+    """Check that the summary agrees with the files of the run and with the console."""
     console = done.stdout
     measured = json.loads((work_dir / 'throughput.json').read_text())
     assert summary['CaseName'] == case
@@ -90,7 +90,7 @@ def _check(summary, done, work_dir, case):
 
 
 def test_performance_1p__twice_keeps_both(script, flags, tmp_path):
-    """Three epochs; what was there from an earlier run stays."""
+    """Three epochs; the files of an earlier run stay."""
     old = tmp_path / '0' / 'train_0.log'
     old.parent.mkdir()
     old.write_text('earlier')
@@ -128,7 +128,7 @@ def test_performance_8p__two_processes_have_a_log_each(script, flags, tmp_path):
 
 
 def test_full_1p_and_eval_1p__measure_the_accuracy(script, flags, tmp_path):
-    """The evaluation of the last checkpoint alone gives the accuracy of the full run."""
+    """The evaluation of the last checkpoint alone yields the accuracy of the full run."""
     done = script('train_full_1p.sh', *flags)
     (work_dir,) = (tmp_path / '0').glob('run_*')
     summary = _summary(tmp_path / '0' / 'tiny_bs2_1p_acc.log')
@@ -168,7 +168,7 @@ if os.environ['RANK'] == '1':
     assert 'RuntimeError: rank 1 is broken' in lines[-2]
     assert 'Final' not in done.stdout
     assert not list(tmp_path.rglob('*p_acc.log'))
-    # It did not go on in secret: rank 0 waited for rank 1 when it was ended.
+    # No process continued unnoticed: rank 0 was waiting for rank 1 when it was ended.
     assert not list(tmp_path.rglob('*.pth'))
 
 
@@ -188,8 +188,8 @@ def test_help__shows_the_flags_and_an_example(script, name):
     [
         ('train_full_1p.sh', [], 'the data set is missing: give its folder with --data_path=DIR'),
         ('train_full_1p.sh', ['--data_path=/no'], '--data_path=/no does not exist'),
-        ('train_full_1p.sh', ['--data_path=.', '--network=yolo'], 'there are '),
-        ('train_full_1p.sh', ['--data_path=.', '--network=no.py'], 'there is no such config'),
+        ('train_full_1p.sh', ['--data_path=.', '--network=yolo'], 'no network yolo'),
+        ('train_full_1p.sh', ['--data_path=.', '--network=no.py'], 'this config does not exist'),
         ('train_full_8p.sh', ['--data_path=.', '--epochs=3'], 'unknown flag --epochs=3'),
         ('train_full_8p.sh', ['--data_path'], 'unknown flag --data_path;'),
         ('train_full_8p.sh', ['--data_path='], '--data_path= needs a value'),
@@ -200,7 +200,7 @@ def test_help__shows_the_flags_and_an_example(script, name):
         ('train_full_8p.sh', ['--data_path=.', '--lr=fast'], "must be a number, not 'fast'"),
         ('train_full_8p.sh', ['--data_path=.', '--precision=o3'], "fp32, not 'o3'"),
         ('train_eval_1p.sh', ['--data_path=.', '--lr=1'], 'unknown flag --lr=1'),
-        ('train_eval_1p.sh', ['--data_path=.', '--work_dir=/no'], 'no checkpoint in /no; give one'),
+        ('train_eval_1p.sh', ['--data_path=.', '--work_dir=/no'], 'no checkpoint in /no; name one'),
     ],
 )
 def test_bad_flags__are_one_line(script, name, flags, message, tmp_path):

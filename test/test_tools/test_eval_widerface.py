@@ -18,7 +18,7 @@ BOXES = [(10, 10, 40, 50), (100, 20, 30, 40), (200, 100, 60, 60)]
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
-    """Ground truth of three images with a face each, a good and a worse set of predictions."""
+    """Write the ground truth of three images with one face each, a good and a worse prediction."""
     root = tmp_path_factory.mktemp('world')
     images = []
     for number, box in enumerate(BOXES):

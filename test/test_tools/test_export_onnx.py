@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The exporter as a user runs it."""
+"""Run the exporter as a user does."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Every tool explains itself."""
+"""Every tool has a help text with an example."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
-# Sourced by other scripts, never called by a user.
+# Other scripts source these; users never call them.
 HELPERS = {'tools/setup/_common.sh'}
 SCRIPTS = sorted(
     str(path.relative_to(REPO))

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The tool that draws data sets."""
+"""Tests of the tool that draws data sets."""
 
 from __future__ import annotations
 

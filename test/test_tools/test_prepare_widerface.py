@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Every layout of WIDER FACE people have becomes the canonical one, or a clear message."""
+"""Every common layout of WIDER FACE becomes the canonical one, or there is a clear error."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def copy_files(source: Path, target: Path, *names: str) -> None:
 
 
 def official_folders(toy: Path, root: Path) -> None:
-    """WIDER_train, WIDER_val, wider_face_split, eval_tools as unpacked from the archives."""
+    """Create the folders that the official archives unpack to."""
     for split in SPLITS:
         shutil.copytree(toy / split / 'images', root / f'WIDER_{split}/images')
         copy_files(toy / split, root / 'wider_face_split', f'wider_face_{split}_bbx_gt.txt')
@@ -64,7 +64,7 @@ def scrfd_layout(toy: Path, root: Path) -> None:
 
 
 def retinaface_layout(toy: Path, root: Path) -> None:
-    """``label.txt`` with x, y, w, h, five points and a blur score."""
+    """Write ``label.txt`` with x, y, w, h, five keypoints and a blur score."""
     scrfd_layout(toy, root)
     for split in SPLITS:
         lines = []
@@ -82,7 +82,7 @@ def retinaface_layout(toy: Path, root: Path) -> None:
 def coco_file(items: list[FaceAnnotation], path: Path, prefix: str = '') -> None:
     images, rows = [], []
     for number, item in enumerate(items, 1):
-        # The files in circulation leave out images without faces.
+        # The files in circulation omit images without faces.
         if len(item.bboxes):
             images.append({'id': number, 'file_name': prefix + item.path})
         for box, points in zip(item.bboxes, item.keypoints, strict=True):
@@ -102,7 +102,7 @@ def coco_file(items: list[FaceAnnotation], path: Path, prefix: str = '') -> None
 
 
 def centerface_layout(toy: Path, root: Path) -> None:
-    """Training images in ``image/``, JSON labels, ``ground_truth`` beside."""
+    """Write training images in ``image/``, JSON labels, and ``ground_truth`` in the same folder."""
     data = root / 'data/wider_face'
     shutil.copytree(toy / 'train/images', data / 'image')
     shutil.copytree(toy / 'val/images', data / 'WIDER_val/images')
@@ -363,7 +363,7 @@ def test_wrong_input__is_refused_with_the_remedy(source, tmp_path):
     with pytest.raises(ValueError, match=r"no label file lists .*'0--Parade/never_seen"):
         prepare(out, source, part=part)
     (source / 'WIDER_val.zip').write_bytes(b'PK\x03\x04 cut off')
-    with pytest.raises(ValueError, match=r'not a complete zip archive .* get it again'):
+    with pytest.raises(ValueError, match=r'WIDER_val\.zip .*zip archive.* get it again'):
         prepare(out, source)
     (tmp_path / 'WIDER_val.tar').write_bytes(b'')
     with pytest.raises(ValueError, match='unpack it'):

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A killed training, resumed by the tool, ends with the weights of the unbroken one."""
+"""A killed training that the tool resumes ends with the weights of the unbroken run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIG = 'configs/scrfd/scrfd_500m_bnkps.py'
 def test_resume__after_sigkill_in_the_middle_of_an_epoch(
     door, repo, toy, small, checkpoint, tmp_path
 ):
-    """Killed from outside once an iteration checkpoint inside an epoch is there."""
+    """It is killed from outside when an iteration checkpoint inside an epoch exists."""
     args = [
         CONFIG, '--data-path', toy, '--work-dir', tmp_path, *small,
         'train_dataloader.num_workers=1', 'default_hooks.checkpoint.by_epoch=False',
@@ -39,7 +39,7 @@ def test_resume__after_sigkill_in_the_middle_of_an_epoch(
     first.wait()
     stopped_at = note.read_text()
     assert not stopped_at.endswith('iter_6.pth'), 'it ended before it could be killed'
-    done = door('tools/train.py', *args, '--resume')  # no seed: that of the checkpoint
+    done = door('tools/train.py', *args, '--resume')  # no seed: the checkpoint has it
     assert 'resumed epoch' in done.stdout + done.stderr
     assert_same_tensors(
         *(

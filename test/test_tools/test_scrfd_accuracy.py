@@ -1,7 +1,7 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
 """Published SCRFD weights reach their accuracy on real images, through the tools.
 
-In this process; that of CenterFace runs them as a user does.
+These tests run in this process; the CenterFace test runs the tools as a user does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pytest
     ],
 )
 def test_tools__published_weights_reach_their_accuracy(name, file, reference_dir, door, tmp_path):
-    """In both protocols, from the same detections."""
+    """Both protocols evaluate the same detections."""
     wider = reference_dir / 'data' / 'wider'
     root = tmp_path / 'WIDERFace' / 'val'
     root.mkdir(parents=True)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""slurm_train.sh with stand-ins for slurm's programs."""
+"""Run slurm_train.sh with stand-ins for slurm's programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-# As the real one: options, then the command; signals go to the task, whose status counts.
+# Like the real one: options, then the command. Signals reach the task, whose status is returned.
 SRUN = """#!/usr/bin/env bash
 printf '%s\\n' "$@" > "$LOG/srun.txt"
 trap 'exit 75' USR1 TERM

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The summary says what was measured and nothing else."""
+"""The summary contains the measured values and nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TOOL = 'tools/analysis/summarise_run.py'
 
 @pytest.fixture
 def trained(tmp_path):
-    """Work dir of a training on 8 cards and of its evaluation."""
+    """Create the work dirs of a training on 8 cards and of its evaluation."""
     train = tmp_path / 'train'
     (train / '20260101_000000' / 'vis_data').mkdir(parents=True)
     rows = [{'loss': 3.0, 'step': 1}, {'loss': 1.23456, 'step': 2}, {'wider_face/easy': 0.5}]

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""tools/evaluation/sweep_checkpoints.py as a user calls it, and what it decides."""
+"""Run tools/evaluation/sweep_checkpoints.py as a user does, and test its decisions."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ CONFIG = 'configs/scrfd/scrfd_500m_bnkps.py'
 
 @pytest.fixture(scope='module')
 def tool(repo):
-    """The functions of the tool."""
+    """Return the functions of the tool."""
     return runpy.run_path(str(repo / TOOL))
 
 
 @pytest.fixture
 def terminate():
-    """Put back the handler that the tool sets when it runs in this process."""
+    """Restore the handler that the tool sets when it runs in this process."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
 
 
 def children_of(folder: Path) -> list[str]:
-    """Give the command lines of tests that run on checkpoints of the folder."""
+    """Return the command lines of the tests that run on checkpoints of the folder."""
     lines = []
     for file in Path('/proc').glob('[0-9]*/cmdline'):
         try:
@@ -78,7 +78,7 @@ def test_sweep__stopped_resumed_with_a_missing_and_a_broken_checkpoint(
         assert first.poll() is None, first.communicate()[0]
         assert time.time() < end
         time.sleep(0.05)
-    first.send_signal(signal.SIGTERM)  # as Ctrl-C, which a test that runs in background ignores
+    first.send_signal(signal.SIGTERM)  # like Ctrl-C, which a background test ignores
     text = first.communicate(timeout=600)[0]
     assert first.returncode == 130, text
     assert 'missing, skipped: epoch_3.pth' in text
@@ -113,7 +113,7 @@ def test_test__is_described_by_all_that_matters(tool, toy, tmp_path, monkeypatch
     names = [str(p.relative_to(toy / 'val/images')) for p in (toy / 'val/images').rglob('*.jpg')]
     part.write_text(names[0])
     other = tmp_path / 'toy'
-    other.symlink_to(toy)  # the same data: what counts is where they are in truth
+    other.symlink_to(toy)  # the same data: the resolved path decides
     plain = ['--data-path', str(toy)]
 
     def describe(*options, config=CONFIG):

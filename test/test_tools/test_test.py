@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""tools/test.py as a user calls it."""
+"""Run tools/test.py as a user does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONFIG = 'configs/scrfd/scrfd_500m_bnkps.py'
 
 @pytest.fixture
 def refused(door, toy, tmp_path):
-    """Run the tool on a checkpoint that it must refuse and give its last line."""
+    """Run the tool on a checkpoint that it must reject, and return its last line."""
 
     def run(checkpoint, *options):
         done = door(
@@ -62,7 +62,7 @@ def test_part_and_mode(door, toy, small, checkpoint, tmp_path, mode):
 
 @pytest.fixture
 def tta_file(repo, tmp_path):
-    """Small views, in a file of the user's own."""
+    """Write small views to a file of the user."""
     file = tmp_path / 'small_tta.py'
     file.write_text(
         f"_base_ = '{repo}/configs/_base_/tta/face_tta.py'\n"
@@ -118,7 +118,7 @@ def test_refuses__what_is_not_a_checkpoint(refused, checkpoint, tmp_path):
     assert f'{text} is not a checkpoint' in refused(text)
     cut = tmp_path / 'cut.pth'
     cut.write_bytes(checkpoint.read_bytes()[:-5000])
-    assert 'only a part of one' in refused(cut)
+    assert 'cut.pth is not a checkpoint' in refused(cut)
     assert 'does not exist' in refused(tmp_path / 'none.pth')
 
 
@@ -164,7 +164,7 @@ def test_refuses__weights_of_another_config(refused, checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (['--mode', 'huge'], '--mode must be vga, 1650, origin or a multiple of 32'),
+        (['--mode', 'huge'], 'mode must be vga, 1650, origin or a multiple of 32'),
         (['--part', '/no/list.txt'], 'part list /no/list.txt does not exist'),
     ],
 )
@@ -173,7 +173,7 @@ def test_refuses__bad_options(refused, checkpoint, options, message):
 
 
 def test_ends_with_an_error__if_something_was_not_written(door, toy, small, checkpoint, tmp_path):
-    """Folders stand where files would; the disk cases of test/faults take real full disks."""
+    """Folders block the output files. The disk cases of test/faults use full disks."""
     work, txt = tmp_path / 'w', tmp_path / 'txt'
     (work / 'metrics.json').mkdir(parents=True)
     first = sorted((toy / 'val' / 'images').rglob('*.jpg'))[-1]
@@ -187,4 +187,4 @@ def test_ends_with_an_error__if_something_was_not_written(door, toy, small, chec
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f'error: not everything was written: {txt}')
     assert 'could not be written: Is a directory (and 1 more)' in last
-    assert 'hard' in done.stdout + done.stderr  # the numbers are in the log all the same
+    assert 'hard' in done.stdout + done.stderr  # the numbers are still in the log

@@ -85,6 +85,6 @@ def test_test_onnx__published_network(reference_dir, door, tmp_path):
         door(TOOL, weights / name, '--data-path', root.parent, '--part', part).stdout
         for name in ('scrfd_500m_bnkps.onnx', 'scrfd_500m_bnkps_old_export.onnx')
     ]
-    # One network in two generations of exports.
+    # The same network, exported by two generations of exporters.
     values = [[float(line.split()[-1]) for line in t.splitlines() if 'AP' in line] for t in texts]
     assert values[0] == pytest.approx(values[1], abs=1e-4) and values[0][2] > 0.4

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""tools/train.py as a user calls it."""
+"""Run tools/train.py as a user does."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_precision__o2_weights_are_plain_float32_for_the_test(door, toy, small, 
     weights = load_checkpoint_file(tmp_path / 'epoch_1.pth')
     weights, state = weights['state_dict'], weights['optimizer']
     assert all(v.dtype in (torch.float32, torch.int64) for v in weights.values())
-    # Masters hold what bfloat16 cannot.
+    # The master weights hold values that bfloat16 cannot represent.
     kernel = next(value for value in weights.values() if value.dim() == 4)
     assert not torch.equal(kernel, kernel.bfloat16().float())
     assert state['loss_scaler']['scale'] == 128.0
@@ -75,7 +75,7 @@ def test_precision__o2_weights_are_plain_float32_for_the_test(door, toy, small, 
     [
         (['configs/nope.py'], 'config configs/nope.py does not exist'),
         (['pyproject.toml'], 'config pyproject.toml: '),
-        ([CONFIG, '--data-path', '/no/where'], 'data path /no/where does not exist; give'),
+        ([CONFIG, '--data-path', '/no/where'], 'data path /no/where does not exist; name'),
         ([CONFIG, '--device', 'npu', '--data-path', '.'], "device 'npu' was asked for"),
         ([CONFIG, '--data-path', '.'], 'train/labelv2.txt'),
         ([CONFIG, '--launcher', 'pytorch', '--data-path', '.'], 'RANK, LOCAL_RANK, WORLD_SIZE'),

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Count the parameters and multiply-adds of a config, or list the types of its parameters."""
+"""Count the parameters and multiply-adds of a config, or list the dtypes of its parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def parse_args() -> argparse.Namespace:
 
     parser = make_parser(
         'Count parameters and multiply-adds (convolutions and linear layers) of each part of a '
-        'detector, for images of several sizes. Published numbers of SCRFD are at 480 640.',
+        'detector, for images of several sizes. Published numbers of SCRFD are for --size 480 640.',
         'python tools/analysis/get_flops.py configs/scrfd/scrfd_10g.py --size 480 640',
     )
     parser.add_argument('config', help='config file')
@@ -33,8 +33,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--precision',
         action='store_true',
-        help='instead, list every parameter with its shape, its type in the network and the type '
-        'that the optimizer updates it in',
+        help='instead, list every parameter with its shape, its dtype in the network and the dtype '
+        'in which the optimizer updates it',
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config values'
@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def count_multiply_adds(model, size: tuple[int, int]) -> Counter[str]:
-    """Count the multiply-adds of one image by part of the model (its direct children)."""
+    """Count the multiply-adds for one image, per part of the model (its direct children)."""
     import torch
     from mmcv.ops import ModulatedDeformConv2d
     from torch import nn
@@ -53,7 +53,7 @@ def count_multiply_adds(model, size: tuple[int, int]) -> Counter[str]:
 
     def counter(part: str):
         def count(module: Any, inputs: tuple, output: torch.Tensor) -> None:
-            weights = module.weight[0].numel()  # of one output value, or one input value
+            weights = module.weight[0].numel()  # per output value, or per input value
             values = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
             found[part] += values.numel() * weights
 
@@ -72,7 +72,7 @@ def count_multiply_adds(model, size: tuple[int, int]) -> Counter[str]:
 
 
 def print_table(rows: Sequence[Sequence[str]], align: str) -> None:
-    """Print ``rows``, the columns after the first aligned to ``<`` or ``>``."""
+    """Print ``rows``. The columns after the first are aligned to ``<`` or ``>``."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (f'{text:{align if i else "<"}{widths[i]}}' for i, text in enumerate(row))
@@ -96,7 +96,7 @@ def print_counts(model, sizes: Sequence[tuple[int, int]]) -> None:
 
 
 def print_types(model, optim_wrapper: dict[str, Any]) -> None:
-    """Print the type of every parameter of ``model`` in the network and in the optimizer."""
+    """Print the dtype of every parameter of ``model`` in the network and in the optimizer."""
     from mmdet.registry import OPTIM_WRAPPERS
 
     from mmface.engine.master_weights import cast_to_half

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Sum up a training in the keys of the Ascend model zoo."""
+"""Summarise a training run with the keys of the Ascend model zoo."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mmface.utils.cli import main_guard, make_parser
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(
-        'Write the summary of a run in the form of the Ascend model zoo, <Network>_bs<batch per '
-        'card>_<N>p_<acc|perf>.log with a line "Key = value" each: ActualFPS in images/s of all '
-        'cards, TrainingTime in seconds per iteration, ActualLoss the last one logged, '
-        'TrainAccuracy the AP on easy, medium and hard, or that of COCO, in percent, '
-        'E2ETrainingTime in seconds.',
+        'Write the summary of a run in the format of the Ascend model zoo, to the file '
+        '<Network>_bs<batch per card>_<N>p_<acc|perf>.log with lines "Key = value". ActualFPS is '
+        'in images/s of all cards, TrainingTime in seconds per iteration, ActualLoss is the last '
+        'logged loss, TrainAccuracy the AP on easy, medium and hard (or that of COCO) in percent, '
+        'and E2ETrainingTime is in seconds.',
         'python tools/analysis/summarise_run.py --network scrfd_10g --train-dir work_dirs/run \\\n'
         '      --seconds 86400 --eval-dir work_dirs/run/eval --out-dir test/output/0',
     )
     add = parser.add_argument
     add('--network', required=True, help='name of the model')
     add('--train-dir', type=Path, metavar='DIR', help='--work-dir of the training')
-    add('--seconds', type=float, help='duration of the training')
+    add('--seconds', type=float, help='duration of the training in seconds')
     add('--eval-dir', type=Path, metavar='DIR', help='--work-dir of the evaluation')
     add('--out-dir', type=Path, required=True, metavar='DIR', help='folder for the summary')
     args = parser.parse_args()

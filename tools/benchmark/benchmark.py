@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Time parts of mmface against the parts one would otherwise take, in turn, on this machine."""
+"""Time parts of mmface against the usual alternatives, in turn, on this machine."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ SUBJECTS = {
     'step': 'a training step, against the network alone',
     'test': 'tools/test.py, against the network and decoding alone',
     'eval': 'the WIDER FACE AP, against the usual Python port',
-    'import': 'imports, and the start of a data set of 12,880 images',
+    'import': 'imports, and loading a data set of 12,880 images',
 }
 MODULES = {'test': 'testing', 'eval': 'evaluation', 'import': 'imports'}
 
 
 def main() -> None:
-    """Read the command line, time, print a table for each task."""
+    """Read the command line, run the benchmark and print a table for each task."""
     parser = make_parser(
-        f'{__doc__} The first way of a table is ours; medians and quartiles over rounds.',
+        f'{__doc__} The first row of a table is mmface. Medians and quartiles are over rounds.',
         'python tools/benchmark/benchmark.py data configs/scrfd/scrfd_500m_bnkps.py '
         '--labels data/WIDERFace/train/labelv2.txt --images data/WIDERFace/train/images '
         '--json data.json',
@@ -38,7 +38,7 @@ def main() -> None:
         subject = subjects.add_parser(name, help=text, description=f'Time {text}.')
         subject.add_argument('--rounds', type=int, default=10, help='timed rounds (%(default)s)')
         subject.add_argument('--json', type=Path, metavar='FILE', help='write all numbers there')
-        # The other modules import torch and more: seconds that --help need not take.
+        # The other modules import torch and more. This takes seconds, which --help can save.
         if name in sys.argv[1:2]:
             import_mmdet_quietly()
             _module(name).add_arguments(subject)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Time the parts of finding faces with an ONNX file, on request beside the insightface package."""
+"""Time the parts of face detection with an ONNX file, optionally also with insightface."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ RATIOS = ('pre+post', 'network', 'whole')
 
 
 class Clock:
-    """Takes the times of one detection: when the network runs, and how long resizing takes.
+    """Measures one detection: when the network runs, and how long resizing takes.
 
-    It stands in for the module ``cv2`` of the code that is timed, and gives its session a ``run``
-    that looks at the clock; both sides are measured in the same way.
+    It replaces the module ``cv2`` in the timed code and wraps the ``run`` of its session. Both
+    sides are measured in the same way.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Clock:
         return self._timed(cv2.warpAffine, *args, **kwargs)
 
     def session(self, session: Any) -> Any:
-        """Give a session with only ``run``, which is timed."""
+        """Return a session with only the method ``run``, which is timed."""
         clock = self
 
         class Session:
@@ -65,7 +65,7 @@ class Clock:
         return Session()
 
     def measure(self, detect: Callable[[], object]) -> dict[str, float]:
-        """Time one detection; milliseconds of each part."""
+        """Time one detection. Return the milliseconds of each part."""
         self.resizing = 0.0
         begin = time.perf_counter()
         detect()
@@ -88,7 +88,7 @@ class Clock:
 
 
 def our_side(args: argparse.Namespace) -> tuple[Clock, Callable[[np.ndarray], object]]:
-    """Make a clock and a function that finds the faces of an image with our runtime."""
+    """Create a clock and a function that detects faces with our runtime."""
     detector = FaceDetector(
         args.model,
         compat=args.compat,
@@ -106,10 +106,10 @@ def our_side(args: argparse.Namespace) -> tuple[Clock, Callable[[np.ndarray], ob
 def their_side(
     args: argparse.Namespace, size: tuple[int, int]
 ) -> tuple[Clock, Callable[[np.ndarray], object]]:
-    """Make a clock and a function that finds the faces of an image with insightface's class.
+    """Create a clock and a function that detects faces with insightface's class.
 
     Raises:
-        ValueError: If the package is not there.
+        ValueError: The package is not installed.
     """
     try:
         from insightface.model_zoo import scrfd
@@ -136,16 +136,16 @@ def benchmark(
     images: Sequence[np.ndarray],
     repeats: int,
 ) -> dict[str, list[dict[str, float]]]:
-    """Time all sides on all images, in turns; one round before does not count.
+    """Time all sides on all images, in turn, after one untimed round.
 
     Returns:
-        For each side the milliseconds of each part, of each image and repetition.
+        For each side, the milliseconds of each part, for each image and repetition.
     """
     times: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     bar = progress_bar(total=(repeats + 1) * len(images), unit='image', leave=False)
     for turn in range(repeats + 1):
         for image in images:
-            # Whoever comes second finds the image in the cache: each is second every other time.
+            # The second side finds the image in the cache, so the sides take turns to be second.
             order = list(sides)[:: 1 if turn % 2 else -1]
             for name in order:
                 clock, detect = sides[name]
@@ -158,7 +158,7 @@ def benchmark(
 
 
 def summarise(times: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Give medians in milliseconds and, of two sides, the quartiles of the paired ratios."""
+    """Return medians in milliseconds and, for two sides, the quartiles of the paired ratios."""
     summary: dict[str, Any] = {
         name: {part: round(median(row[part] for row in rows), 3) for part in PARTS}
         for name, rows in times.items()
@@ -174,7 +174,7 @@ def summarise(times: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
 
 
 def format_summary(summary: dict[str, Any]) -> str:
-    """Lay a summary out as a table."""
+    """Format a summary as a table."""
     rows = ['ms (median) ' + ''.join(f'{part:>10}' for part in PARTS)]
     for name, values in summary.items():
         if name != 'ratio':
@@ -186,11 +186,11 @@ def format_summary(summary: dict[str, Any]) -> str:
 
 
 def read_images(paths: Sequence[Path], limit: int) -> list[np.ndarray]:
-    """Read images from files and folders, evenly taken if there are more than ``limit``.
+    """Read images from files and folders, evenly sampled if there are more than ``limit``.
 
     Raises:
-        FileNotFoundError: If a file is missing, or a folder has no images.
-        ValueError: If a file is no image.
+        FileNotFoundError: A file is missing, or a folder has no images.
+        ValueError: A file is not an image.
     """
     files: list[Path] = []
     for path in paths:
@@ -202,28 +202,28 @@ def read_images(paths: Sequence[Path], limit: int) -> list[np.ndarray]:
 def main() -> None:
     """Read the command line, measure, and print a table."""
     parser = make_parser(
-        f'{__doc__} Medians over all images; "pre" is what comes before the network without the '
-        'resizing, "post" what comes after it.',
+        f'{__doc__} Medians over all images. "pre" is the time before the network without '
+        'resizing, "post" is the time after it.',
         'python tools/benchmark/benchmark_runtime.py scrfd_500m_bnkps.onnx '
         'data/WIDERFace/val/images --insightface',
     )
     parser.add_argument('model', type=Path, help='ONNX file')
     parser.add_argument(
-        'images', type=Path, nargs='+', metavar='IMAGES', help='images, or folders of them'
+        'images', type=Path, nargs='+', metavar='IMAGES', help='images, or folders of images'
     )
     parser.add_argument(
         '--insightface',
         action='store_true',
-        help="also time that package's SCRFD class, in turns, with the same file and threads",
+        help="also time that package's SCRFD class, in turn, with the same file and threads",
     )
     parser.add_argument(
-        '--threads', type=int, help="of the network (default: onnxruntime's choice)"
+        '--threads', type=int, help="threads of the network (default: onnxruntime's choice)"
     )
-    parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='of the input')
+    parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='input size')
     parser.add_argument('--compat', choices=COMPATS)
     parser.add_argument('--canvas', choices=letterbox.CANVASES, default='full')
     parser.add_argument('--score-thr', type=float, default=0.5, help='default: 0.5')
-    parser.add_argument('--limit', type=int, default=50, help='images (default: 50)')
+    parser.add_argument('--limit', type=int, default=50, help='number of images (default: 50)')
     parser.add_argument('--repeats', type=int, default=5, help='rounds (default: 5)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers here')
     args = parser.parse_args()

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Draw a small WIDER FACE or COCO: nothing to download, no licence to accept."""
+"""Draw a small data set like WIDER FACE or COCO: no download and no licence needed."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from mmface.toys.coco import make_toy_coco
 from mmface.toys.widerface import EVENTS, make_toy_widerface
 from mmface.utils.cli import main_guard, make_parser
 
-#: Of each set: what it is, how it is drawn, and (width, height) of its images.
+#: For each set: what it contains, the function that draws it, and image width and height.
 SETS: dict[str, tuple[str, Callable[..., Path], int, int]] = {
-    'widerface': ('faces with keypoints, in the layout of WIDER FACE', make_toy_widerface, 480, 360),
-    'coco': ('five classes of shapes, in the layout of COCO 2017', make_toy_coco, 320, 240),
+    'widerface': ('faces with keypoints in the layout of WIDER FACE', make_toy_widerface, 480, 360),
+    'coco': ('five classes of shapes in the layout of COCO 2017', make_toy_coco, 320, 240),
 }
 
 
 def main() -> None:
-    """Make the data set."""
+    """Create the data set."""
     parser = make_parser(
         __doc__ or '', 'python tools/data/make_toy.py widerface data/toy_widerface'
     )
     sets = parser.add_subparsers(dest='set', required=True, metavar='widerface|coco')
     for name, (text, _, width, height) in SETS.items():
         add = sets.add_parser(name, help=text, description=f'Draw {text}.').add_argument
-        add('root', type=Path, help='folder to make')
+        add('root', type=Path, help='folder to write')
         add('--num-train', type=int, default=240, help='training images (%(default)s)')
         add('--num-val', type=int, default=60, help='validation images (%(default)s)')
         add(
@@ -35,9 +35,9 @@ def main() -> None:
             nargs=2,
             default=(width, height),
             metavar=('W', 'H'),
-            help=f'in pixels ({width} {height})',
+            help=f'image size in pixels ({width} {height})',
         )
-        add('--seed', type=int, default=0, help='another seed draws another set (%(default)s)')
+        add('--seed', type=int, default=0, help='seed of the random drawings (%(default)s)')
         add('--no-edge-cases', action='store_true', help='only ordinary images')
         if name == 'widerface':
             add('--events', nargs='+', default=EVENTS, help=f'event folders ({" ".join(EVENTS)})')

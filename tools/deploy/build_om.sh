@@ -4,14 +4,14 @@
 # Convert an ONNX file to an OM file for Ascend NPUs with CANN's ATC.
 #
 # Usage: bash tools/deploy/build_om.sh MODEL.onnx --soc SOC [options] [-- more options of atc]
-#   --soc SOC      chip, "Ascend" and the name that `npu-smi info` shows: Ascend310P3, Ascend310B1, ...
-#   --batch N      images at a time (default 1); an OM has one batch size
-#   --size H W     input size where the ONNX file leaves it open (default: the size of its tests)
-#   --aipp FILE    the NPU normalises: for uint8 bins, the aipp.config written beside them
-#   --precision M  atc's --precision_mode (default force_fp16, which is atc's default too)
-#   --output NAME  OM file without .om (default: <MODEL>_bs<N> beside the model)
-#   --dry-run      print the command, run nothing; CANN is not needed
-# Outputs are asked for in float32, as ascend_postprocess.py reads them.
+#   --soc SOC      chip: "Ascend" plus the name that `npu-smi info` shows: Ascend310P3, Ascend310B1, ...
+#   --batch N      batch size (default 1); an OM has only one
+#   --size H W     input size if the ONNX file does not fix it (default: the size of its tests)
+#   --aipp FILE    the NPU normalizes uint8 bins with the aipp.config written beside them
+#   --precision M  atc's --precision_mode (default force_fp16, which is also atc's default)
+#   --output NAME  OM file without .om (default: <MODEL>_bs<N> in the folder of the model)
+#   --dry-run      only print the command; CANN is not needed
+# Outputs are float32, as ascend_postprocess.py reads them.
 #
 # Example:
 #   bash tools/deploy/build_om.sh centerface.onnx --soc Ascend310P3 --batch 4 --aipp bins/aipp.config
@@ -35,16 +35,16 @@ while (($#)); do
     --dry-run) dry=1 ;;
     --) shift; more=("$@"); break ;;
     -*) die "unknown option $1, see --help" ;;
-    *) [[ -z "$model" ]] || die "one model at a time, found '$model' and '$1'"; model=$1 ;;
+    *) [[ -z "$model" ]] || die "expected one model, found '$model' and '$1'"; model=$1 ;;
   esac
   shift
 done
 [[ -n "$model" ]] || die 'no model given: build_om.sh MODEL.onnx --soc Ascend310P3'
-[[ -f "$model" ]] || die "$model does not exist; tools/deploy/export_onnx.py makes ONNX files"
-[[ "$soc" == Ascend?* ]] || die "--soc '$soc': expected Ascend and the name that npu-smi info shows, such as Ascend310P3"
+[[ -f "$model" ]] || die "$model does not exist; tools/deploy/export_onnx.py writes ONNX files"
+[[ "$soc" == Ascend?* ]] || die "--soc '$soc': expected Ascend plus the name that npu-smi info shows, such as Ascend310P3"
 [[ "$batch" =~ ^[1-9][0-9]*$ ]] || die "--batch '$batch': expected 1 or more"
 
-# No environment need be active, and the one that is may be another, such as that of CANN.
+# The active environment may lack the packages, such as that of CANN, or none may be active.
 with_mmface() { PYTHONPATH="$repo${PYTHONPATH:+:$PYTHONPATH}" "$@"; }
 python=''
 for place in "$(active_python)" "$repo/.venv/bin/python" python3; do
@@ -53,7 +53,7 @@ for place in "$(active_python)" "$repo/.venv/bin/python" python3; do
     break
   fi
 done
-[[ -n "$python" ]] || die 'no Python here has what reading ONNX files needs: run bash build_mmcv.sh, or' \
+[[ -n "$python" ]] || die 'found no Python with the packages to read ONNX files: run bash build_mmcv.sh, or' \
   "python3 -m pip install '$repo[cpu]'"
 shape="$(
   with_mmface "$python" - "$model" "$batch" "$aipp" ${size[@]+"${size[@]}"} << 'END'
@@ -84,7 +84,7 @@ command+=(${more[@]+"${more[@]}"})
 
 line=''
 for word in "${command[@]}"; do
-  # Shells leave these characters alone, so that the line reads as in ATC's documents.
+  # Shells leave these characters unchanged, so the line looks as in ATC's documentation.
   [[ "$word" =~ ^[A-Za-z0-9_./:=,+-]+$ ]] || word="$(printf '%q' "$word")"
   line+="$word "
 done
@@ -92,8 +92,8 @@ echo "${line% }"
 ((!dry)) || exit 0
 if ! command -v atc > /dev/null; then
   set_env="$(cann_set_env)"
-  [[ -z "$set_env" ]] || die "atc is not on the PATH, but CANN is installed: run 'source $set_env' and this again"
-  die 'atc is not here: it is part of CANN (the toolkit package, https://www.hiascend.com/software/cann). Install it, run' \
+  [[ -z "$set_env" ]] || die "atc is not on the PATH, but CANN is installed: run 'source $set_env' and then this again"
+  die 'atc was not found: it is part of CANN (the toolkit package, https://www.hiascend.com/software/cann). Install it, run' \
     "'source /usr/local/Ascend/ascend-toolkit/set_env.sh' and this again; no NPU is needed to convert." \
     '--dry-run prints the command for another host'
 fi

@@ -1,8 +1,8 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Stand-in for ais_bench where there is no NPU: onnxruntime writes the results.
+"""Replace ais_bench on machines without NPU: onnxruntime computes the results.
 
-Names, order, batches and padding are those of ais_bench, so that the steps around it can be
-tested anywhere. It says nothing about ATC, the precision of an OM file or the speed of an NPU.
+Names, order, batches and padding are those of ais_bench, so that the steps before and after it can
+be tested anywhere. This says nothing about ATC, the precision of an OM file or the speed of an NPU.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mmface.utils.files import write_text
 from mmface.utils.progress import progress_bar
 
 _NOTICE = (
-    'STAND-IN: onnxruntime on the CPU in place of ais_bench. No NPU and no OM file: this says '
+    'STAND-IN: onnxruntime on the CPU instead of ais_bench. No NPU and no OM file: this says '
     'nothing about the precision or speed of either.'
 )
 
@@ -37,25 +37,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'python tools/deploy/ort_stand_in.py centerface.onnx bins result/dumpout_bs1',
     )
     add = parser.add_argument
-    add('model', type=Path, help='the ONNX file, in place of the OM made from it')
+    add('model', type=Path, help='the ONNX file, instead of the OM built from it')
     add('bins', type=Path, help='folder of bins (ais_bench --input)')
     add('out', type=Path, help='folder for the results (ais_bench --output and --output_dirname)')
-    add('--batch', type=int, default=1, help='images at a time, as the OM would take (default 1)')
-    add('--aipp', type=Path, metavar='FILE', help='AIPP file the OM would have been built with')
+    add('--batch', type=int, default=1, help='batch size of the OM (default 1)')
+    add('--aipp', type=Path, metavar='FILE', help='AIPP file that the OM would be built with')
     return parser.parse_args(argv)
 
 
 def natural_order(path: Path) -> list[int | str]:
-    """Order numbers in names by value, as ais_bench does."""
+    """Return a sort key that orders numbers in names by value, as ais_bench does."""
     return [int(p) if p.isdigit() else p.lower() for p in re.split('([0-9]+)', path.name)]
 
 
 def list_bins(folder: Path, names: set[str]) -> list[Path]:
-    """Give the bins of a folder in the order of ais_bench, which takes all there are.
+    """Return the bins of a folder in the order of ais_bench, which takes all bins.
 
     Raises:
-        FileNotFoundError: If one of ``names`` is missing.
-        ValueError: If there is another.
+        FileNotFoundError: One of ``names`` is missing.
+        ValueError: There is a bin that is not in ``names``.
     """
     bins = sorted(folder.glob('*.bin'), key=natural_order)
     there = {path.name for path in bins}
@@ -73,15 +73,15 @@ def read_bin(path: Path, size: tuple[int, int], sha256: str, aipp: Aipp | None) 
     """Read a bin as the network's input for one image, (1, 3, h, w).
 
     Raises:
-        ValueError: If its size is not that of the OM's input, or its content not the manifest's.
+        ValueError: Its size does not fit the OM's input, or its content differs from the manifest.
     """
     data = path.read_bytes()
     expected = bin_bytes(size, 'float32' if aipp is None else 'uint8')
     if len(data) != expected:
         kind = 'float32 without --aipp' if aipp is None else 'uint8 with --aipp'
         raise ValueError(
-            f'{path}: {len(data):,} bytes, and the input of {size[0]}x{size[1]} takes '
-            f'{expected:,} ({kind}); ais_bench would refuse it too'
+            f'{path}: {len(data):,} bytes, and the input of {size[0]}x{size[1]} needs '
+            f'{expected:,} ({kind}); ais_bench would reject it too'
         )
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ValueError(f'{path} is not the file that the manifest lists: prepare the bins again')
@@ -108,7 +108,7 @@ def main() -> None:
         for start in bar:
             batch = bins[start : start + args.batch]
             arrays = [read_bin(path, size, sums[path.name], aipp) for path in batch]
-            # ais_bench fills the last batch with its first image and drops what comes out for it.
+            # ais_bench fills the last batch with its first image and drops the results for it.
             arrays += arrays[:1] * (args.batch - len(arrays))
             outputs = detector.run(np.concatenate(arrays))
             parts = [np.split(output, args.batch) for output in outputs]
@@ -118,7 +118,7 @@ def main() -> None:
                     place = args.out / f'{path.stem}_{index}.bin'
                     part[number].tofile(place)
                     entry['outfiles'].append(str(place))
-    # Without the times of the NPU, which there are none of.
+    # Without the times of an NPU, because there are none.
     summary = {'filesinfo': files, 'stand_in': f'onnxruntime {onnxruntime.__version__}, no NPU'}
     write_text(f'{args.out}_summary.json', json.dumps(summary) + '\n')
     print(

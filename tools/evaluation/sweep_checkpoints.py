@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Test a range of checkpoints, several at a time, and name the best."""
+"""Test a range of checkpoints, several at the same time, and select the best."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from mmface.utils.progress import progress_bar
 from mmface.utils.quiet import import_mmdet_quietly
 
 TEST_TOOL = Path(__file__).resolve().parents[1] / 'test.py'
-#: Options of tools/test.py that cannot be the same for all checkpoints, and what to do instead.
+#: Options of tools/test.py that cannot be shared by all checkpoints, and what to use instead.
 OWN_OPTIONS = {
     '--work-dir': 'each checkpoint has its own, WORK_DIR/sweep/<checkpoint>',
     '--device': 'use --devices',
@@ -38,35 +38,35 @@ OWN_OPTIONS = {
     '--save-txt': 'test the best checkpoint with it afterwards',
     '--show-dir': 'test the best checkpoint with it afterwards',
 }
-SHOWN = 20  # missing checkpoints that are listed
+SHOWN = 20  # maximum number of missing checkpoints to list
 
 
 def parse_args() -> tuple[argparse.Namespace, list[str]]:
     parser = make_parser(
-        'Test a range of checkpoints (epoch_N.pth or iter_N.pth in WORK_DIR), several at a time.\n'
-        'Writes a table (sweep.csv), curves (sweep.png) and logs to WORK_DIR/sweep, and links the\n'
-        'best as WORK_DIR/best.pth. Run it again to go on where it was stopped: results of the\n'
-        'same checkpoint file, config, data path and options are kept.\n\n'
-        'All other options (--mode, --part, --protocol, --tta, --cfg-options, ...) go to\n'
+        'Test a range of checkpoints (epoch_N.pth or iter_N.pth in WORK_DIR), several at the same\n'
+        'time. Writes a table (sweep.csv), curves (sweep.png) and logs to WORK_DIR/sweep, and\n'
+        'links the best as WORK_DIR/best.pth. Run it again to continue a stopped sweep: results\n'
+        'of the same checkpoint file, config, data path and options are kept.\n\n'
+        'All other options (--mode, --part, --protocol, --tta, --cfg-options, ...) are passed to\n'
         'tools/test.py; give them after CONFIG and WORK_DIR.',
         'python tools/evaluation/sweep_checkpoints.py configs/scrfd/scrfd_500m_bnkps.py '
         'work_dirs/scrfd_500m_bnkps \\\n      --start 400 --step 10 --devices 0,1 --mode vga',
     )
-    parser.allow_abbrev = False  # --device would be taken for --devices
+    parser.allow_abbrev = False  # otherwise --device would mean --devices
     add = parser.add_argument
     add('config', metavar='CONFIG', help='config file')
     add('work_dir', type=Path, metavar='WORK_DIR', help='folder of the checkpoints')
     add('--by', choices=tuple(UNITS), help='which checkpoints (default: epoch if there are any)')
-    add('--start', type=int, help='first epoch or iteration (default: first that there is)')
-    add('--end', type=int, help='last epoch or iteration (default: last that there is)')
-    add('--step', type=int, help='test every STEP-th (default: all that there are)')
+    add('--start', type=int, help='first epoch or iteration (default: the first found)')
+    add('--end', type=int, help='last epoch or iteration (default: the last found)')
+    add('--step', type=int, help='test every STEP-th (default: all)')
     add(
         '--devices',
         default='auto',
-        help='one test at a time on each: card numbers such as 0,1, or cpu,cpu for two processes '
-        '(default: one, on the best device)',
+        help='devices, with one test at a time on each: card numbers such as 0,1, or cpu,cpu for '
+        'two processes (default: one, on the best device)',
     )
-    add('--select', choices=SUBSETS, default='hard', help='AP that names the best (default hard)')
+    add('--select', choices=SUBSETS, default='hard', help='AP that selects the best (default hard)')
     add('--data-path', help='folder of the data set (default: data_root of the config)')
     args, rest = parser.parse_known_args()
     for option, instead in OWN_OPTIONS.items():
@@ -80,7 +80,7 @@ def parse_args() -> tuple[argparse.Namespace, list[str]]:
 
 
 def build_config(config: str, options: Sequence[str]) -> tuple[Config, str | None]:
-    """Build the config that tools/test.py makes of ``options``, and its --part."""
+    """Build the config that tools/test.py builds from ``options``, and return its --part too."""
     args = test.parse_args([config, '', '--work-dir', 'sweep', *options])
     import_mmdet_quietly()
     return test.build_config(args), args.part

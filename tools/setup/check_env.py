@@ -10,13 +10,13 @@ import warnings
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPO))  # build_mmcv.sh asks before mmface is installed
+sys.path.insert(0, str(REPO))  # build_mmcv.sh runs this before mmface is installed
 
 from mmface.utils import environment  # noqa: E402
 
 
 def setup_key(device: str) -> str:
-    """Hash of everything on which the work of build_mmcv.sh depends."""
+    """Return a hash of everything that the work of build_mmcv.sh depends on."""
     digest = hashlib.sha256(f'{REPO} {sys.prefix} {sys.version} {device}'.encode())
     digest.update(repr(sorted(environment.installed().items())).encode())
     sources = [REPO / 'build_mmcv.sh', REPO / 'pyproject.toml', *(REPO / 'tools/setup').iterdir()]
@@ -33,15 +33,15 @@ def main() -> int:
         epilog='Example:\n  python tools/setup/check_env.py --device cpu',
     )
     parser.add_argument('--device', default='cpu', choices=environment.DEVICES)
-    parser.add_argument('--only-opencv', action='store_true', help='check nothing but OpenCV')
+    parser.add_argument('--only-opencv', action='store_true', help='check only OpenCV')
     parser.add_argument('--only-torch', action='store_true', help='check torch and the device')
-    parser.add_argument('--only-ops', action='store_true', help='check no mmdet')
-    parser.add_argument('--key', action='store_true', help='print the key of this set-up and end')
+    parser.add_argument('--only-ops', action='store_true', help='do not check mmdet')
+    parser.add_argument('--key', action='store_true', help='print the key of this set-up and exit')
     parser.add_argument(
         '--installed',
         metavar='NAME',
         choices=environment.DISTRIBUTIONS,
-        help='print "distribution version", a line for each that provides NAME, and end',
+        help='print "distribution version", one line for each that provides NAME, and exit',
     )
     args = parser.parse_args()
     if args.key:

@@ -1,9 +1,9 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""See whether mmcv's NPU operators compile with the headers of torch_npu; needs no NPU and no CANN.
+"""Check that mmcv's NPU operators compile with the headers of torch_npu. Needs no NPU and no CANN.
 
-Of mmcv's NPU sources those that mmface's detectors need are read by the compiler, which checks
-syntax and types and stops there: nothing is linked or run. The headers come from the wheel of
-torch_npu, which is only unpacked: installed without CANN it would break `import torch`.
+The compiler reads those of mmcv's NPU sources that mmface's detectors need. It only checks syntax
+and types: nothing is linked or run. The headers come from the wheel of torch_npu, which is only
+unpacked, because torch_npu installed without CANN would break `import torch`.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from pathlib import Path
 from typing import Any
 
 SOURCES = ('nms_npu.cpp', 'roi_align_npu.cpp', 'focal_loss_npu.cpp')
-# The wheels of all Pythons hold the same headers; this one is there for both kinds of machine.
+# The wheels for all Pythons hold the same headers. This one exists for both kinds of machine.
 WHEEL_OPTIONS = [
     *('--only-binary', ':all:', '--python-version', '3.11'),
     *('--platform', f'manylinux_2_28_{os.uname().machine}'),
 ]
-# mmcv's setup.py imports torch and pkg_resources to tell its name.
+# mmcv's setup.py imports torch and pkg_resources even to print its name.
 SDIST_OPTIONS = ['--no-binary', ':all:', '--no-build-isolation']
 
 
 def fetch(wanted: str, options: list[str], pattern: str, cache: Path) -> Path:
-    """Give the file of a distribution, from the cache or else from pip's index.
+    """Return the file of a distribution, from the cache or else from pip's index.
 
     Args:
-        wanted: ``name==version``, or the path of a file that is there.
-        options: What pip needs to choose the right file.
+        wanted: ``name==version``, or the path of an existing file.
+        options: Options with which pip selects the right file.
         pattern: End of the file's name.
-        cache: Folder that keeps downloads.
+        cache: Folder for downloads.
 
     Raises:
-        RuntimeError: There is no such file or pip cannot download it.
+        RuntimeError: The file does not exist, or pip cannot download it.
     """
     if '==' not in wanted:
         if not Path(wanted).is_file():
-            raise RuntimeError(f'no file {wanted}: give one, or NAME==VERSION to download')
+            raise RuntimeError(f'no file {wanted}: name a file, or NAME==VERSION to download')
         return Path(wanted)
     name, number = wanted.split('==')
     stem = f'{name.replace("-", "_")}-{number}'
@@ -58,17 +58,17 @@ def fetch(wanted: str, options: list[str], pattern: str, cache: Path) -> Path:
         if done.returncode or not found:
             said = [line for line in done.stderr.splitlines() if 'error' in line.lower()]
             raise RuntimeError(
-                f'cannot download {wanted} ({said[-1] if said else "pip gave no reason"}): see to '
-                f"the network and to pip's index, or put the file into {cache}"
+                f'cannot download {wanted} ({said[-1] if said else "pip gave no reason"}): check '
+                f"the network and pip's index, or put the file into {cache}"
             )
     return found[0]
 
 
 def unpack(wheel: Path, sdist: Path, place: Path) -> tuple[Path, Path]:
-    """Unpack what is compiled; gives the folders of torch_npu and of mmcv's source.
+    """Unpack the archives. Return the folders of torch_npu and of mmcv's source.
 
     Raises:
-        RuntimeError: The archives do not hold what they should.
+        RuntimeError: The archives do not have the expected content.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -81,15 +81,15 @@ def unpack(wheel: Path, sdist: Path, place: Path) -> tuple[Path, Path]:
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         raise RuntimeError(f'a download is damaged ({error}): remove {wheel} and {sdist}') from None
     if not names:
-        raise RuntimeError(f'{wheel} holds no headers: is it a wheel of torch_npu?')
+        raise RuntimeError(f'{wheel} has no headers: is it a wheel of torch_npu?')
     roots = [path.parent for path in (place / 'mmcv').glob('*/setup.py')]
     if len(roots) != 1:
-        raise RuntimeError(f'{sdist} holds no setup.py: is it a source distribution of mmcv?')
+        raise RuntimeError(f'{sdist} has no setup.py: is it a source distribution of mmcv?')
     return place / 'torch_npu', roots[0]
 
 
 def compiler_flags(torch_npu: Path, root: Path) -> list[str]:
-    """Give the flags that mmcv's setup.py and torch_npu's NpuExtension compile with."""
+    """Return the compiler flags of mmcv's setup.py and torch_npu's NpuExtension."""
     from torch.utils.cpp_extension import include_paths
 
     headers = torch_npu / 'include'
@@ -107,7 +107,7 @@ def compiler_flags(torch_npu: Path, root: Path) -> list[str]:
 
 
 def check(compiler: list[str], flags: list[str], root: Path, name: str) -> str:
-    """Let the compiler read one source; gives '' or its first complaint."""
+    """Let the compiler check one source. Return '' or its first error."""
     path = root / 'mmcv' / 'ops' / 'csrc' / 'pytorch' / 'npu' / name
     if not path.is_file():
         return 'not in this mmcv'
@@ -128,7 +128,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='Exit status: 0 if all compile, 1 if not, 2 if that could not be found out.\n\n'
+        epilog='Exit status: 0 if all sources compile, 1 if not, 2 if the check failed.\n\n'
         'Example:\n  python tools/setup/check_npu_sources.py --mmcv onedl-mmcv==2.3.6',
     )
     what = 'NAME==VERSION to download, or the path of a file (default: %(default)s)'

@@ -1,9 +1,9 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
 """Merge the C++ sources of mmcv's operators into a few files, so that they compile faster.
 
-Nearly all the time of compiling mmcv goes into reading the same PyTorch headers once for each of
-its 78 small source files. Merged into a few files the headers are read a few times. Files that
-define the same name stay apart; macros of one file are hidden from the next. The sources move to
+The compiler spends nearly all its time on the same PyTorch headers, which each of mmcv's 78 small
+source files includes. In a few merged files they are read only a few times. Files that define the
+same name stay in different groups. Macros of one file are hidden from the next. The sources move to
 a sub-folder, where mmcv's setup.py does not look for them.
 """
 
@@ -15,19 +15,19 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-# The widest file by far: it alone reads pybind11 and costs as much as all others together.
+# By far the slowest file: it alone reads pybind11 and takes as long as all others together.
 ALONE = {'pybind.cpp'}
 FOLDERS = ('pytorch', 'pytorch/cpu')
 
 COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/', re.S)
 MACRO = re.compile(r'^[ \t]*#[ \t]*define[ \t]+(\w+)', re.M)
 TYPE = re.compile(r'^(?:struct|class|union|enum(?:\s+class)?)\s+(\w+)[^;{]*\{', re.M)
-# A function's head starts in the first column and is followed by a brace, not a semicolon.
+# The head of a function starts in the first column and is followed by a brace, not a semicolon.
 FUNCTION = re.compile(r'^\w[\w:<>,*&\s]*[\s*&](\w+)\s*\([^;{}]*\)\s*\{', re.M)
 
 
 class Source(NamedTuple):
-    """One source file with the names that may clash with those of another."""
+    """One source file with the names that may clash with names in another file."""
 
     path: Path
     macros: frozenset[str]
@@ -43,11 +43,11 @@ def read_source(path: Path) -> Source:
 
 
 def group_sources(sources: list[Source], groups: int) -> list[list[Source]]:
-    """Spread the sources over groups of about equal size without clashing names.
+    """Distribute the sources over groups of about equal size without clashing names.
 
     Args:
         sources: All files to merge.
-        groups: How many groups to make; more are made when the clashes ask for it.
+        groups: Minimum number of groups. Name clashes can require more.
     """
     found: list[list[Source]] = [[] for _ in range(groups)]
     for source in sorted(sources, key=lambda s: (-s.path.stat().st_size, str(s.path))):
@@ -60,7 +60,7 @@ def group_sources(sources: list[Source], groups: int) -> list[list[Source]]:
 
 
 def merged_text(group: list[Source], csrc: Path) -> str:
-    """Include each file of a group, with the macros it defines hidden from the others."""
+    """Return a text that includes each file of a group and hides its macros from the others."""
     lines = []
     for source in group:
         macros = sorted(source.macros)
@@ -75,13 +75,13 @@ def merge(root: Path, groups: int) -> int:
 
     Args:
         root: Folder that holds mmcv's ``setup.py``.
-        groups: How many merged files to make at least.
+        groups: Minimum number of merged files.
 
     Returns:
-        The number of files the compiler reads afterwards.
+        The number of files that the compiler reads afterwards.
 
     Raises:
-        FileNotFoundError: ``root`` holds no sources of mmcv's operators.
+        FileNotFoundError: ``root`` contains no sources of mmcv's operators.
     """
     csrc = root / 'mmcv' / 'ops' / 'csrc'
     sources = []
@@ -108,8 +108,8 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog='Example:\n  python tools/setup/merge_sources.py /tmp/onedl_mmcv-2.3.6',
     )
-    parser.add_argument('root', type=Path, help="folder that holds mmcv's setup.py")
-    parser.add_argument('--groups', type=int, default=3, help='merged files to make (default: 3)')
+    parser.add_argument('root', type=Path, help="folder that contains mmcv's setup.py")
+    parser.add_argument('--groups', type=int, default=3, help='number of merged files (default: 3)')
     args = parser.parse_args()
     try:
         print(f'{merge(args.root, args.groups)} files to compile')

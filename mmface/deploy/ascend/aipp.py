@@ -1,8 +1,8 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""AIPP: what an Ascend NPU does with uint8 images before the network.
+"""AIPP: the preprocessing of uint8 images that an Ascend NPU does before the network.
 
-ATC builds the operator into the OM file from a text (``--insert_op_conf``). The bins this package
-writes have their channels in the order of the network, so that nothing has to be swapped.
+ATC builds this operator into the OM file from a text file (``--insert_op_conf``). The bins that
+this package writes have their channels in the order of the network, so no swap is needed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from mmface.deploy.model_spec import ModelSpec
 
 _HEADER = """\
 # AIPP of uint8 bins: H x W x {order}, made by ascend_preprocess.py from the model's mean and std.
-# The network sees (pixel - mean_chn - min_chn) * var_reci_chn. mean_chn holds whole numbers only,
-# therefore the mean stands in min_chn.
+# The network sees (pixel - mean_chn - min_chn) * var_reci_chn. mean_chn holds integers only.
+# Therefore min_chn holds the mean.
 """
 _FIXED = {'aipp_mode': 'static', 'input_format': 'RGB888_U8', 'csc_switch': 'false'}
-#: Entries that change nothing with the value given; any other entry is refused.
+#: Entries that have no effect with the value given here. Any other entry raises an error.
 _NEUTRAL = {**_FIXED, 'crop': 'false', 'resize': 'false', 'padding': 'false'}
 _NEUTRAL |= {'related_input_rank': '0'}
 _ENTRY = re.compile(r'(\w+)\s*:\s*([^\s{}]+)')
@@ -31,13 +31,13 @@ _ENTRY = re.compile(r'(\w+)\s*:\s*([^\s{}]+)')
 
 @dataclass(frozen=True)
 class Aipp:
-    """A static AIPP of three-channel images without cropping or change of colour space.
+    """A static AIPP for three-channel images, without cropping or colour space conversion.
 
     Attributes:
         size: Height and width of the images.
         mean: Subtracted from each channel, after the swap.
-        factor: Multiplied with afterwards: 1 / std.
-        swap: Whether the first and the third channel change places first.
+        factor: Multiplier applied afterwards: 1 / std.
+        swap: Whether the first and the third channel are swapped first.
     """
 
     size: tuple[int, int]
@@ -47,16 +47,16 @@ class Aipp:
 
     @classmethod
     def from_spec(cls, spec: ModelSpec) -> Aipp:
-        """Give the AIPP that normalises as ``spec`` says; none for a graph that does it itself."""
+        """Build the AIPP that normalizes as ``spec`` says; identity if the graph does it itself."""
         if spec.normalized_inside:
             return cls(spec.size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
         return cls(spec.size, tuple(spec.mean), tuple(1 / value for value in spec.std))
 
     def to_text(self, rgb: bool) -> str:
-        """Give the text for ATC.
+        """Return the text for ATC.
 
         Args:
-            rgb: Whether the channels are red, green, blue; for the comment.
+            rgb: Whether the channels are red, green, blue. Only used in the comment.
         """
         rows: dict[str, object] = {**_FIXED, 'rbuv_swap_switch': str(self.swap).lower()}
         rows['src_image_size_w'], rows['src_image_size_h'] = self.size[1], self.size[0]
@@ -71,10 +71,10 @@ class Aipp:
         return f'{_HEADER.format(order=order)}aipp_op {{\n{body}}}\n'
 
     def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute what the network sees.
+        """Compute the input that the network receives.
 
-        AIPP holds ``min_chn`` and ``var_reci_chn`` as float16 and gives float16; each step is
-        rounded to it here. How the hardware rounds in between is not documented.
+        AIPP holds ``min_chn`` and ``var_reci_chn`` as float16 and outputs float16. Each step is
+        rounded to float16 here. How the hardware rounds in between is not documented.
 
         Args:
             pixels: (n, h, w, 3).
@@ -85,7 +85,7 @@ class Aipp:
         if self.swap:
             pixels = pixels[..., ::-1]
         mean, factor = (np.array(value, np.float16) for value in (self.mean, self.factor))
-        # A table of the 256 values of each channel is exact, and far quicker than float16.
+        # A table of the 256 values of each channel is exact, and much faster than float16.
         table = (np.arange(256, dtype=np.float16)[:, None] - mean) * factor
         planes = [table[:, k].astype(np.float32)[pixels[..., k]] for k in range(3)]
         return np.stack(planes, axis=1)
@@ -95,15 +95,16 @@ def read_aipp(path: str | os.PathLike[str]) -> Aipp:
     """Read an AIPP file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is none, or has an entry that this package does not compute.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not an AIPP file, or has an entry that this package does not
+            support.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'AIPP file {path} does not exist; ascend_preprocess.py writes it')
     text = Path(path).read_text(encoding='utf-8', errors='replace')
     text = re.sub(r'#.*', '', text)
     if 'aipp_op' not in text:
-        raise ValueError(f"{path} is no AIPP file: expected 'aipp_op {{...}}'")
+        raise ValueError(f"{path} is not an AIPP file: expected 'aipp_op {{...}}'")
     rows = dict(_ENTRY.findall(text))
     swap = rows.pop('rbuv_swap_switch', 'false') == 'true'
     try:
@@ -113,11 +114,11 @@ def read_aipp(path: str | os.PathLike[str]) -> Aipp:
             for name, default in (('mean', 0), ('min', 0), ('var_reci', 1))
         )
     except (KeyError, ValueError) as error:
-        raise ValueError(f'{path}: missing or no number: {error}') from None
+        raise ValueError(f'{path}: an entry is missing or not a number: {error}') from None
     strange = [f'{key}: {value}' for key, value in rows.items() if _NEUTRAL.get(key) != value]
     if strange:
         raise ValueError(
-            f'{path}: {", ".join(strange)} is not understood here; take the file that '
+            f'{path}: {", ".join(strange)} is not supported here; use the file that '
             'ascend_preprocess.py writes beside uint8 bins'
         )
     total = tuple(a + b for a, b in zip(mean, minimum, strict=True))

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Bins for the NPU: an image as the numbers the network's input takes."""
+"""Bins for the NPU: files that hold an image in the format of the network's input."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from mmface.deploy.runtime.letterbox import place, to_blob, to_canvas
 from mmface.utils.files import whole_file
 
 AIPP_NAME = 'aipp.config'
-#: What ais_bench takes for an input.
+#: File types that ais_bench takes as inputs.
 _INPUTS = ('.bin', '.npy')
 
 
 def uint8_padding(spec: ModelSpec) -> tuple[int, ...]:
-    """Give the padding of uint8 bins, a pixel value for each channel of the input.
+    """Return the padding of uint8 bins, a pixel value for each channel of the input.
 
-    Where the padding is 0 after normalisation ('keep_ratio') it is the mean, which has to be
-    rounded: 127.5 becomes 128, which the network sees as 0.5 / std. Otherwise it is black.
+    With 'keep_ratio' the padding must be 0 after normalization. It is therefore the mean, which
+    has to be rounded: 127.5 becomes 128, and the network sees 0.5 / std. Otherwise it is black.
     """
     if spec.resize != 'keep_ratio':
         return (0, 0, 0)
@@ -42,10 +42,10 @@ def write_input_bin(
     """Write the bin of one image, ``<stem>.bin``, whole or not at all.
 
     Args:
-        folder: Where to.
+        folder: Folder to write to.
         file: Name of the image, ``event/name.jpg``.
         image: Its pixels, uint8 BGR (h, w, 3).
-        spec: Of the model; its size is that of the input.
+        spec: Specification of the model. Its size is the size of the input.
         dtype: See ``BinManifest``.
 
     Returns:
@@ -74,13 +74,13 @@ def write_input_bin(
 
 
 def check_names(files: Iterable[str]) -> None:
-    """Refuse images whose bins or results would get one name.
+    """Check that no two images have the same name for their bins or results.
 
-    ais_bench takes all bins from one folder and names results after the part of a name before its
+    ais_bench takes all bins from one folder. It names results after the part of a name before the
     first dot.
 
     Raises:
-        ValueError: If two images share a stem, or a stem has a dot.
+        ValueError: Two images share a stem, or a stem contains a dot.
     """
     seen: dict[str, str] = {}
     for file in files:
@@ -92,17 +92,17 @@ def check_names(files: Iterable[str]) -> None:
             )
         if stem in seen:
             raise ValueError(
-                f'images {seen[stem]} and {file} have the same name, and all bins lie in one '
-                'folder; rename one, or prepare the folders one by one'
+                f'images {seen[stem]} and {file} have the same name, and all bins are in one '
+                'folder; rename one, or prepare the folders separately'
             )
         seen[stem] = file
 
 
 def check_folder(folder: str | os.PathLike[str], files: Iterable[str]) -> None:
-    """Refuse a folder with other inputs in it: ais_bench would take those as well.
+    """Check that a folder has no other inputs, because ais_bench would take those too.
 
     Raises:
-        ValueError: If there is a .bin or .npy that is of none of the images ``files``.
+        ValueError: There is a .bin or .npy file that belongs to none of the images ``files``.
     """
     if not Path(folder).is_dir():
         return
@@ -112,5 +112,5 @@ def check_folder(folder: str | os.PathLike[str], files: Iterable[str]) -> None:
     if other:
         raise ValueError(
             f'{folder} holds {len(other)} inputs of other images (first: {other[0]}), which '
-            'ais_bench would take as well: choose another folder or empty it'
+            'ais_bench would take too: choose another folder or empty it'
         )

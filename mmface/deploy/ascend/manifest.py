@@ -1,8 +1,8 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The list of bins: which image each one is, and how to read what the network gives for it.
+"""The list of bins: the image of each bin, and how to read the outputs of the network for it.
 
-Bins are bare numbers. The manifest, a JSON file beside them, holds all that the step behind the
-NPU has to know, so that neither images nor model are needed there.
+Bins contain only numbers. The manifest, a JSON file in the same folder, holds everything that the
+postprocessing needs, so that it needs neither images nor model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mmface.utils.files import is_safe, write_text
 MANIFEST_NAME = 'manifest.json'
 _FORMAT = 'mmface bins 1'
 DTYPES = {'float32': 4, 'uint8': 1}
-# No image, offset or output is larger; keeps what is computed of them finite and in memory.
+# Upper limit for sizes, offsets and outputs. It keeps computed values finite and in memory.
 _MAX_VALUES = 2**28
 
 
@@ -31,12 +31,12 @@ class BinImage:
     Attributes:
         stem: Name without folder and extension, unique in the manifest.
         file: ``event/name.jpg``, relative to the folder of the images.
-        width: Of the image in pixels.
-        height: Likewise.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
         scale: Input pixels per pixel of the image, x and y.
-        offset: Left-top corner of the image in the input, x and y in input pixels.
-        content: Height and width that the image takes in the input.
-        sha256: Of the bin.
+        offset: Top-left corner of the image in the input, x and y in input pixels.
+        content: Height and width of the image in the input.
+        sha256: Digest of the bin.
     """
 
     stem: str
@@ -54,8 +54,8 @@ class Output:
     """An output of the network for one image.
 
     Attributes:
-        name: In the ONNX file.
-        shape: For a batch of one.
+        name: Name in the ONNX file.
+        shape: Shape for a batch of one.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Output:
 
     @property
     def bytes(self) -> int:
-        """Size of its file, float32."""
+        """Return the size of its file (float32) in bytes."""
         return math.prod(self.shape) * 4
 
 
@@ -72,13 +72,13 @@ class BinManifest:
     """A folder of bins.
 
     Attributes:
-        model: Name of the ONNX file the bins are for.
-        model_sha256: Of that file.
-        spec: How to feed and read it; its size is that of the input.
-        dtype: 'float32', normalised, N x C x H x W; or 'uint8', pixels, H x W x C.
-        padding: Pixel value of each channel around an image in uint8 bins.
-        outputs: In the order of the model.
-        images: One for each bin.
+        model: Name of the ONNX file that the bins are for.
+        model_sha256: Digest of that file.
+        spec: How to feed the network and read its outputs. Its size is the size of the input.
+        dtype: 'float32': normalized, N x C x H x W; or 'uint8': pixels, H x W x C.
+        padding: Pixel value of each channel in the padding of uint8 bins.
+        outputs: Outputs in the order of the model.
+        images: One entry for each bin.
     """
 
     model: str
@@ -91,11 +91,11 @@ class BinManifest:
 
     @property
     def bytes(self) -> int:
-        """Size of each bin."""
+        """Return the size of each bin in bytes."""
         return bin_bytes(self.spec.size, self.dtype)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the manifest, whole or not at all."""
+        """Write the manifest, completely or not at all."""
         values = asdict(self)
         values[METADATA_KEY] = values.pop('spec')
         values = {'format': _FORMAT, 'bytes': self.bytes, **values}
@@ -103,7 +103,7 @@ class BinManifest:
 
 
 def bin_bytes(size: tuple[int, int], dtype: str) -> int:
-    """Size of the bin of an image for an input of ``size``, height and width."""
+    """Return the bytes of the bin of an image for an input of ``size``, height and width."""
     return 3 * size[0] * size[1] * DTYPES[dtype]
 
 
@@ -111,11 +111,11 @@ def read_manifest(path: str | os.PathLike[str]) -> BinManifest:
     """Read a manifest.
 
     Args:
-        path: The file, or the folder of bins it lies in.
+        path: The file, or the folder of bins that contains it.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is none, or of another version.
+        FileNotFoundError: The manifest does not exist.
+        ValueError: The file is not a manifest, or has another version.
     """
     place = Path(path)
     if place.is_dir():
@@ -142,7 +142,7 @@ def read_manifest(path: str | os.PathLike[str]) -> BinManifest:
         )
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
-            f'{place} is no manifest of bins of this version ({error}): run '
+            f'{place} is not a manifest of bins of this version ({error}): run '
             'tools/deploy/ascend_preprocess.py again'
         ) from error
 
@@ -163,8 +163,8 @@ def _image(values: Any) -> BinImage:
     offset = _numbers(values, 'offset', 2, whole=False)
     _check(min(scale) > 0, 'scale', 'two numbers above 0')
     stem, file = _text(values, 'stem'), _text(values, 'file')
+    # Names of results and txt files are made from them, so they must stay inside their folders.
     path = PurePosixPath(file)
-    # Names of results and txt files are made of them.
     _check(is_safe(file.split('/')), 'file', 'event/name.jpg')
     _check(stem == path.stem, 'stem', f'that of {file!r}')
     return BinImage(
@@ -185,7 +185,7 @@ def _check(holds: bool, entry: str, expected: str) -> None:
 
 
 def _text(values: Any, entry: str, allowed: tuple[str, ...] = ()) -> str:
-    """Return an entry that is text without a null character, one of ``allowed`` if given."""
+    """Return an entry that is a text without null characters, one of ``allowed`` if given."""
     value = values[entry]
     _check(isinstance(value, str) and '\0' not in value, entry, 'text')
     _check(not allowed or value in allowed, entry, ' or '.join(allowed))

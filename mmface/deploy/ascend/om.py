@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The input of an OM file, which is fixed when ATC makes it."""
+"""The input of an OM file, whose size is fixed when ATC builds it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from mmface.deploy.runtime.readers import reader_of
 
 
 def open_for_om(model: str | os.PathLike[str], size: Sequence[int] | None = None) -> FaceDetector:
-    """Open an ONNX file that an OM is made from; ``spec.size`` is the size of its input.
+    """Open the ONNX file that an OM is built from. ``spec.size`` is the size of its input.
 
     Args:
-        model: The file.
-        size: Height and width of the input, where the file leaves them open.
+        model: The ONNX file.
+        size: Height and width of the input, needed if the file does not fix them.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no face detector with a float32 input, or its size stays open.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a face detector with a float32 input, or its size is not fixed.
     """
     detector = FaceDetector(model, score_thr=None, size=size)  # thresholds of the test
-    reader_of(detector.spec)  # refuses CenterNet2, whose second file the recipe does not run
+    reader_of(detector.spec)  # rejects CenterNet2, whose second file the recipe does not run
     kind = detector.session.get_inputs()[0].type
     if kind != 'tensor(float)':
         raise ValueError(
@@ -37,28 +37,28 @@ def open_for_om(model: str | os.PathLike[str], size: Sequence[int] | None = None
         )
     if 0 in detector.spec.size:
         raise ValueError(
-            f"{model}: this model is tested at each image's own size, and an OM has one: choose "
-            'it, for instance size=(800, 800)'
+            f"{model}: this model is tested at each image's own size, but an OM has one size: "
+            'choose it, for instance size=(800, 800)'
         )
     return detector
 
 
 def om_spec(spec: ModelSpec, resize: str | None = None) -> ModelSpec:
-    """Give the specification for an input of one size for all images.
+    """Return the specification for an input whose size is the same for all images.
 
-    CenterFace that is tested on stretched images, each at about its own size, is fed centred
-    ones instead: a fixed size would change the ratio of their sides.
+    A CenterFace that is tested on stretched images, each at about its own size, gets centred
+    images instead: stretching to a fixed size would change the aspect ratio.
 
     Args:
-        spec: Of the ONNX file.
-        resize: What the user asked for, see ``ModelSpec.resize``.
+        spec: Specification of the ONNX file.
+        resize: The user's choice, see ``ModelSpec.resize``.
     """
     own_size = spec.family == 'centerface' and spec.resize == 'stretch'
     return replace(spec, resize=resize or ('centre' if own_size else spec.resize))
 
 
 def network_outputs(detector: FaceDetector) -> tuple[Output, ...]:
-    """Run the network once, for the shapes that its outputs have for one image."""
+    """Run the network once to find the shapes of its outputs for one image."""
     batch = detector.batch_size or 1
     arrays = detector.run(np.zeros((batch, 3, *detector.spec.size), np.float32))
     return tuple(
@@ -70,16 +70,16 @@ def network_outputs(detector: FaceDetector) -> tuple[Output, ...]:
 def atc_input_shape(
     detector: FaceDetector, batch: int, aipp: str | os.PathLike[str] | None = None
 ) -> str:
-    """Give ATC's ``--input_shape`` for a model, ``name:n,c,h,w``.
+    """Return ATC's ``--input_shape`` for a model, ``name:n,c,h,w``.
 
     Args:
         detector: See ``open_for_om``.
-        batch: Images at a time.
-        aipp: AIPP file to check against the size.
+        batch: Batch size.
+        aipp: AIPP file whose size is checked.
 
     Raises:
-        FileNotFoundError: If the AIPP file is missing.
-        ValueError: If the batch or the AIPP file does not fit the model.
+        FileNotFoundError: The AIPP file does not exist.
+        ValueError: The batch or the AIPP file does not fit the model.
     """
     check_batch(detector, batch)
     height, width = detector.spec.size
@@ -92,10 +92,10 @@ def atc_input_shape(
 
 
 def check_batch(detector: FaceDetector, batch: int) -> None:
-    """Refuse a batch that the file cannot take.
+    """Check that the file can take a batch.
 
     Raises:
-        ValueError: If it cannot.
+        ValueError: The file cannot take it.
     """
     if batch < 1 or detector.batch_size not in (None, batch):
         limit = '1 or more' if detector.batch_size is None else f'{detector.batch_size} only'

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Results of ais_bench: ``<stem>_<i>.bin``, the i-th output of the network for one image."""
+"""Results of ais_bench: ``<stem>_<i>.bin`` is output i of the network for one image."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mmface.deploy.runtime.letterbox import Placement
 
 
 def check_results(folder: str | os.PathLike[str], manifest: BinManifest) -> None:
-    """Make sure that a folder holds the results of all images of a manifest, and no others.
+    """Check that a folder holds the results of all images of a manifest, and no others.
 
     Raises:
-        FileNotFoundError: If the folder or a result is missing.
-        ValueError: If a result has another size than the network's output, or there are results
-            that the manifest does not know.
+        FileNotFoundError: The folder or a result is missing.
+        ValueError: The size of a result differs from the network's output, or there are results
+            that are not in the manifest.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -47,7 +47,7 @@ def check_results(folder: str | os.PathLike[str], manifest: BinManifest) -> None
         )
     if extra:
         raise ValueError(
-            f'{len(extra)} results in {root} are of no image of the manifest (first: '
+            f'{len(extra)} results in {root} belong to no image of the manifest (first: '
             f'{extra[0]}): this is another run, or another model with more outputs than '
             f'{len(manifest.outputs)}'
         )
@@ -57,23 +57,23 @@ def check_results(folder: str | os.PathLike[str], manifest: BinManifest) -> None
 
 
 def result_name(image: BinImage, number: int) -> str:
-    """Give the name that ais_bench gives to output ``number`` of an image."""
+    """Return the name that ais_bench gives to output ``number`` of an image."""
     return f'{image.stem}_{number}.bin'
 
 
 def read_results(
     folder: str | os.PathLike[str], image: BinImage, manifest: BinManifest
 ) -> tuple[list[NDArray[np.float32]], Placement]:
-    """Read what the network gave for one image.
+    """Read the outputs of the network for one image.
 
     Args:
-        folder: Checked with ``check_results``.
+        folder: Folder that ``check_results`` has checked.
         image: The image.
-        manifest: Of the bins.
+        manifest: Manifest of the bins.
 
     Returns:
-        The outputs, each for a batch of one, and where the image was in the input: what
-        ``mmface.deploy.runtime.decode.decode`` takes.
+        The outputs, each for a batch of one, and the placement of the image in the input. These
+        are arguments of ``mmface.deploy.runtime.decode.decode``.
     """
     outputs = [
         np.fromfile(Path(folder, result_name(image, number)), np.float32).reshape(output.shape)
@@ -92,4 +92,4 @@ def _size_problem(output: Output, found: int) -> str:
         return f'{text}: float16? Build the OM with float32 outputs (tools/deploy/build_om.sh does)'
     if output.bytes and found and found % output.bytes == 0:
         return f'{text}: several images in one file? Leave out ais_bench --output_batchsize_axis'
-    return f'{text}: the OM is of another model or size than the manifest ({output.name})'
+    return f'{text}: the OM has another model or size than the manifest ({output.name})'

@@ -1,2 +1,2 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Trained detectors to ONNX files, whose layouts are those of ``mmface.deploy.layouts``."""
+"""Export trained detectors to ONNX files with the layouts of ``mmface.deploy.layouts``."""

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Compare an ONNX file with the torch network it was made of."""
+"""Compare an ONNX file with the torch network that it was exported from."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from mmface.utils.extras import optional_imports
 with optional_imports():
     import onnxruntime as ort
 
-#: Largest difference that is taken for rounding: this much, plus this share of the largest value
-#: of the output, as sums are rounded.
+#: Largest difference that counts as rounding: this value, plus this fraction of the largest value
+#: of the output, because sums are rounded.
 TOLERANCE = 1e-4
-#: Likewise in half precision, which rounds every value to 1 / 2048 of itself, layer by layer.
+#: The same for half precision, which rounds every value to 1 / 2048 of itself in each layer.
 HALF_TOLERANCE = 0.05
 
 
 class Difference(NamedTuple):
-    """How far an output is from torch's.
+    """How much an output differs from torch's output.
 
     Attributes:
-        name: The output.
+        name: Name of the output.
         largest: Largest absolute difference.
-        excess: Largest difference in units of the tolerance; above 1 the file is refused.
+        excess: Largest difference in units of the tolerance. Above 1, the export fails.
     """
 
     name: str
@@ -42,19 +42,19 @@ class Difference(NamedTuple):
 def check_images(
     paths: Sequence[str | Path], size: tuple[int, int], count: int
 ) -> list[NDArray[np.uint8]]:
-    """Give images of the input's size, stretched; drawn ones if there are no paths.
+    """Return images of the input's size: stretched files, or drawn images if there are no paths.
 
     Args:
         paths: Image files.
         size: Height and width.
-        count: Images of a batch: so many are drawn, and files are repeated to whole batches.
+        count: Batch size. This many images are drawn; files are repeated to fill whole batches.
 
     Returns:
         BGR images (H, W, 3).
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a file is no image.
+        FileNotFoundError: An image file does not exist.
+        ValueError: A file is not an image.
     """
     height, width = size
     if not paths:
@@ -72,10 +72,10 @@ def check_images(
 
 
 def _draw(generator: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Draw soft spots of several sizes, so that maps of all strides differ from cell to cell.
+    """Draw blurred spots of several sizes, so that maps of all strides differ from cell to cell.
 
     Args:
-        generator: Draws the colours.
+        generator: Source of the random colours.
         size: Height and width.
     """
     total = np.zeros((*size, 3), np.float32)
@@ -95,18 +95,18 @@ def compare(
 
     Args:
         path: ONNX file.
-        network: Gives a tuple of the same outputs.
-        batches: Of each batch, what the file is fed and what the network is fed.
+        network: Returns a tuple of the same outputs.
+        batches: For each batch, the input of the file and the input of the network.
         tolerance: See ``TOLERANCE``.
 
     Returns:
-        The differences of each output, the largest of all batches.
+        The difference of each output, the largest over all batches.
 
     Raises:
-        ValueError: If the file has other outputs, or other shapes.
+        ValueError: The file has other outputs, or other shapes.
     """
     options = ort.SessionOptions()
-    options.log_severity_level = 3  # errors
+    options.log_severity_level = 3  # errors only
     session = ort.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
     names = [output.name for output in session.get_outputs()]
     worst = {name: Difference(name, 0.0, 0.0) for name in names}
@@ -116,12 +116,12 @@ def compare(
             wanted = [value.numpy() for value in network(same)]
         if [value.shape for value in found] != [value.shape for value in wanted]:
             raise ValueError(
-                f'the ONNX file gives the shapes {[value.shape for value in found]}, torch '
+                f'the ONNX file outputs the shapes {[value.shape for value in found]}, torch '
                 f'{[value.shape for value in wanted]}'
             )
         for name, value, truth in zip(names, found, wanted, strict=True):
             gap = np.abs(value - truth)
-            # What is no number differs from everything.
+            # NaN differs from everything.
             gap = np.where(np.isfinite(gap), gap, np.inf)
             largest = np.abs(truth[np.isfinite(truth)]).max(initial=0)
             excess = gap / (tolerance * (1 + largest))
@@ -134,6 +134,6 @@ def compare(
 
 
 def to_input(images: list[NDArray[np.uint8]], rgb: bool) -> NDArray[np.float32]:
-    """Stack BGR images (H, W, 3) to (B, 3, H, W), 0 to 255."""
+    """Stack BGR images (H, W, 3) to (B, 3, H, W), values 0 to 255."""
     batch = np.stack(images)
     return np.ascontiguousarray((batch[..., ::-1] if rgb else batch).transpose(0, 3, 1, 2), 'f4')

@@ -43,18 +43,18 @@ from mmface.weights.loading import load_fitting_weights
 with optional_imports():
     import onnx
 
-#: Batch, height and width that a dynamic file is checked with besides its own size.
+#: Batch, height and width of further inputs with which a dynamic file is checked.
 OTHER_SIZES = ((2, 64, 160), (3, 128, 96))
 
 
 @dataclass
 class ExportResult:
-    """What was written.
+    """The result of an export.
 
     Attributes:
         spec: The specification in the file.
-        differences: Per output, how far the file is from torch; empty if it was not checked.
-        notes: What a user should know.
+        differences: For each output, its difference from torch; empty if it was not checked.
+        notes: Notes for the user.
     """
 
     spec: ModelSpec
@@ -66,12 +66,12 @@ def load_detector(cfg: Config, checkpoint: str | Path, trust: bool = False) -> A
     """Build the model of a config and load its weights, in evaluation mode on the CPU.
 
     Args:
-        cfg: A whole config.
+        cfg: A complete config.
         checkpoint: A checkpoint of that model.
         trust: See ``load_checkpoint_file``.
 
     Raises:
-        FileNotFoundError: No such checkpoint.
+        FileNotFoundError: The checkpoint does not exist.
         ValueError: The checkpoint cannot be read or does not fit.
     """
     content = load_checkpoint_file(checkpoint, trust)
@@ -95,30 +95,31 @@ def export_onnx(
     Args:
         cfg: The config that the model is tested with.
         model: The trained detector.
-        path: File to write, whole or not at all.
-        options: What kind of file.
-        images: Files to check it with against torch, drawn ones if empty; ``None`` to not check.
+        path: File to write. It is written completely or not at all.
+        options: Options of the file.
+        images: Image files for the comparison with torch; drawn images if empty; ``None`` skips
+            the comparison.
 
     Returns:
-        What was written.
+        The specification, the differences and notes.
 
     Raises:
         FileNotFoundError: An image is missing.
-        ValueError: The model has no such layout, the config no size, or the check found the file
-            to differ; then nothing is written.
+        ValueError: The model cannot have this layout, the config defines no size, or the file
+            differs from torch. Then nothing is written.
     """
     family = find_family(model)
     if family == 'centernet2':
-        raise ValueError('CenterNet2 becomes two files: use export_two_stage')
+        raise ValueError('CenterNet2 is exported to two files: use export_two_stage')
     check_layout(model, family, options.layout)
     resize, tested = find_resize(cfg)
     size = options.size or tested
     if tested == (0, 0) != size and resize == 'stretch':
-        resize = 'centre'  # one size for all images would change the ratio of their sides
+        resize = 'centre'  # stretching to one size would change the aspect ratio
     if size == (0, 0) and not options.dynamic:
         raise ValueError(
-            'this config tests every image at its own size: choose a size, or export a '
-            'dynamic file for all sizes'
+            'this config tests each image at its own size: choose a size, or export a dynamic '
+            'file for all sizes'
         )
     example = size if size != (0, 0) else (320, 320)
     spec = make_spec(cfg, model, options.layout, size, resize, options.fold_normalize)
@@ -132,7 +133,7 @@ def export_onnx(
         )
     if options.layout == 'insightface' and options.fold_normalize:
         result.notes.append(
-            'the package insightface normalises images itself: it needs a file without this'
+            'the insightface package normalises images itself: it needs a file without this'
         )
     with whole_file(path) as tmp:
         onnx.save(onnx_model, str(tmp))
@@ -157,12 +158,12 @@ def _make_graph(
     notes: list[str],
 ) -> onnx.ModelProto:
     axes = None
-    # Two images: with one, an exporter may take the batch for a constant.
+    # Two images: with one image, an exporter may treat the batch size as a constant.
     batch = 2 if options.dynamic else options.batch
     if options.dynamic:
         axes = {name: {0: 'batch', **more} for name, more in network.dynamic_axes.items()}
         axes[network.input_name] = {0: 'batch', 2: 'height', 3: 'width'}
-        size = (96, 64)  # any will do, and a small one is quick
+        size = (96, 64)  # any size works, and a small one is fast
     image = torch.zeros(batch, 3, *size)
     model = trace(network, [image], [network.input_name], network.output_names, options.opset, axes)
     drop_identities(model)
@@ -187,7 +188,7 @@ def _check(
     options: ExportOptions,
     images: Sequence[str | Path],
 ) -> list[Difference]:
-    """Compare the file with torch, a dynamic one at three sizes."""
+    """Compare the file with torch; a dynamic file at three sizes."""
     shapes = [(options.batch, *size)]
     if options.dynamic:
         shapes += OTHER_SIZES

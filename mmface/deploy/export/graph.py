@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Changes of an exported graph: norms folded, normalisation inside, half precision."""
+"""Transform an exported graph: fold norms, add the normalization, convert to half precision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 
 def attribute(node: NodeProto, name: str, default: int = 0) -> int:
-    """Give an attribute that is one number."""
+    """Return an attribute that is one number."""
     for item in node.attribute:
         if item.name == name:
             return helper.get_attribute_value(item)
@@ -28,7 +28,7 @@ def attribute(node: NodeProto, name: str, default: int = 0) -> int:
 
 
 def rename(nodes: Iterable[NodeProto], old: str, new: str, readers_only: bool = False) -> None:
-    """Give a value another name, everywhere or for those who read it."""
+    """Rename a value, everywhere or only for the nodes that read it."""
     for node in nodes:
         for names in [node.input] if readers_only else [node.input, node.output]:
             for place, name in enumerate(names):
@@ -37,7 +37,7 @@ def rename(nodes: Iterable[NodeProto], old: str, new: str, readers_only: bool = 
 
 
 def fold_shapes(model: ModelProto) -> None:
-    """Replace the reading of shapes that are known, of group norms in static files, by numbers."""
+    """Replace shape computations of group norms in static files by constants."""
     while True:
         inferred = onnx.shape_inference.infer_shapes(model).graph
         shapes = {}
@@ -55,7 +55,7 @@ def fold_shapes(model: ModelProto) -> None:
 
 
 def drop_identities(model: ModelProto) -> None:
-    """Remove the copies that the exporter makes of weights that are equal."""
+    """Remove the copies that the exporter makes of equal weights."""
     graph = model.graph
     outputs = {value.name for value in graph.output}
     for node in [node for node in graph.node if node.op_type == 'Identity']:
@@ -65,12 +65,12 @@ def drop_identities(model: ModelProto) -> None:
 
 
 def fold_batch_norms(model: ModelProto) -> None:
-    """Put every batch norm into the convolution in front of it.
+    """Fold every batch norm into the convolution before it.
 
-    The exporter does so for convolutions, not for transposed ones.
+    The exporter does this for convolutions, but not for transposed convolutions.
 
     Raises:
-        ValueError: If a batch norm does not follow a convolution that serves it alone.
+        ValueError: A batch norm does not follow a convolution, or is not its only reader.
     """
     graph = model.graph
     weights = {item.name: item for item in graph.initializer}
@@ -99,20 +99,21 @@ def fold_batch_norms(model: ModelProto) -> None:
 
 
 def normalise_inside(model: ModelProto, mean: Sequence[float], std: Sequence[float]) -> str:
-    """Let the graph subtract the mean and divide by std itself.
+    """Make the graph subtract the mean and divide by std itself.
 
-    The division goes into the weights of the first convolution. The mean cannot go into its
-    bias: the convolution pads with zeros after the normalisation, which would have to be the mean
-    before it. So it is subtracted in front, which is exact. Whoever pads the image itself has to
-    pad with the mean, a fraction for most models: the input stays float32.
+    The division goes into the weights of the first convolution. The mean cannot go into its bias:
+    the convolution pads with zeros after the normalization, and before it this padding would have
+    to be the mean. So the mean is subtracted in front, which is exact. Code that pads the image
+    itself must pad with the mean. For most models the mean is not an integer, so the input stays
+    float32.
 
     Args:
         model: Changed in place; its first input is the image.
-        mean: Of each channel.
-        std: Of each channel.
+        mean: Mean of each channel.
+        std: Standard deviation of each channel.
 
     Returns:
-        What was done, in words.
+        A description of the changes.
     """
     graph = model.graph
     name = graph.input[0].name
@@ -130,7 +131,7 @@ def normalise_inside(model: ModelProto, mean: Sequence[float], std: Sequence[flo
             _insert(model, 'Mul', name, 'input.scale', scale)
             done.append('multiplication by 1 / std in front')
     if np.any(mean):
-        # In front of the rest, so last.
+        # Insert it last, because it must be the first node.
         _insert(model, 'Sub', name, 'input.mean', np.asarray(mean, np.float64))
         done.insert(0, 'subtraction of the mean in front')
     drop_unused(model)
@@ -144,7 +145,7 @@ def to_half(model: ModelProto) -> None:
         model: Changed in place.
 
     Raises:
-        ValueError: If a weight is too large for half precision.
+        ValueError: A weight is too large for half precision.
     """
     graph = model.graph
     # The scales of Resize are float32 in every precision.
@@ -188,10 +189,10 @@ def _array(tensor: TensorProto) -> Array:
 
 
 def _per_output(factor: Array, shape: tuple[int, ...], conv: NodeProto) -> Array:
-    """Arrange a factor per output channel as the weights of a convolution are."""
+    """Reshape a factor per output channel to match the weights of a convolution."""
     if conv.op_type == 'Conv':
         return factor.reshape(-1, 1, 1, 1)
-    # (in, out / groups, k, k): each group's inputs go to that group's outputs.
+    # (in, out / groups, k, k): the inputs of each group feed the outputs of that group.
     groups = attribute(conv, 'group', 1)
     return factor.reshape(groups, -1).repeat(shape[0] // groups, axis=0)[..., None, None]
 
@@ -199,7 +200,7 @@ def _per_output(factor: Array, shape: tuple[int, ...], conv: NodeProto) -> Array
 def _set_conv(
     model: ModelProto, conv: NodeProto, name: str, weight: Array, bias: Array | None = None
 ) -> None:
-    """Give a convolution weights of its own; the exporter shares those that are equal."""
+    """Set the weights of one convolution. The exporter lets convolutions share equal weights."""
     values = [weight] if bias is None else [weight, bias]
     for place, value in enumerate(values, start=1):
         key = f'{name}.{"bias" if place == 2 else "weight"}'
@@ -211,7 +212,7 @@ def _set_conv(
 
 
 def _insert(model: ModelProto, kind: str, name: str, key: str, value: Array) -> None:
-    """Put an operation with a number per channel behind the input."""
+    """Insert an operation with one number per channel after the input."""
     graph = model.graph
     array = value.astype(np.float32).reshape(1, -1, 1, 1)
     graph.initializer.append(numpy_helper.from_array(array, key))

@@ -22,18 +22,18 @@ Form = Callable[[Any, Sequence[Tensor]], Outputs]
 
 
 class ExportNetwork(nn.Module):
-    """A detector from normalised images to the outputs of a layout.
+    """A detector that maps normalized images to the outputs of a layout.
 
     Args:
-        model: The trained detector; shared, not changed.
-        spec: How its outputs are laid out, see ``make_spec``.
-        size: Height and width of the input, or ``None`` for any.
+        model: The trained detector. It is shared and not changed.
+        spec: The layout of its outputs, see ``make_spec``.
+        size: Height and width of the input, or ``None`` for any size.
 
     Attributes:
         input_name: Name of the input.
         output_names: Names of the outputs in order.
         dynamic_axes: Axes of each output that follow the size of the input, and their names.
-        forms: From each form of a layout to the function that computes its outputs.
+        forms: Maps each form of a layout to the function that computes its outputs.
     """
 
     forms: ClassVar[Mapping[str, Form]] = {}
@@ -55,12 +55,12 @@ class ExportNetwork(nn.Module):
         self.cells = [self._fixed_cells(stride) for stride in spec.strides]
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Compute the outputs for images (B, 3, H, W); sides are multiples of 32."""
+        """Compute the outputs for images (B, 3, H, W), whose sides are multiples of 32."""
         outputs = self.form(self, self.neck(self.backbone(image)))
         return tuple(outputs[key] for key in self.keys)
 
     def join(self, boxes: Tensor, scores: Tensor, points: Sequence[Tensor]) -> Outputs:
-        """Give the outputs of 'boxes' from rows; ``points`` has several levels, or none."""
+        """Build the outputs of 'boxes' from rows. ``points`` has several levels, or none."""
         found = {('boxes', 0): boxes, ('scores', 0): _Reshape.apply(scores, (0, -1))}
         if points:
             shape = (0, -1, self.spec.num_keypoints, 2)
@@ -68,14 +68,14 @@ class ExportNetwork(nn.Module):
         return found
 
     def _fixed_cells(self, stride: int) -> Tensor | None:
-        """Give the cells of a level where the size of the input is known."""
+        """Return the cells of a level if the size of the input is known."""
         if self.size is None:
             return None
         return _cells(torch.zeros(1, 1, self.size[0] // stride, self.size[1] // stride))
 
 
 class SCRFDNetwork(ExportNetwork):
-    """SCRFD; arguments of ``ExportNetwork``."""
+    """SCRFD. The arguments are those of ``ExportNetwork``."""
 
     def maps(self, feats: Sequence[Tensor]) -> Outputs:
         """Compute scores, distances and offsets as maps."""
@@ -112,7 +112,7 @@ class SCRFDNetwork(ExportNetwork):
 
 
 class CenterFaceNetwork(ExportNetwork):
-    """CenterFace; arguments of ``ExportNetwork``."""
+    """CenterFace. The arguments are those of ``ExportNetwork``."""
 
     def __init__(self, model: Any, spec: ModelSpec, size: tuple[int, int] | None) -> None:
         super().__init__(model, spec, size)
@@ -124,7 +124,7 @@ class CenterFaceNetwork(ExportNetwork):
             self.module = _in_centernet_order(self.module, self.rule)
 
     def maps(self, feats: Sequence[Tensor]) -> Outputs:
-        """Compute heats, sizes, offsets and keypoints in the convention of the specification."""
+        """Compute heatmap, sizes, offsets and keypoints in the convention of the specification."""
         heat, size, *others = self.module(feats)
         if others[1:] and self.converted and self.rule.keypoint_frame != 'map':
             others[1] = others[1] * torch.cat([self._sides(size)] * self.spec.num_keypoints, 1)
@@ -150,7 +150,7 @@ class CenterFaceNetwork(ExportNetwork):
         return self.join(_rows(boxes, 4), _rows(heat, 1), rows)
 
     def _sides(self, size: Tensor) -> Tensor:
-        """Give the sides of boxes in cells, from a size map in the convention 'centernet'."""
+        """Compute box sizes in cells from a size map in the convention 'centernet'."""
         unit = CONVENTIONS['centernet'].size_unit / self.stride
         return size.clamp(max=MAX_LOG_SIZE).exp() * unit
 
@@ -163,18 +163,18 @@ _NETWORKS = {'scrfd': SCRFDNetwork, 'centerface': CenterFaceNetwork}
 def build_network(
     model: Any, spec: ModelSpec, size: tuple[int, int] | None = None
 ) -> ExportNetwork:
-    """Make the network to export.
+    """Build the network to export.
 
     Args:
-        model: A detector whose head is SCRFD's or CenterFace's.
-        spec: How its outputs are laid out, see ``make_spec``.
-        size: Height and width of the input, or ``None`` for any.
+        model: A detector with the head of SCRFD or CenterFace.
+        spec: The layout of its outputs, see ``make_spec``.
+        size: Height and width of the input, or ``None`` for any size.
     """
     return _NETWORKS[spec.family](model, spec, size).eval()
 
 
 class _Reshape(torch.autograd.Function):
-    """Reshape by numbers alone: 0 keeps an axis, as in ONNX; torch would read the shape first."""
+    """Reshape with constants only: 0 keeps an axis, as in ONNX. Torch would read the shape."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -191,16 +191,16 @@ def _rows(maps: Tensor, width: int) -> Tensor:
 
 
 def _cells(like: Tensor) -> Tensor:
-    """Give column and row of the cells of maps (B, C, H, W): (B, 2, H, W)."""
-    ones = torch.ones_like(like[:, :1])  # summed: a range would need numbers for the sides
+    """Return column and row of the cells of maps (B, C, H, W): (B, 2, H, W)."""
+    ones = torch.ones_like(like[:, :1])  # summed, because a range would need constant sides
     return torch.cat([ones.cumsum(3), ones.cumsum(2)], 1) - 1
 
 
 def _in_centernet_order(module: Any, rule: Any) -> Any:
-    """Copy CenterFace's predictors so that sizes and offsets come out in 'centernet'.
+    """Copy CenterFace's predictors so that sizes and offsets are in the convention 'centernet'.
 
-    Swapping channels and adding numbers are a matter of the last convolutions' weights. Keypoints
-    of the frame 'box' then are counted from the centre, still in sides.
+    Only the weights of the last convolutions change: channels are swapped and numbers are added.
+    Keypoints of the anchor 'box' are then relative to the centre, still in units of the box sides.
     """
     module = copy.deepcopy(module)
     if rule.rows_first:

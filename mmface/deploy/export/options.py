@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What kind of file to export."""
+"""The options of an export."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 from mmface.deploy.layouts import LAYOUTS
 
-#: Sides of the input are multiples of it: the coarsest stride.
+#: Sides of the input must be multiples of this value, the largest stride.
 DIVISOR = 32
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What kind of file to write.
+    """The options of an exported file.
 
     Attributes:
         layout: Names and shapes of the outputs, see ``mmface.deploy.layouts``.
         size: Height and width of the input; ``None`` for that of the config.
-        dynamic: Whether batch, height and width are free.
-        batch: Images of a static file.
+        dynamic: Whether batch, height and width are dynamic.
+        batch: Batch size of a static file.
         opset: ONNX opset.
         fold_normalize: Whether the graph subtracts the mean and divides by std itself.
         half: Whether the graph computes in half precision.
@@ -35,7 +35,7 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         if self.dynamic and (self.size is not None or self.batch != 1):
-            raise ValueError('a dynamic file has no size and no batch: leave them out')
+            raise ValueError('a dynamic file has no fixed size and batch: leave both unset')
         if self.batch < 1:
             raise ValueError(f'batch {self.batch}: expected at least 1')
         if self.size is not None and any(side < 1 or side % DIVISOR for side in self.size):
@@ -46,5 +46,5 @@ class ExportOptions:
         if self.half and self.layout in LAYOUTS and LAYOUTS[self.layout].form == 'boxes':
             raise ValueError(
                 f'half precision holds positions beyond 512 only to 0.5 px: use another layout '
-                f'than {self.layout}, whose boxes the host computes'
+                f'than {self.layout}, so that the host computes the boxes'
             )

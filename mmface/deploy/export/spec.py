@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The specification of an exported network, from the config it is tested with."""
+"""Build the specification of an exported network from the config that it is tested with."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mmface.models.dense_heads.centerface_head import CenterFaceHead
 from mmface.models.dense_heads.scrfd_head import SCRFDHead
 from mmface.models.roi_heads.centernet2_roi_head import CenterNet2RoIHead
 
-#: Overlap for models tested with soft-NMS, which a file cannot ask for: the NMS that most of the
-#: field falls back to.
+#: IoU for models tested with soft-NMS, which a file cannot specify. It is the threshold of the
+#: usual NMS.
 _FALLBACK_IOU = 0.5
 
 
@@ -24,23 +24,23 @@ def find_resize(cfg: Config) -> tuple[str, tuple[int, int]]:
     """Find out how the images of the test are resized.
 
     Args:
-        cfg: A whole config.
+        cfg: A complete config.
 
     Returns:
-        ``resize`` and ``size`` of ``ModelSpec``; (0, 0) where each image keeps its own size.
+        ``resize`` and ``size`` of ``ModelSpec``; (0, 0) if each image keeps its own size.
 
     Raises:
-        ValueError: If the test pipeline has no resizing that the runtime knows.
+        ValueError: The test pipeline has no resizing that the runtime supports.
     """
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     while 'dataset' in dataset:  # wrappers
         dataset = dataset['dataset']
-    known = (*RESIZES, 'Resize')  # the last one is mmcv's, of CenterNet2's configs
+    known = (*RESIZES, 'Resize')  # the last one is mmcv's, used by CenterNet2's configs
     steps = [step for step in dataset.get('pipeline', ()) if step['type'] in known]
     if len(steps) != 1:
         raise ValueError(
             f'the test pipeline of the config has {len(steps)} of {", ".join(known)}: expected '
-            'one, which says what the network is fed'
+            'one, which defines the input of the network'
         )
     (step,) = steps
     if step['type'] == 'FaceStretch':
@@ -64,21 +64,21 @@ def make_spec(
     resize: str,
     normalized_inside: bool = False,
 ) -> ModelSpec:
-    """Write down how to feed and read a detector in a layout.
+    """Build the specification of a detector in a layout.
 
     Args:
-        cfg: The config it is tested with.
+        cfg: The config that the detector is tested with.
         model: The detector.
         layout: Names and shapes of the outputs, see ``mmface.deploy.layouts``.
-        tested: Height and width of the input, or (0, 0) for those of each image.
+        tested: Height and width of the input, or (0, 0) for the size of each image.
         resize: See ``find_resize``.
-        normalized_inside: Whether the graph subtracts the mean and divides.
+        normalized_inside: Whether the graph normalizes its input.
 
     Returns:
         The specification.
 
     Raises:
-        ValueError: If the detector cannot be exported in the layout.
+        ValueError: The detector cannot be exported in the layout.
     """
     family = find_family(model)
     check_layout(model, family, layout)
@@ -98,10 +98,10 @@ def make_spec(
 
 
 def find_family(model: Any) -> str:
-    """Return the family of a detector, of ``mmface.deploy.layouts.FAMILIES``.
+    """Return the family of a detector, one of ``mmface.deploy.layouts.FAMILIES``.
 
     Raises:
-        ValueError: If it is of none.
+        ValueError: The detector belongs to none of them.
     """
     if isinstance(getattr(model, 'roi_head', None), CenterNet2RoIHead):
         return 'centernet2'
@@ -116,10 +116,10 @@ def find_family(model: Any) -> str:
 
 
 def check_layout(model: Any, family: str, layout: str) -> None:
-    """Refuse a layout that a detector cannot be exported in.
+    """Check that a detector can be exported in a layout.
 
     Raises:
-        ValueError: If it cannot.
+        ValueError: The detector cannot be exported in it.
     """
     if layout not in LAYOUTS or family not in LAYOUTS[layout].families:
         raise ValueError(
@@ -129,7 +129,7 @@ def check_layout(model: Any, family: str, layout: str) -> None:
     wanted = LAYOUTS[layout].convention
     if family == 'centerface' and wanted not in ('', 'centernet', model.bbox_head.coder.convention):
         raise ValueError(
-            f'the layout {layout} needs a model of the convention {wanted}, this one has '
+            f'the layout {layout} needs a model of the convention {wanted}, found '
             f'{model.bbox_head.coder.convention}: use raw or centerface'
         )
 
@@ -149,14 +149,14 @@ def _centerface(model: Any, layout: str) -> dict[str, Any]:
     head, coder = model.bbox_head, model.bbox_head.coder
     convention = LAYOUTS[layout].convention or coder.convention
     converted = convention != coder.convention
-    # What the graph has done need not be done again.
+    # The runtime does not repeat what the graph has already done.
     done = LAYOUTS[layout].form == 'boxes'
     return dict(
         strides=(int(coder.stride),),
         num_priors=1,
         num_keypoints=int(head.num_keypoints),
         convention=convention,
-        # Keypoints counted from the centre are also what chenjun2hao's code decodes.
+        # chenjun2hao's code also decodes keypoints relative to the centre.
         keypoint_anchor=(
             'centre' if converted and coder.rule.keypoint_frame == 'box' else coder.keypoint_anchor
         ),

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""From a torch module to an ONNX graph."""
+"""Convert a torch module to an ONNX graph."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from mmface.utils.extras import optional_imports
 with optional_imports():
     import onnx
 
-#: Opsets that are offered. ATC reads 11 everywhere, 13 since CANN 5, 17 since CANN 7; 17 is the
-#: last whose IR version (8) it is known to read.
+#: Supported opsets. ATC reads 11 in all versions, 13 since CANN 5 and 17 since CANN 7. 17 is the
+#: last opset whose IR version (8) ATC is known to read.
 OPSETS = (11, 13, 17)
 
 
@@ -36,27 +36,28 @@ def trace(
     """Export a network.
 
     Args:
-        network: In evaluation mode. All images it is fed have sides that are multiples of 32.
-        inputs: Example inputs; the result is good for their sizes, but for ``dynamic_axes``.
+        network: A network in evaluation mode. All its input images have sides that are multiples
+            of 32.
+        inputs: Example inputs. The result is valid for their sizes, except for ``dynamic_axes``.
         input_names: Names of the inputs.
         output_names: Names of the outputs.
         opset: One of ``OPSETS``.
-        dynamic_axes: Axes of inputs and outputs that may have another size, with their names.
+        dynamic_axes: Axes of inputs and outputs whose size may vary, with their names.
 
     Raises:
-        ValueError: If the opset is another one.
+        ValueError: The opset is not supported.
     """
     if opset not in OPSETS:
         raise ValueError(f'opset {opset}: expected one of {", ".join(map(str, OPSETS))}')
     buffer: Any = io.BytesIO()  # not in the signature of every version
-    # torch takes no names that are numbers, as Star-Clouds' are.
+    # torch accepts no names that are numbers, but those of Star-Clouds are numbers.
     safe = {name: f'output_{name}' for name in output_names}
     axes = {safe.get(name, name): free for name, free in (dynamic_axes or {}).items()}
-    # The exporter by TorchScript, though deprecated. Asked for opset 11 or 13, torch 2.13's newer
-    # one writes 18, as ONNX's version converter has no way down for some operators, and IR
-    # version 10 in any case; ATC reads up to 8. This one writes each opset directly with the IR
-    # version that belongs to it, folds batch norms, and does not need onnxscript. Nothing here
-    # depends on it but this call and the ``symbolic`` functions.
+    # This uses the TorchScript exporter, although it is deprecated. If torch 2.13's newer exporter
+    # is asked for opset 11 or 13, it writes 18, because ONNX's version converter cannot convert
+    # some operators down. It always writes IR version 10, but ATC reads only up to 8. The
+    # TorchScript exporter writes each opset directly with its own IR version, folds batch norms,
+    # and does not need onnxscript. Only this call and the ``symbolic`` functions depend on it.
     with torch.no_grad(), _doubling(), _silence():
         torch.onnx.export(
             network,
@@ -71,7 +72,7 @@ def trace(
         )
         examples = network(*inputs)
     model = onnx.load_from_string(buffer.getvalue())
-    # The exporter knows less about the outputs' shapes than we do.
+    # The exporter knows less about the shapes of the outputs than we do.
     for (name, exported), value, example in zip(
         safe.items(), model.graph.output, examples, strict=True
     ):
@@ -85,10 +86,10 @@ def trace(
 
 @contextmanager
 def _doubling() -> Iterator[None]:
-    """Let necks that enlarge a map to the size of the next finer one say 'twice' instead.
+    """Make necks upsample by the factor 2 instead of to the size of the next finer map.
 
-    It is the same for sides that are multiples of 32, and the graph then neither reads shapes nor
-    computes with them, which many converters do not take.
+    The result is the same for sides that are multiples of 32. The graph then neither reads nor
+    computes shapes, which many converters do not support.
     """
     original = F.interpolate
 
@@ -97,8 +98,8 @@ def _doubling() -> Iterator[None]:
             return original(x, size, *args, **kwargs)
         if [int(side) for side in size] != [2 * int(side) for side in x.shape[-2:]]:
             raise ValueError(
-                f'a map of {tuple(map(int, x.shape[-2:]))} is enlarged to '
-                f'{tuple(map(int, size))}, not to twice its size: such networks are not exported'
+                f'a map of {tuple(map(int, x.shape[-2:]))} is upsampled to '
+                f'{tuple(map(int, size))}, not to twice its size: such networks are not supported'
             )
         return original(x, scale_factor=2.0, mode='nearest')
 
@@ -111,7 +112,7 @@ def _doubling() -> Iterator[None]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep the exporter's notes from users, who cannot do anything about them."""
+    """Hide the exporter's notes, because users cannot do anything about them."""
     logger = logging.getLogger('torch.onnx')
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,17 +1,17 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""CenterNet2 as two graphs of fixed shapes, with the suppression between them left to the runtime.
+"""Export CenterNet2 as two graphs with fixed shapes. The runtime does the NMS between them.
 
-``<name>_proposals.onnx``: input ``image`` (B, 3, H, W), normalised; outputs ``boxes`` (B, T, 4)
-xyxy in input pixels and ``scores`` (B, T), the best ``nms_pre`` of each level whatever their
-score, and the maps ``feat_8`` to ``feat_128``.
+``<name>_proposals.onnx``: input ``image`` (B, 3, H, W), normalized; outputs ``boxes`` (B, T, 4)
+xyxy in input pixels and ``scores`` (B, T), the best ``nms_pre`` of each level without a score
+threshold, and the maps ``feat_8`` to ``feat_128``.
 
 ``<name>_rois.onnx``: inputs are those maps of one image (1, C, H / s, W / s), ``proposals``
-(R, 4), ``proposal_scores`` (R,) and ``limits`` (4,), width, height, width, height of the image in
-the input, to which boxes are cut; outputs ``boxes`` (R, 4) and ``scores`` (R, classes).
+(R, 4), ``proposal_scores`` (R,) and ``limits`` (4,): width, height, width, height of the image in
+the input, to which boxes are clipped; outputs ``boxes`` (R, 4) and ``scores`` (R, classes).
 
-The host, in between: drop scores not above ``proposal_thr``, NMS, keep the best R, fill up with
-zeros. Afterwards: threshold and NMS by class. The runtime does it (``FaceDetector`` of the first
-file); the metadata of both files is a ``ModelSpec``.
+Between the graphs, the host drops scores not above ``proposal_thr``, runs NMS, keeps the best R and
+fills up with zeros. Afterwards it applies the threshold and NMS per class. The runtime does this
+(``FaceDetector`` of the first file). The metadata of both files is a ``ModelSpec``.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ with optional_imports():
     import onnx
     import onnxruntime as ort
 
-#: RoiAlign counts from the edges of pixels since opset 16.
+#: Since opset 16, RoiAlign measures coordinates from the edges of pixels.
 MIN_OPSET = 17
 
 
 class ProposalNetwork(nn.Module):
-    """From normalised images to candidates and feature maps.
+    """The first stage: maps normalized images to candidates and feature maps.
 
     Args:
         model: A CenterNet2.
@@ -75,7 +75,7 @@ class ProposalNetwork(nn.Module):
 
 
 class RoINetwork(nn.Module):
-    """From maps and proposals to classes and refined boxes.
+    """The second stage: maps feature maps and proposals to class scores and refined boxes.
 
     Args:
         model: A CenterNet2.
@@ -87,24 +87,24 @@ class RoINetwork(nn.Module):
         self.stages = nn.ModuleList(self.head.stages)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute boxes (R, 4) and scores (R, classes) of the inputs in the module's docstring."""
+        """Compute boxes (R, 4) and scores (R, classes) for the inputs in the module docstring."""
         *feats, bboxes, proposal_scores, limits = inputs
         chance = feats[0].new_zeros(())
         stage: Any
         for stage in self.stages:
             logits, deltas = stage(self._pool(feats, bboxes))
             chance = chance + logits.softmax(-1)[:, :-1] / len(self.stages)
-            # As where the head clips: not below 0, and not beyond the image.
+            # Clip where the head clips: not below 0, and not beyond the image.
             moved = stage.bbox_coder.decode(bboxes, deltas).clamp(min=0)
             bboxes = torch.minimum(moved, limits)
         return bboxes, (chance * proposal_scores[:, None]).sqrt()
 
     def _pool(self, feats: Sequence[Tensor], bboxes: Tensor) -> Tensor:
-        """Pool each box from the level of its size; the others see it as an empty box."""
+        """Pool each box from the level of its size. In the other levels it is an empty box."""
         extractor = self.head.bbox_roi_extractor
         sides = bboxes[:, 2:] - bboxes[:, :2]
         ratio = (sides[:, :1] * sides[:, 1:]).clamp(min=0).sqrt() / extractor.finest_scale + 1e-6
-        # Comparisons instead of a logarithm, which rounds at the powers of two.
+        # Comparisons instead of a logarithm, which has rounding errors at the powers of two.
         reached = [(ratio >= 2.0**level).float() for level in range(1, len(feats))]
         lowest, none = torch.ones_like(ratio), torch.zeros_like(ratio)
         steps = [lowest, *reached, none]
@@ -118,7 +118,7 @@ class RoINetwork(nn.Module):
 
 
 class _RoIAlign(torch.autograd.Function):
-    """mmcv's RoIAlign of one image, which is ONNX's since opset 16."""
+    """mmcv's RoIAlign for one image, exported as ONNX's RoiAlign (since opset 16)."""
 
     @staticmethod
     def forward(
@@ -158,18 +158,18 @@ def export_two_stage(
     Args:
         cfg: The config that the model is tested with.
         model: The trained detector.
-        path: Name that those of the files are made of: ``a.onnx`` gives ``a_proposals.onnx`` and
-            ``a_rois.onnx``. Each is written whole, both or none.
-        options: What kind of files; they have to be static.
+        path: Base name of the files: ``a.onnx`` results in ``a_proposals.onnx`` and
+            ``a_rois.onnx``. Both are written completely, or none.
+        options: Options of the files. They must be static.
         images: See ``export_onnx``.
 
     Returns:
-        The files, and the differences to torch.
+        The files, and the differences from torch.
 
     Raises:
         FileNotFoundError: An image is missing.
-        ValueError: The options do not go with two stages, the model has deformable convolutions,
-            or the files differ from torch.
+        ValueError: The options do not fit two stages, the model has deformable convolutions, or
+            the files differ from torch.
     """
     size = _check_options(model, options)
     resize, _ = find_resize(cfg)
@@ -217,17 +217,17 @@ def export_two_stage(
 
 def _check_options(model: Any, options: ExportOptions) -> tuple[int, int]:
     if options.size is None:
-        raise ValueError('CenterNet2 is exported for one size: give size=(height, width)')
+        raise ValueError('CenterNet2 needs a fixed size: set size=(height, width)')
     if options.layout != 'raw' or options.fold_normalize or options.half:
-        raise ValueError('CenterNet2 has the layout raw only, no fold_normalize and no half')
+        raise ValueError('CenterNet2 supports only the layout raw, no fold_normalize and no half')
     if options.opset < MIN_OPSET:
         raise ValueError(
-            f'opset {options.opset} has no RoiAlign that counts from the edges of pixels: give '
+            f'opset {options.opset} has no RoiAlign that measures from the edges of pixels: set '
             f'opset={MIN_OPSET}'
         )
     if any(isinstance(module, ModulatedDeformConv2dPack) for module in model.modules()):
         raise ValueError(
-            'this model has deformable convolutions, which ONNX has since opset 19 only: choose a '
+            'this model has deformable convolutions, which ONNX has only since opset 19: choose a '
             'config without dcn'
         )
     return options.size
@@ -250,7 +250,7 @@ def _compare(
     count: int,
     limits: Tensor,
 ) -> list[Difference]:
-    """Run both graphs and both networks; the second ones on the first network's results."""
+    """Run both graphs and both networks. The second stage uses the results of the first network."""
     sessions = [ort.InferenceSession(str(f), providers=['CPUExecutionProvider']) for f in files]
     with torch.no_grad():
         wanted = networks[0](image)
@@ -266,7 +266,7 @@ def _compare(
         feeds = {p.name: v.numpy() for p, v in zip(session.get_inputs(), values, strict=True)}
         found = session.run(None, feeds)
         if part == 'proposals':
-            # Candidates of nearly the same score may change places.
+            # Candidates with nearly the same score may be in a different order.
             found[0], truth[0] = _sorted_rows(found[0]), _sorted_rows(truth[0])
         for port, value, same in zip(session.get_outputs(), found, truth, strict=True):
             gap = np.abs(value - same)
@@ -277,5 +277,5 @@ def _compare(
 
 
 def _sorted_rows(boxes: np.ndarray) -> np.ndarray:
-    """Sort each coordinate of boxes (B, T, 4) by itself."""
+    """Sort each coordinate of boxes (B, T, 4) separately."""
     return np.sort(boxes, axis=1)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Find faces with an ONNX file; needs numpy, OpenCV and onnxruntime, and never torch."""
+"""Detect faces with an ONNX file. Needs numpy, OpenCV and onnxruntime, but not torch."""
 
 from mmface.deploy.runtime.decode import decode
 from mmface.deploy.runtime.detections import Detections, to_faces

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What the numbers of CenterFace's maps mean, in numpy: ``CenterFaceCoder`` without torch."""
+"""Decode CenterFace's maps with numpy: ``CenterFaceCoder`` without torch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Array = NDArray[np.float32]
 def decode_cells(
     cell: Array, size: Array, offset: Array, keypoints: Array | None, spec: ModelSpec
 ) -> tuple[Array, Array | None]:
-    """Compute what ``CenterFaceCoder.decode`` does, without keeping boxes inside the image.
+    """Decode as ``CenterFaceCoder.decode``, but without clipping boxes to the image.
 
     Args:
         cell: (n, 2) column and row.
         size: (n, 2) values of the size map.
         offset: (n, 2) values of the offset map.
         keypoints: (n, 2K) values of the keypoint map, or ``None``.
-        spec: ``convention``, ``keypoint_anchor`` and ``strides`` count.
+        spec: Only ``convention``, ``keypoint_anchor`` and ``strides`` are used.
 
     Returns:
         Boxes (n, 4) xyxy and keypoints (n, K, 2) x, y or ``None``, in input pixels.
@@ -46,10 +46,10 @@ def decode_cells(
 
 
 def move_inside(found: Detections, content: tuple[int, int]) -> Detections:
-    """Keep boxes inside the image as Star-Clouds does.
+    """Move and clip boxes to the image as Star-Clouds does.
 
-    A face is first moved inside at the left and top, which keeps its size and takes the keypoints
-    along, and then cut at the right and bottom.
+    A box that crosses the left or top edge is first moved inside, with its size kept and its
+    keypoints moved too. Then it is clipped at the right and bottom.
 
     Args:
         found: Faces in input pixels.

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""From the outputs of a network to faces in the image; needs no session."""
+"""Decode the outputs of a network to faces in the image. Needs no session."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def decode(
     placements: Sequence[Placement],
     **overrides: Any,
 ) -> list[Detections]:
-    """Read the outputs of a batch.
+    """Decode the outputs of a batch.
 
     Args:
         outputs: Arrays in the order of the file. The batch may be larger than the number of
-            placements (the rest is padding), and its axis may be missing for one image.
-        spec: How to read them.
-        placements: Where each image is in its input.
+            placements (the rest is padding). The batch axis may be missing for one image.
+        spec: Specification of the outputs.
+        placements: Position of each image in its input.
         **overrides: Attributes of ``spec`` to replace, such as ``score_thr=0.5``.
 
     Returns:
-        Faces of each image, best first, in pixels of the image as it was given, after
-        thresholds and suppression.
+        Faces of each image, highest score first, in pixels of the original image, after threshold
+        and NMS.
 
     Raises:
-        ValueError: If number or shapes of the outputs do not belong to the specification and the
+        ValueError: The number or shapes of the outputs do not match the specification and the
             size of the input, or the layout is a part of CenterNet2.
     """
     if overrides:
@@ -48,7 +48,7 @@ def decode(
     read = reader_of(spec)
     finish = _finish_scrfd if spec.family == 'scrfd' else _finish_centerface
     images = zip(read_outputs(outputs, spec, placements), placements, strict=True)
-    # What lies far outside of a trained network's range must not end a run over a folder.
+    # Values far outside the range of a trained network must not abort a run over a folder.
     with np.errstate(over='ignore', invalid='ignore'):
         return [
             finish(read(maps, spec, placement.size), spec, placement) for maps, placement in images
@@ -62,7 +62,7 @@ def suppress(found: Detections, spec: ModelSpec) -> Detections:
 
 
 def to_original(found: Detections, placement: Placement) -> Detections:
-    """Go from input pixels to those of the image as it was given, as the heads do."""
+    """Convert input pixels to pixels of the original image, as the heads do."""
     offset = np.array(placement.offset, np.float32)
     scale = np.array(placement.scale, np.float32)
     points = found.keypoints

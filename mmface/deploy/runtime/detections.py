@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What is found in an image."""
+"""The detections of an image."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mmface.structures import Face
 
 
 class Detections(NamedTuple):
-    """The faces of an image as arrays; the docstring of each function says in which pixels.
+    """The faces of an image as arrays. Each function that uses it states the kind of pixels.
 
     Attributes:
         bboxes: (n, 4) x1, y1, x2, y2, float32.
         scores: (n,) float32.
-        keypoints: (n, K, 2) x, y, float32, or ``None`` without keypoints.
-        labels: (n,) classes, int64, or ``None`` if there is one class only.
+        keypoints: (n, K, 2) x, y, float32, or ``None`` if there are no keypoints.
+        labels: (n,) classes, int64, or ``None`` if there is only one class.
     """
 
     bboxes: NDArray[np.float32]
@@ -27,7 +27,7 @@ class Detections(NamedTuple):
     labels: NDArray[np.int64] | None = None
 
     def take(self, index: Any) -> Detections:
-        """Return the detections that ``index``, an array of numbers or a mask (n,), selects."""
+        """Return the detections selected by ``index``, an array of numbers or a mask (n,)."""
         points, labels = (
             None if rows is None else rows[index] for rows in (self.keypoints, self.labels)
         )
@@ -35,7 +35,7 @@ class Detections(NamedTuple):
 
 
 def to_faces(found: Detections) -> list[Face]:
-    """Return one object for each face."""
+    """Return the detections as a list with one object for each face."""
     scores = found.scores.tolist()
     if found.keypoints is None:
         return [Face(box, score) for box, score in zip(found.bboxes, scores, strict=True)]

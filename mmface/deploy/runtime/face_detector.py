@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Find faces in images with an ONNX file."""
+"""Detect faces in images with an ONNX file."""
 
 from __future__ import annotations
 
@@ -28,59 +28,61 @@ from mmface.utils.extras import optional_imports
 with optional_imports():
     pass
 
-# So many images go through the network at once where the file leaves it open.
+# Maximum batch size if the file does not fix it.
 _MAX_BATCH = 16
-# Values of inputs that are kept for the next call; 79 MB, enough for 16 images of 640x640.
+# Number of input values that are kept for the next call: 79 MB, enough for 16 images of 640x640.
 _MAX_KEPT = 16 * 3 * 640 * 640
 _INPUT_TYPES = {
     'tensor(float)': np.float32,
     'tensor(float16)': np.float16,
     'tensor(uint8)': np.uint8,
 }
-#: Other packages whose boxes a detector can give.
+#: Other packages whose boxes a detector can reproduce.
 COMPATS = ('insightface',)
-# What the insightface package does after the network, besides its letterbox.
+# What the insightface package does after the network, in addition to its letterbox.
 _INSIGHTFACE: dict[str, Any] = {'clip': False, 'nms_offset': 1, 'nms_iou': 0.4}
 
 
 class FaceDetector:
-    """Find faces with an ONNX file of mmface or, where its layout is known, of another project.
+    """Face detector for an ONNX file of mmface or of another project whose layout is known.
 
-    May be called from several threads at once.
+    It may be called from several threads at once.
 
     Args:
-        path: The file; of CenterNet2 the one that ends in ``_proposals.onnx``, which has the other
-            beside it.
-        score_thr: Scores of faces are above it; as in ``FaceInferencer``. ``None``: that of the
-            test, low on purpose (0.02 of SCRFD), for evaluation.
-        compat: 'insightface' (SCRFD only) gives the boxes of that package: sizes cut, black
-            padding, overlaps with one pixel added and at most 0.4, boxes not clipped. Default: as
-            the model is tested by ``tools/test.py``, sizes rounded and padding that is 0 after
-            normalisation. What it costs: ``configs/scrfd/README.md``.
-        canvas: 'tight' pads SCRFD's images no further than to multiples of 32 instead of to the
-            whole input, which needs a file with free sides. The network then has 0.72 of the work
-            on WIDER FACE, and the AP of scrfd_500m_bnkps changes by less than 0.0004 (every other
-            of 610 images of val); models with GroupNorm see the padding and need 'full' for
-            their published AP.
-        size: Height and width of the input. Default: what the file fixes or, where it does not,
-            what the model was tested with.
-        nms_iou: Overlap above which the less certain box goes; default that of the test.
-        max_per_img: Number of faces kept in each image, -1 for all; default that of the test.
-        providers: Of onnxruntime; default those that are there, the fastest first.
-        threads: Threads of the network on the CPU; default onnxruntime's choice.
-        spec: How to feed and read the file; default what it says itself, or what its names and
-            shapes tell.
+        path: The file. For CenterNet2, the file that ends in ``_proposals.onnx``; the other file
+            must be in the same folder.
+        score_thr: Faces have scores above this value, as in ``FaceInferencer``. ``None``: the
+            threshold of the test, which is low for evaluation (0.02 for SCRFD).
+        compat: 'insightface' (SCRFD only) returns the boxes of that package: sizes rounded down,
+            black padding, one pixel added in the IoU, NMS at IoU 0.4, boxes not clipped.
+            Default: as ``tools/test.py`` tests the model, with rounded sizes and padding that is 0
+            after normalization. ``configs/scrfd/README.md`` shows how this changes the AP.
+        canvas: 'tight' pads SCRFD's images only to multiples of 32 instead of to the whole input.
+            It needs a file with dynamic sides. On WIDER FACE the network then has 0.72 of the
+            work, and the AP of scrfd_500m_bnkps changes by less than 0.0004 (every other of 610
+            images of val). Models with GroupNorm see the padding and need 'full' for their
+            published AP.
+        size: Height and width of the input. Default: the size that the file fixes, or else the
+            size that the model was tested with.
+        nms_iou: NMS removes the box with the lower score if the IoU is above this value. Default:
+            that of the test.
+        max_per_img: Maximum number of faces per image, -1 for all. Default: that of the test.
+        providers: Providers of onnxruntime. Default: the available ones, the fastest first.
+        threads: Number of CPU threads. Default: onnxruntime's choice.
+        spec: Specification of the file. Default: the one in the file, or one inferred from its
+            names and shapes.
 
     Attributes:
-        spec: As used, with the options above.
+        spec: The specification in use, including the options above.
         session: The onnxruntime session.
         input_name: Name of its input.
         output_names: Names of its outputs.
-        batch_size: Images that the file takes at once, ``None`` where it is free.
+        batch_size: Batch size that the file fixes, ``None`` if it is dynamic.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file, its layout is unknown, or an option does not fit it.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not an ONNX file, its layout is unknown, or an option does not fit
+            it.
 
     Example:
         >>> detector = FaceDetector('scrfd_500m_bnkps.onnx')
@@ -126,7 +128,7 @@ class FaceDetector:
         self.canvas = canvas
         self.input_name = source.name
         self.output_names = [each.name for each in ports]
-        # Outputs without a batch axis are those of one image, whatever the input says.
+        # Outputs without a batch axis belong to one image, whatever the input declares.
         one = len(ports[0].shape) == len(outputs_of(spec)[0].axes)
         self.batch_size = 1 if one else port.fixed(0)
         self._dtype = _INPUT_TYPES[source.type]
@@ -145,32 +147,32 @@ class FaceDetector:
     def __call__(
         self, image: NDArray[Any] | Sequence[NDArray[Any]]
     ) -> list[Face] | list[list[Face]]:
-        """Find the faces of an image, or of each image of a list.
+        """Detect the faces in an image, or in each image of a list.
 
         Args:
             image: (H, W, 3) uint8, blue green red as OpenCV reads it; also grey, with alpha, or
-                of 16 bits, see ``as_bgr``. Any size.
+                16 bits, see ``as_bgr``. Any size.
 
         Returns:
-            Faces in pixels of the image, best first; with a list, one list for each.
+            Faces in pixels of the image, highest score first. For a list, one list per image.
 
         Raises:
-            ValueError: If something is no image, or the model predicts several classes.
+            ValueError: An input is not an image, or the model predicts several classes.
         """
         if self.spec.num_classes > 1:
             raise ValueError(
-                f'{self.path} predicts {self.spec.num_classes} classes and not faces: use '
+                f'{self.path} predicts {self.spec.num_classes} classes, not only faces: use '
                 'detect(), which returns their labels'
             )
         if isinstance(image, (list, tuple)) or (isinstance(image, np.ndarray) and image.ndim == 4):
             return [to_faces(found) for found in self.detect(list(image))]
-        # What is no image at all is refused there.
+        # An input that is not an image raises an error there.
         return to_faces(self.detect([cast(NDArray[Any], image)])[0])
 
     def detect(self, images: Sequence[NDArray[Any]]) -> list[Detections]:
-        """Find the faces of each image, as arrays.
+        """Detect the faces in each image, as arrays.
 
-        Images that get inputs of the same size go through the network together.
+        Images whose inputs have the same size pass through the network together.
 
         Args:
             images: Images, see ``__call__``.
@@ -179,7 +181,7 @@ class FaceDetector:
             Faces of each image.
 
         Raises:
-            ValueError: If one is no image.
+            ValueError: An input is not an image.
         """
         results: list[Detections | None] = [None] * len(images)
         waiting: dict[tuple[int, int], list[tuple[int, NDArray[np.uint8], Placement]]] = {}
@@ -201,11 +203,11 @@ class FaceDetector:
     def blob(
         self, contents: Sequence[NDArray[np.uint8]], placements: Sequence[Placement]
     ) -> NDArray[Any]:
-        """Make the network's input of placed images with inputs of one size.
+        """Build the network's input from placed images whose inputs have the same size.
 
         Returns:
-            (B, 3, H, W), of the next batch size that the file takes. The same memory is used
-            again by the next call in this thread.
+            (B, 3, H, W), where B is the next batch size that the file accepts. The next call in
+            this thread reuses the memory.
         """
         count = self.batch_size or len(contents)
         shape = (count, 3, *placements[0].size)
@@ -223,19 +225,19 @@ class FaceDetector:
         """
         try:
             return self.session.run(self.output_names, {self.input_name: blob})
-        except Exception as error:  # its exceptions have no base class but this one
+        except Exception as error:  # its exceptions have no other base class
             raise RuntimeError(f'{self.path}: {" ".join(str(error).split())}') from error
 
     def decode(
         self, outputs: Sequence[NDArray[Any]], placements: Sequence[Placement]
     ) -> list[Detections]:
-        """Read the network's outputs; see ``decode.decode``."""
+        """Decode the network's outputs; see ``decode.decode``."""
         if self._second is not None:
             return self._second.detect(outputs, placements)
         return decode(outputs, self.spec, placements)
 
     def _buffer(self, count: int) -> NDArray[np.float32]:
-        """Give memory for so many values, for this thread; new memory costs as much as the work."""
+        """Return this thread's memory for ``count`` values. Allocating takes as long as filling."""
         kept = getattr(self._buffers, 'values', None)
         if kept is None or len(kept) < count:
             kept = np.zeros(count, np.float32)
@@ -257,7 +259,7 @@ class FaceDetector:
 def _apply_options(
     spec: ModelSpec, compat: str | None, canvas: str, fixed: tuple[int, int] | None
 ) -> ModelSpec:
-    """Check options against a file and change what ``compat`` says."""
+    """Check options against a file and apply ``compat`` to the specification."""
     for name, value, allowed in (
         ('compat', compat, (None, *COMPATS)),
         ('canvas', canvas, CANVASES),
@@ -268,13 +270,13 @@ def _apply_options(
     if canvas == 'tight' and (fixed is not None or spec.resize != 'keep_ratio'):
         reason = 'is fixed' if fixed else f'is filled by the resize {spec.resize!r}'
         raise ValueError(
-            f"canvas 'tight' needs free sides of the input, which {reason}: use 'full', or a "
+            f"canvas 'tight' needs dynamic sides of the input, but it {reason}: use 'full', or a "
             'dynamic export of SCRFD'
         )
     if compat is None:
         return spec
     if spec.family != 'scrfd':
-        raise ValueError(f'compat {compat!r} is for SCRFD, this is {spec.family}: leave it out')
+        raise ValueError(f'compat {compat!r} is for SCRFD, this is {spec.family}: do not set it')
     return replace(spec, **_INSIGHTFACE)
 
 
@@ -298,7 +300,7 @@ def _check_size(
     if fixed is not None and chosen != fixed:
         raise ValueError(
             f'size {chosen[0]}x{chosen[1]} (height x width): the file is fixed to '
-            f'{fixed[0]}x{fixed[1]}; leave the size out, or take a dynamic export'
+            f'{fixed[0]}x{fixed[1]}; do not set the size, or use a dynamic export'
         )
     if fixed is None and any(side < 1 or side % divisor for side in chosen):
         near = ', '.join(str(math.ceil(max(side, 1) / divisor) * divisor) for side in chosen)

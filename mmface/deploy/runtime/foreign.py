@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Recognise the files of other projects by their ports."""
+"""Recognise the files of other projects by the names and shapes of their inputs and outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mmface.deploy.layouts import outputs_of
 from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
 
-# Thresholds are those that the published accuracies were measured with.
+# The thresholds are those of the published accuracies.
 _SCRFD = ModelSpec(
     family='scrfd',
     layout='insightface',
@@ -59,7 +59,7 @@ class Port(NamedTuple):
 
     Attributes:
         name: Its name.
-        shape: Its sizes; those that are not positive integers are dynamic.
+        shape: Its dimensions. Dimensions that are not positive integers are dynamic.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Port(NamedTuple):
         return f'{self.name} ({", ".join("?" if s is None else str(s) for s in self.shape)})'
 
     def fixed(self, axis: int) -> int | None:
-        """Return the length of an axis, or ``None`` where it is dynamic."""
+        """Return the length of an axis, or ``None`` if it is dynamic."""
         value = self.shape[axis] if -len(self.shape) <= axis < len(self.shape) else None
         return value if isinstance(value, int) and value > 0 else None
 
@@ -81,11 +81,12 @@ def read_spec(
 
     Args:
         source: The graph's input (B, 3, H, W).
-        outputs: Its outputs, in its order.
-        metadata: Its metadata; the specification in it is believed.
+        outputs: The graph's outputs, in order.
+        metadata: The file's metadata. A specification in it is used without inference.
 
     Raises:
-        ValueError: If the file has none and its layout is unknown, or that of a newer version.
+        ValueError: The file has no specification and its layout is unknown, or the specification
+            has a newer version.
     """
     if metadata and METADATA_KEY in metadata:
         return ModelSpec.from_json(metadata[METADATA_KEY])
@@ -97,15 +98,15 @@ def infer_spec(source: Port, outputs: Sequence[Port]) -> ModelSpec:
 
     Args:
         source: The graph's input (B, 3, H, W).
-        outputs: Its outputs, in its order.
+        outputs: The graph's outputs, in order.
 
     Raises:
-        ValueError: If the layout is unknown.
+        ValueError: The layout is unknown.
     """
     size = fixed_size(source)
     if len(source.shape) == 4 and source.fixed(1) in (3, None):
         for known in (_SCRFD, _WIDE):
-            # Any number of keypoints, but the same at each stride.
+            # Any number of keypoints, but the same number at each stride.
             points = min(outputs[-1].fixed(-1) or 10, 1024) // 2 if outputs else 0
             for spec in (replace(known, num_keypoints=n) for n in (0, points)):
                 if _agree(spec, outputs, named=False):
@@ -119,16 +120,16 @@ def infer_spec(source: Port, outputs: Sequence[Port]) -> ModelSpec:
 
 
 def fixed_size(source: Port) -> tuple[int, int] | None:
-    """Return height and width of an input where both are fixed."""
+    """Return height and width of an input if both are fixed."""
     height, width = source.fixed(2), source.fixed(3)
     return None if height is None or width is None else (height, width)
 
 
 def _agree(spec: ModelSpec, ports: Sequence[Port], named: bool) -> bool:
-    """Whether ports are the outputs of a specification, as far as the graph tells.
+    """Return whether ports match the outputs of a specification, as far as the graph tells.
 
-    Lengths that follow the input are not compared: old exports declare those of one size only.
-    Rows may lack the batch axis, in all outputs or in none.
+    Lengths that follow the input are not compared, because old exports declare them for one size
+    only. Rows may lack the batch axis, either in all outputs or in none.
     """
     outputs = outputs_of(spec)
     if len(ports) != len(outputs) or len({len(port.shape) for port in ports}) != 1:
@@ -146,8 +147,9 @@ def _agree(spec: ModelSpec, ports: Sequence[Port], named: bool) -> bool:
 def _refuse_tiny(spec: ModelSpec, source: Port) -> None:
     if spec is _STAR_CLOUDS and fixed_size(source) == (32, 32):
         raise ValueError(
-            f'input {source}: the file as Star-Clouds published it takes images of 32x32 pixels; '
-            'free its sides first, with onnx.tools.update_model_dims.update_inputs_outputs_dims'
+            f'input {source}: the file that Star-Clouds published takes images of 32x32 pixels; '
+            'make its sides dynamic first, with '
+            'onnx.tools.update_model_dims.update_inputs_outputs_dims'
         )
 
 
@@ -163,4 +165,4 @@ first all scores, then all boxes, then all keypoints, each (n, C) or (batch, n, 
 10 columns;
 - CenterFace of Star-Clouds: outputs {star_clouds};
 - CenterFace of chenjun2hao and Ascend: outputs {chenjun2hao}.
-For others, pass spec=ModelSpec(...) that says how to read them"""
+For other files, pass spec=ModelSpec(...) that describes their outputs"""

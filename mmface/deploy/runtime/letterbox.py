@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Put images into the input of a network, and remember where they are."""
+"""Fit images into the input of a network, and record their positions."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from mmface.utils.images import as_bgr
 LETTERBOXES = ('exact', 'insightface')
 CANVASES = ('full', 'tight')
 MIN_DIVISOR = 32
-_WARP_LIMIT = 32767  # cv2.warpAffine counts pixels in 16 bits
+_WARP_LIMIT = 32767  # cv2.warpAffine stores pixel coordinates in 16 bits
 
 
 class Placement(NamedTuple):
-    """Where an image is in the network's input.
+    """Position of an image in the network's input.
 
-    A position p of the input is (p - offset) / scale in the image as it was given, x and y each.
+    The point p of the input is (p - offset) / scale in the original image, separately for x and y.
 
     Attributes:
         scale: Input pixels per pixel of the image, x and y.
-        offset: Position of the image's left-top corner in the input, x and y.
-        content: Height and width of the part of the input that is not padding, from its left-top
-            corner: boxes can be clipped to it. With 'centre' it is the whole input.
+        offset: Position of the image's top-left corner in the input, x and y.
+        content: Height and width of the part of the input that is not padding, from its top-left
+            corner. Boxes can be clipped to it. With 'centre' it is the whole input.
         size: Height and width of the input.
     """
 
@@ -40,7 +40,7 @@ class Placement(NamedTuple):
 
     @property
     def original(self) -> tuple[int, int]:
-        """Height and width of the image as it was given."""
+        """Return height and width of the original image."""
         height, width = (
             (side - 2 * start) / factor
             for side, start, factor in zip(
@@ -57,25 +57,23 @@ def place(
     letterbox: str = 'exact',
     canvas: str = 'full',
 ) -> tuple[NDArray[np.uint8], Placement]:
-    """Resize an image as a model wants it.
+    """Resize an image as the model needs it.
 
     Args:
         image: See ``as_bgr``.
-        spec: Its ``resize`` and strides count.
-        size: Height and width of the input; default ``spec.size``. (0, 0): those of the image,
+        spec: Only ``resize`` and ``strides`` are used.
+        size: Height and width of the input; default ``spec.size``. (0, 0): the size of the image,
             rounded up to multiples of 32 (or of the largest stride).
-        letterbox: 'exact', as the model is tested by ``tools/test.py``, or 'insightface', as that
-            package does: sizes cut instead of rounded and one scale, that of the height, for both
-            axes.
-        canvas: 'full', or 'tight' to pad no further than to the next multiples of 32
-            ('keep_ratio' only).
+        letterbox: 'exact', as ``tools/test.py`` tests the model, or 'insightface', as that package
+            does: sizes are rounded down, and the scale of the height is used for both axes.
+        canvas: 'full', or 'tight' to pad only to the next multiples of 32 ('keep_ratio' only).
 
     Returns:
-        Pixels uint8 (h, w, 3), blue green red, that belong at the left-top corner of the input,
-        where (h, w) is ``Placement.content``, and the placement.
+        Pixels uint8 (h, w, 3), blue green red, for the top-left corner of the input, where (h, w)
+        is ``Placement.content``, and the placement.
 
     Raises:
-        ValueError: If the image is none, or an option is unknown.
+        ValueError: The input is not an image, or an option is unknown.
     """
     _check('letterbox', letterbox, LETTERBOXES)
     _check('canvas', canvas, CANVASES)
@@ -110,19 +108,19 @@ def to_blob(
     letterbox: str = 'exact',
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Make a normalised batch of placed images, all with inputs of one size.
+    """Build a normalized batch from placed images whose inputs have the same size.
 
-    The padding is 0 after normalisation with the letterbox 'exact' and black with 'insightface'.
+    The padding is 0 after normalization with the letterbox 'exact' and black with 'insightface'.
 
     Args:
-        contents: What ``place`` gave.
-        placements: Likewise.
-        spec: ``mean``, ``std``, ``rgb`` and ``normalized_inside`` count.
+        contents: Pixels from ``place``.
+        placements: Placements from ``place``.
+        spec: Only ``mean``, ``std``, ``rgb`` and ``normalized_inside`` are used.
         letterbox: As for ``place``.
-        out: Where the batch goes, float32 of its shape; default a new array.
+        out: Array for the batch, float32 of its shape. Default: a new array.
 
     Returns:
-        float32 (B, 3, H, W); ``out`` if that was given.
+        float32 (B, 3, H, W); this is ``out`` if it was given.
     """
     height, width = placements[0].size
     shape = (len(contents), 3, height, width)
@@ -144,8 +142,8 @@ def to_canvas(
     """Pad a placed image to the input's size: uint8 (H, W, 3), blue green red.
 
     Args:
-        pixels: What ``place`` gave.
-        placement: Likewise.
+        pixels: Pixels from ``place``.
+        placement: Placement from ``place``.
         fill: Blue, green and red of the padding.
     """
     rows, columns = pixels.shape[:2]
@@ -159,7 +157,7 @@ def to_canvas(
 
 
 def size_divisor(spec: ModelSpec) -> int:
-    """Give the number that the sides of the input have to be multiples of."""
+    """Return the number of which the sides of the input must be multiples."""
     return max(MIN_DIVISOR, *spec.strides)
 
 
@@ -170,10 +168,10 @@ def _centre(
     if max(height, width) > _WARP_LIMIT:
         raise ValueError(
             f'image of {height}x{width} (height x width): sides of more than {_WARP_LIMIT} '
-            'pixels cannot be put in the middle of an input; shrink it first'
+            'pixels cannot be centred in an input; shrink the image first'
         )
     offset = ((size[1] - factor * width) / 2, (size[0] - factor * height) / 2)
-    # OpenCV maps indices, which are 1/2 less than the positions of the centres of pixels.
+    # OpenCV maps pixel indices, which are 1/2 less than the positions of the pixel centres.
     shift = (factor - 1) / 2
     matrix = np.array([[factor, 0, offset[0] + shift], [0, factor, offset[1] + shift]])
     warped = cv2.warpAffine(pixels, matrix, (size[1], size[0]))
@@ -181,7 +179,7 @@ def _centre(
 
 
 def _insightface_content(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
-    # The order of the operations decides which way a size is cut.
+    # The order of the operations decides how a size is rounded down.
     ratio = height / width
     if ratio > size[0] / size[1]:
         return size[0], max(int(size[0] / ratio), 1)
@@ -198,7 +196,7 @@ def _resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 def _tables(
     mean: tuple[float, ...], std: tuple[float, ...], normalized_inside: bool, letterbox: str
 ) -> tuple[tuple[NDArray[np.float32], ...], tuple[float, ...]]:
-    """Give the input value of each pixel value and that of the padding, per input channel."""
+    """Return tables of the input value for each pixel value, and the padding, per channel."""
     values = np.arange(256, dtype=np.float32)
     tables = tuple(
         values if normalized_inside else (values - np.float32(m)) / np.float32(s)

@@ -6,24 +6,24 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# So many of the best boxes are compared with each other at once: few enough that the matrix of
-# overlaps stays in the cache, many enough that Python's part does not count.
+# This number of the best boxes is compared with each other at once. The matrix of overlaps then
+# stays in the cache, and Python's overhead is negligible.
 _BLOCK = 128
 
 
 def nms(
     bboxes: NDArray[np.float32], scores: NDArray[np.float32], iou: float, offset: int = 0
 ) -> NDArray[np.intp]:
-    """Keep each box that overlaps no better one that is kept.
+    """Keep each box unless it overlaps a kept box with a higher score.
 
     Args:
         bboxes: (N, 4) xyxy.
-        scores: (N,); of equal ones the first is better.
-        iou: Boxes that overlap by more go; 0 keeps all.
-        offset: Pixels added to all sides: 0, or 1 as older code does.
+        scores: (N,). Of equal scores, the first one ranks higher.
+        iou: Boxes with an IoU above this value are removed; 0 keeps all.
+        offset: Pixels added to all sides: 0, or 1 as in older code.
 
     Returns:
-        Indices of the boxes that stay, best first.
+        Indices of the kept boxes, highest score first.
     """
     order = np.argsort(-scores, kind='stable')
     if iou <= 0 or len(order) < 2:
@@ -53,11 +53,11 @@ def _overlaps(
     other_areas: NDArray[np.float32],
     iou: float,
 ) -> NDArray[np.bool_]:
-    """Say which of boxes (4, M) and (4, N) overlap by more than ``iou``: (M, N)."""
+    """Compute which of the boxes (4, M) and (4, N) overlap by more than ``iou``: (M, N)."""
     left, top, right, bottom = corners[:, :, None]
     width = np.minimum(right, other_corners[2]) - np.maximum(left, other_corners[0])
     height = np.minimum(bottom, other_corners[3]) - np.maximum(top, other_corners[1])
     inter = np.maximum(width, 0) * np.maximum(height, 0)
-    # Boxes without area: 0 / 0 is no overlap, as a comparison with NaN is false.
+    # Boxes without area: 0 / 0 is NaN, and a comparison with NaN is false, so there is no overlap.
     with np.errstate(invalid='ignore', divide='ignore'):
         return inter / (areas[:, None] + other_areas - inter) > np.float32(iou)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Candidates of each form of outputs: thresholds first, then only what is left is decoded."""
+"""Read candidates from each form of outputs. The threshold comes first, to decode only the rest."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from mmface.deploy.runtime.letterbox import Placement
 Array = NDArray[Any]
 #: The outputs of an image by their kind and stride, see ``mmface.deploy.layouts.Output``.
 Outputs = Mapping[tuple[str, int], Array]
-#: From the outputs of an image, how to read them and height and width of the input to faces in
-#: input pixels, before overlaps are removed.
+#: Function that converts the outputs of an image, their specification and the height and width of
+#: the input to faces in input pixels, before NMS.
 Reader = Callable[[Outputs, ModelSpec, tuple[int, int]], Detections]
 
 
@@ -32,16 +32,16 @@ def read_outputs(
 
     Args:
         outputs: Arrays in the order of the file; the batch axis may be missing for one image.
-        spec: How to read them.
-        placements: One per image; all inputs have the same size.
+        spec: Specification of the outputs.
+        placements: One per image. All inputs have the same size.
 
     Raises:
-        ValueError: If number or shapes of the outputs do not belong to the specification and the
+        ValueError: The number or shapes of the outputs do not match the specification and the
             size of the input.
     """
     size = placements[0].size
     if any(placement.size != size for placement in placements):
-        raise ValueError('the images of a batch need inputs of one size')
+        raise ValueError('the images of a batch need inputs of the same size')
     expected = outputs_of(spec)
     if len(outputs) != len(expected):
         names = ', '.join(each.name for each in expected)
@@ -68,12 +68,12 @@ def reader_of(spec: ModelSpec) -> Reader:
     """Return the reader of a specification.
 
     Raises:
-        ValueError: If its form has none.
+        ValueError: There is no reader for its form.
     """
     form = LAYOUTS[spec.layout].form
     if (spec.family, form) not in READERS:
         raise ValueError(
-            f'layout {spec.layout!r} of {spec.family}: these outputs cannot be read by themselves'
+            f'layout {spec.layout!r} of {spec.family}: these outputs cannot be read on their own'
         )
     return READERS[spec.family, form]
 
@@ -89,7 +89,7 @@ def _read_scrfd(outputs: Outputs, spec: ModelSpec, size: tuple[int, int], rows: 
     for stride in spec.strides:
         maps = [outputs[kind, stride] for kind in channels(spec)]
         height, width = size[0] // stride, size[1] // stride
-        # The threshold comes first: an image has thousands of priors and a few faces.
+        # The threshold comes first: an image has thousands of priors but few faces.
         prior = np.flatnonzero(maps[0] > spec.score_thr)
         if rows:
             score, *values = (np.asarray(each[prior], np.float32) for each in maps)
@@ -121,7 +121,7 @@ def _read_scrfd_rows(outputs: Outputs, spec: ModelSpec, size: tuple[int, int]) -
 
 
 def _rows_of_maps(values: Array, num_priors: int, prior: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Take priors, counted as (P, H, W), of a map (P * C, H, W): (n, C)."""
+    """Select priors, numbered as (P, H, W), from a map (P * C, H, W): (n, C)."""
     cells = values.shape[1] * values.shape[2]
     flat = values.reshape(num_priors, -1, cells)
     return np.asarray(flat[prior // cells, :, prior % cells], np.float32)
@@ -129,7 +129,7 @@ def _rows_of_maps(values: Array, num_priors: int, prior: NDArray[np.intp]) -> ND
 
 @lru_cache(maxsize=64)
 def _centres(rows: int, columns: int, num_priors: int, stride: int) -> NDArray[np.float32]:
-    """Give the centres (rows * columns * P, 2), x and y, of all priors, cell by cell."""
+    """Compute the centres (rows * columns * P, 2), x and y, of all priors, cell by cell."""
     y, x = np.mgrid[:rows, :columns].astype(np.float32) * stride
     return np.repeat(np.stack([x.ravel(), y.ravel()], axis=1), num_priors, axis=0)
 
@@ -139,7 +139,7 @@ def _read_centerface(outputs: Outputs, spec: ModelSpec, size: tuple[int, int]) -
     heat = np.asarray(first[0], np.float32)
     hot = heat > spec.score_thr
     if spec.peak > 1:
-        # Outside of the map OpenCV takes nothing for hotter.
+        # Outside of the map, OpenCV uses no value that could be the maximum.
         hottest = cv2.dilate(heat, np.ones((spec.peak, spec.peak), np.uint8))
         hot &= heat >= hottest * np.float32(1 - spec.peak_tolerance)
     cells = _hottest(heat.ravel(), np.flatnonzero(hot), spec.topk)
@@ -164,7 +164,7 @@ def _read_boxes(outputs: Outputs, spec: ModelSpec, size: tuple[int, int]) -> Det
 
 
 def _hottest(scores: NDArray[np.float32], index: NDArray[np.intp], topk: int) -> NDArray[np.intp]:
-    """Keep the indices of the ``topk`` best scores, -1 for all."""
+    """Keep the indices of the ``topk`` highest scores, -1 for all."""
     if topk < 0 or len(index) <= topk:
         return index
     return index[np.argpartition(-scores[index], topk)[:topk]] if topk else index[:0]

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""CenterNet2 behind its first graph: proposals are chosen, the second graph runs, boxes remain."""
+"""The part of CenterNet2 after its first graph: choose proposals, run the second graph, NMS."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ PARTS = ('proposals', 'rois')
 
 
 def second_file(path: Path) -> Path:
-    """Return the second file of a CenterNet2, which lies beside the first.
+    """Return the path of CenterNet2's second file, in the folder of the first.
 
     Raises:
-        ValueError: If the first file has lost its ending.
+        ValueError: The name of the first file does not have the expected ending.
     """
     first, second = (f'_{part}.onnx' for part in PARTS)
     if not path.name.endswith(first):
         raise ValueError(
-            f'{path}: expected a name that ends in {first}, as the exporter gives it, so that the '
+            f'{path}: expected a name that ends in {first}, as the exporter writes it, so that the '
             f'file {second} is found beside it'
         )
     return path.with_name(path.name.removesuffix(first) + second)
 
 
 class SecondStage:
-    """The second stage of CenterNet2 and the suppression before and after it.
+    """The second stage of CenterNet2, and NMS before and after it.
 
     Args:
-        session: onnxruntime's, of the second file.
-        spec: Of the first file, with the thresholds to use.
+        session: The onnxruntime session of the second file.
+        spec: Specification of the first file, with the thresholds to use.
 
     Raises:
-        ValueError: If the file does not belong to the specification.
+        ValueError: The file does not match the specification.
     """
 
     def __init__(self, session: Any, spec: ModelSpec) -> None:
@@ -64,18 +64,18 @@ class SecondStage:
     def detect(
         self, outputs: Sequence[NDArray[Any]], placements: Sequence[Placement]
     ) -> list[Detections]:
-        """Go from the outputs of the first file to objects.
+        """Detect objects from the outputs of the first file.
 
         Args:
-            outputs: Those of a batch, in the order of the file.
-            placements: Where each image is in its input.
+            outputs: Outputs of a batch, in the order of the file.
+            placements: Position of each image in its input.
 
         Returns:
-            The objects of each image, best first, in pixels of the image as it was given, clipped
-            to it; with labels if there are several classes.
+            The objects of each image, highest score first, in pixels of the original image,
+            clipped to it. They have labels if there are several classes.
 
         Raises:
-            ValueError: If the outputs do not belong to the specification.
+            ValueError: The outputs do not match the specification.
         """
         images = zip(read_outputs(outputs, self.spec, placements), placements, strict=True)
         return [self._detect(maps, placement) for maps, placement in images]
@@ -94,7 +94,7 @@ class SecondStage:
         return found if self.spec.num_classes > 1 else found._replace(labels=None)
 
     def _choose(self, boxes: NDArray, scores: NDArray) -> tuple[NDArray, NDArray]:
-        """Choose the proposals: ``num_proposals`` boxes and scores, the last of them zeros."""
+        """Choose ``num_proposals`` boxes and their scores. The rest is filled with zeros."""
         (index,) = np.nonzero(scores > self.spec.proposal_thr)
         keep = index[nms(boxes[index], scores[index], self.spec.proposal_iou)]
         keep = keep[: self.spec.num_proposals]
@@ -103,7 +103,7 @@ class SecondStage:
 
 
 def _suppress_classes(boxes: NDArray, scores: NDArray, spec: ModelSpec) -> Detections:
-    """Select from boxes (R, 4) and scores (R, classes); classes do not touch each other."""
+    """Select from boxes (R, 4) and scores (R, classes) with NMS for each class separately."""
     rows, labels = np.nonzero(scores > spec.score_thr)
     found = Detections(boxes[rows], scores[rows, labels], labels=labels)
     kept = []

@@ -17,18 +17,18 @@ def open_session(
 
     Args:
         path: The file.
-        providers: Of onnxruntime; default those that are there, the fastest first.
-        threads: Threads on the CPU; default onnxruntime's choice.
+        providers: Providers of onnxruntime. Default: the available ones, the fastest first.
+        threads: Number of CPU threads. Default: onnxruntime's choice.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file, or one that onnxruntime cannot run.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not an ONNX file, or onnxruntime cannot run it.
     """
     if not path.is_file():
-        raise FileNotFoundError(f'{path}: there is no such file; expected an ONNX file')
+        raise FileNotFoundError(f'{path} does not exist; expected an ONNX file')
     available = onnxruntime.get_available_providers()
     if providers is None:
-        # Azure's sends images to a service, and must be asked for.
+        # Azure's provider sends images to a service, so it is only used on request.
         providers = [name for name in available if name != 'AzureExecutionProvider']
     unknown = [p for p in providers if (p if isinstance(p, str) else p[0]) not in available]
     if unknown:
@@ -37,14 +37,14 @@ def open_session(
             'onnxruntime of that device'
         )
     options = onnxruntime.SessionOptions()
-    # Old exports declare output sizes that hold for one input size only, and every run with
-    # another one would warn.
+    # Old exports declare output sizes that are valid for one input size only. Every run with
+    # another size would print a warning.
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
-    except Exception as error:  # its exceptions have no base class but this one
+    except Exception as error:  # its exceptions have no other base class
         raise ValueError(
             f'{path}: expected an ONNX file that onnxruntime {onnxruntime.__version__} runs: '
             f'{" ".join(str(error).split())}'

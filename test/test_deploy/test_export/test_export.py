@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Exported files give what torch gives."""
+"""Exported files compute the outputs of torch."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def ports(values):
 @pytest.mark.parametrize('name', MODELS_OF)
 def test_every_config__exports_and_lints_clean(detector, tmp_path, name):
     key = repr(load_config(str(CONFIGS / name)).model.to_dict())
-    if key in DONE:  # many differ in their schedule only
+    if key in DONE:  # many configs differ only in their schedule
         return
     DONE.add(key)
     layout = 'insightface' if 'scrfd' in name else 'centerface'
@@ -160,7 +160,7 @@ def test_half__keeps_ports_and_reports_the_difference(detector, tmp_path):
 
 
 def test_check__refuses_what_differs_and_keeps_the_old_file(detector, tmp_path):
-    """What is no number is equal to nothing."""
+    """NaN is not equal to any value."""
     cfg, _ = detector(SCRFD)
     model = MODELS.build(cfg.model).eval()
     model.load_state_dict(detector(SCRFD)[1].state_dict())
@@ -177,7 +177,7 @@ def test_check__refuses_what_differs_and_keeps_the_old_file(detector, tmp_path):
     ('options', 'message'),
     [
         (dict(size=(64, 100)), 'size 64 100 .*multiples of 32'),
-        (dict(size=(64, 64), dynamic=True), 'a dynamic file has no size'),
+        (dict(size=(64, 64), dynamic=True), 'a dynamic file has no fixed size'),
         (dict(batch=0), 'batch 0'),
         (dict(layout='decoded', half=True), 'half precision'),
     ],

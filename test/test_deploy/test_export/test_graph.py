@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Graphs give the same numbers after they were changed."""
+"""Changed graphs compute the same numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RNG = np.random.default_rng(0)
 
 
 def make(nodes, weights, shape=(1, 4, 6, 6)):
-    """A model from ``x`` to ``y``."""
+    """Build a model from ``x`` to ``y``."""
     graph = helper.make_graph(
         nodes,
         'graph',

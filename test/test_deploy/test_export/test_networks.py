@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What the layouts say is what the detectors find."""
+"""The outputs in each layout are the detections of the detector."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def cells(size=SIZE, stride=4):
 
 
 def rows(values):
-    """(C, H, W) to (H * W, C)."""
+    """Reshape (C, H, W) to (H * W, C)."""
     return values.flatten(1).T
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A file says how its model is tested."""
+"""The specification in a file describes how its model is tested."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_peak__is_left_to_the_runtime_unless_the_graph_finds_it(detector):
     raw, decoded = (spec_of(detector, name, layout) for layout in ('raw', 'decoded'))
     assert (raw.convention, raw.peak, raw.peak_tolerance) == ('mindspore', 3, 1e-3)
     assert (decoded.peak, decoded.peak_tolerance, decoded.topk) == (1, 0.0, 200)
-    assert raw.nms_iou == 0.5  # soft-NMS, which a file cannot ask for
+    assert raw.nms_iou == 0.5  # instead of soft-NMS, which a file cannot specify
 
 
 def test_pipeline_without_a_known_resize__is_refused(detector):

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Tracing, and the images that a file is checked with."""
+"""Tests of tracing, and of the images for checking a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmface.deploy.export.trace import trace
 
 
 class Enlarge(nn.Module):
-    """Enlarge a map, as necks do, to the size of another."""
+    """Upsample a map to the size of another, as necks do."""
 
     def __init__(self, factor):
         super().__init__()
@@ -46,7 +46,7 @@ def test_doubling__reads_no_shapes_and_keeps_names_that_are_numbers(tmp_path):
 
 def test_other_factors__are_refused_and_torch_stays_as_it_was():
     before = F.interpolate
-    with pytest.raises(ValueError, match=r'enlarged to \(6, 6\), not to twice its size'):
+    with pytest.raises(ValueError, match=r'upsampled to \(6, 6\), not to twice its size'):
         trace(Enlarge(3), [X], ['x'], ['y'], 11)
     assert F.interpolate is before
 
@@ -59,7 +59,7 @@ def test_opset__is_one_of_three():
 def test_compare__refuses_other_shapes(tmp_path):
     model = trace(Enlarge(2), [X], ['x'], ['y'], 11)
     (tmp_path / 'a.onnx').write_bytes(model.SerializeToString())
-    with pytest.raises(ValueError, match='the ONNX file gives the shapes'):
+    with pytest.raises(ValueError, match='the ONNX file outputs the shapes'):
         compare(tmp_path / 'a.onnx', Enlarge(3), [(X.numpy(), X)], 1e-6)
 
 

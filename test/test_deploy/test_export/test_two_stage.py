@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The two graphs of CenterNet2 are its two stages."""
+"""The two graphs of CenterNet2 compute its two stages."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_export__has_fixed_shapes_and_plain_operators(toy, tmp_path):
     [
         (dict(opset=17), r'size=\(height'),
         (dict(opset=11, size=SIZE), 'opset=17'),
-        (dict(opset=17, size=SIZE, layout='decoded'), 'the layout raw only'),
+        (dict(opset=17, size=SIZE, layout='decoded'), 'only the layout raw'),
     ],
 )
 def test_options__are_checked(toy, tmp_path, options, message):

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The runtime reads outputs as the heads do that the models are tested with."""
+"""The runtime decodes outputs as the heads do, with which the models are tested."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def centerface_maps(seed: int = 0) -> list[torch.Tensor]:
 
 
 def in_rows(maps: Sequence[torch.Tensor], channels: int) -> list[np.ndarray]:
-    """Give maps as the insightface layout has them."""
+    """Convert maps to rows as in the insightface layout."""
     return [m.permute(0, 2, 3, 1).reshape(len(m), -1, channels).numpy() for m in maps]
 
 
@@ -152,7 +152,7 @@ def test_decoded__moves_a_face_inside_and_cuts_it():
     scores = np.array([[0.9, 0.8, 0.0]], np.float32)
     spec = replace(CENTERFACE, layout='decoded', num_keypoints=1)
     placement = Placement((2.0, 2.0), (0.0, 0.0), SIZE, SIZE)
-    # A grid of three cells does not exist: take the outputs of the whole input.
+    # A grid of three cells does not exist: use the outputs of the whole input.
     total = SIZE[0] // 4 * SIZE[1] // 4
     outputs = [
         np.pad(each, [(0, 0), (0, total - 3)] + [(0, 0)] * (each.ndim - 2))
@@ -210,5 +210,5 @@ def test_decode__names_the_output_that_does_not_fit():
     with pytest.raises(ValueError, match='score_8: expected 3 x'):
         decode(outputs, SCRFD, [*PLACEMENTS, PLACEMENTS[0]])
     other = PLACEMENTS[0]._replace(size=(320, 320))
-    with pytest.raises(ValueError, match='inputs of one size'):
+    with pytest.raises(ValueError, match='inputs of the same size'):
         decode(outputs, SCRFD, [PLACEMENTS[0], other])

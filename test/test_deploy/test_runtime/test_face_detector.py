@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Files of all kinds find faces in images of all kinds, or say why not."""
+"""All kinds of files find faces in all kinds of images, or raise a clear error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPEC = ModelSpec('scrfd', 'raw', SIZE, (127.5,) * 3, (128.0,) * 3, True, nms_iou
 
 
 def every_face(*args, **options) -> FaceDetector:
-    """Open a file with the threshold of its test, which is low, unless another is given."""
+    """Open a file with the threshold of its test, which is low, unless ``options`` set another."""
     return FaceDetector(*args, **{'score_thr': None, **options})
 
 
@@ -35,7 +35,7 @@ def assert_same(found: list[Face], expected: list[Face], atol: float = 1e-3) -> 
 
 @pytest.fixture
 def found_by_maps(scrfd_file, make_image) -> list[Face]:
-    """What the file with metadata and maps finds."""
+    """Return the faces that the file with metadata and maps finds."""
     return every_face(scrfd_file(rank=4, spec=SPEC))(make_image(200, 300))
 
 
@@ -164,7 +164,7 @@ def test_insightface__is_the_recipe_of_that_package(scrfd_file, make_image):
 def test_tight__pads_less(scrfd_file, make_image):
     detector = every_face(scrfd_file(), size=(128, 128), canvas='tight')
     assert detector.place(make_image(60, 128))[1].size == (64, 128)
-    # This network looks at each cell alone, so that the padding changes nothing.
+    # This network sees each cell separately, so the padding changes nothing.
     full = every_face(scrfd_file(), size=(128, 128), score_thr=0.5)
     tight = every_face(scrfd_file(), size=(128, 128), canvas='tight', score_thr=0.5)
     image = make_image(64, 128)
@@ -214,12 +214,12 @@ def test_init__refuses_options(scrfd_file, options, message):
 
 def test_init__refuses_what_does_not_fit_the_file(scrfd_file, centerface_file):
     fixed = scrfd_file(sides=SIZE)
-    with pytest.raises(ValueError, match='fixed to 96x128; leave the size out'):
+    with pytest.raises(ValueError, match='fixed to 96x128; do not set the size'):
         every_face(fixed, size=(64, 64))
     with pytest.raises(ValueError, match='one side is fixed'):
         every_face(scrfd_file(sides=(96, 'W')))
     assert every_face(scrfd_file(sides=(96, 'W')), size=SIZE).spec.size == SIZE
-    with pytest.raises(ValueError, match=r"'tight' needs free sides .* is fixed"):
+    with pytest.raises(ValueError, match=r"'tight' needs dynamic sides .* is fixed"):
         every_face(fixed, canvas='tight')
     with pytest.raises(ValueError, match="filled by the resize 'stretch'"):
         every_face(centerface_file(), canvas='tight')
@@ -228,7 +228,7 @@ def test_init__refuses_what_does_not_fit_the_file(scrfd_file, centerface_file):
 
 
 def test_init__refuses_files_that_are_no_networks(tmp_path, scrfd_file):
-    with pytest.raises(FileNotFoundError, match='no such file'):
+    with pytest.raises(FileNotFoundError, match='does not exist'):
         every_face(tmp_path / 'missing.onnx')
     whole = scrfd_file().read_bytes()
     for name, content in (

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Files of other projects are recognised by their ports, and nothing else is."""
+"""Files of other projects are recognised by their ports, and other files are not."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_infer_spec__tells_the_two_centerfaces_by_their_names():
         scrfd_ports(3, 3)[:8],
         scrfd_ports(3, 3)[::-1],
         [Port('boxes', (1, 'n', 4)), Port('scores', (1, 'n', 1))],
-        # Boxes between scores, as in exports that go stride by stride.
+        # Boxes between scores, as in exports that list the outputs stride by stride.
         [Port(str(i), (1, None, (1, 4, 10)[i % 3])) for i in range(9)],
         [Port(str(i), (1, None, c)) for i, c in enumerate((1, 1, 1, 4, 4, 4, 10, 10, 9))],
     ],
@@ -85,7 +85,7 @@ def test_infer_spec__refuses_an_input_that_is_no_image():
 
 def test_infer_spec__says_what_to_do_with_the_file_of_32_pixels():
     ports = map_ports(('537', '538', '539', '540'))
-    with pytest.raises(ValueError, match='32x32 pixels; free its sides'):
+    with pytest.raises(ValueError, match='32x32 pixels; make its sides dynamic'):
         infer_spec(Port('input.1', (10, 3, 32, 32)), ports)
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The runtime is for machines without torch."""
+"""The runtime works on machines without torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_import__needs_no_framework(repo):
     )
     loaded = set(done.stdout.split())
     assert 'mmface.deploy.runtime.decode' in loaded
-    # Of this package it takes only what stands beside it and pure modules.
+    # From this package it imports only its own folder and pure modules.
     others = {name for name in loaded if not name.startswith('mmface.deploy')}
     pure = (
         'structures',

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Images lie in the input as in the pipelines that the models are tested with."""
+"""Images are fitted into the input as in the test pipelines of the models."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_spec(resize: str = 'keep_ratio', order: str = 'rgb', **options) -> Mode
 
 
 def expected(results: dict, spec: ModelSpec, pad_size: tuple[int, int] | None) -> np.ndarray:
-    """Do what the data preprocessor does to the image of a pipeline."""
+    """Process the image of a pipeline as the data preprocessor does."""
     preprocessor = FaceDataPreprocessor(spec.mean, spec.std, bgr_to_rgb=spec.rgb, pad_size=pad_size)
     pixels = torch.from_numpy(np.ascontiguousarray(results['img'].transpose(2, 0, 1)))
     data = dict(inputs=[pixels], data_samples=[DetDataSample()])
@@ -141,5 +141,5 @@ def test_place__refuses_unknown_options(make_image):
 
 
 def test_centre__refuses_sides_that_opencv_cannot_warp():
-    with pytest.raises(ValueError, match=r'40000x1 .*shrink it first'):
+    with pytest.raises(ValueError, match=r'40000x1 .*shrink the image first'):
         place(np.zeros((40000, 1, 3), np.uint8), make_spec('centre'))

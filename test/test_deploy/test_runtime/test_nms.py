@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The suppression in numpy is that of mmcv."""
+"""NMS in numpy returns the results of mmcv."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmface.deploy.runtime.nms import nms
 
 
 def crowd(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes on a small area, so that each overlaps many."""
+    """Create boxes in a small area, so that each overlaps many."""
     generator = np.random.default_rng(seed)
     corners = generator.uniform(0, 200, (count, 2))
     sides = generator.uniform(10, 60, (count, 2))

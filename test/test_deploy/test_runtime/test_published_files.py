@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Published networks give the boxes of torch, and those that their own code gives."""
+"""Published networks return the boxes of torch, and those of their own code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def weights(reference_dir) -> Path:
 
 @pytest.fixture(scope='module')
 def files(reference_dir) -> list[Path]:
-    """One image of each of the first events."""
+    """Return one image from each of the first events."""
     root = reference_dir / 'data' / 'wider' / 'WIDER_val' / 'images'
     return [sorted(event.glob('*.jpg'))[0] for event in sorted(root.iterdir())[:2]]
 
@@ -43,7 +43,7 @@ def golden_dir(reference_dir) -> Path:
 def assert_faces(
     found: Sequence[Face], boxes: np.ndarray, points: np.ndarray, atol: float = 1e-2
 ) -> None:
-    """Compare with boxes (n, 5), of which the last column is the score, and keypoints (n, 10).
+    """Compare with boxes (n, 5), whose last column is the score, and keypoints (n, 10).
 
     The order may differ: two networks round differently, and some scores are nearly equal.
     """
@@ -90,7 +90,7 @@ def test_scrfd__takes_other_sizes_with_a_file_of_free_sides(weights, files, capf
     image = cv2.imread(str(files[1]))
     detector = FaceDetector(weights / f'{SCRFD_FILES[1]}.onnx', size=(480, 800), score_thr=0.5)
     assert len(detector(image)) > 0
-    assert capfd.readouterr().err == ''  # it declares outputs of 640x640
+    assert capfd.readouterr().err == ''  # the file declares outputs for 640x640
 
 
 @pytest.mark.parametrize('name', SCRFD_FILES)

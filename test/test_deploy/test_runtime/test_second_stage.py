@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What happens before and after the second graph of CenterNet2; the whole is in test_round_trip."""
+"""Tests of the steps before and after CenterNet2's second graph (test_round_trip tests it all)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SCORES = np.array([0.9, 0.8, 0.7, 0.1], np.float32)
 
 
 class Session:
-    """Stands for the second graph: boxes stay, and classes have the chances given."""
+    """Replace the second graph: boxes stay, and classes have the given probabilities."""
 
     def __init__(self, chances: list[list[float]]) -> None:
         self.chances = np.array(chances, np.float32)

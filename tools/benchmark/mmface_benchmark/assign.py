@@ -23,25 +23,25 @@ _SIZE = 640
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``benchmark.py assign``."""
+    """Add the options of ``benchmark.py assign``."""
     add = parser.add_argument
-    add('config', nargs='?', default=_CONFIG, help='SCRFD without keypoints (%(default)s)')
+    add('config', nargs='?', default=_CONFIG, help='SCRFD config without keypoints (%(default)s)')
     add('--batch-size', type=int, default=32, help='images (%(default)s)')
     add('--faces', type=int, nargs='+', default=[1, 30, 1000], help='per image (%(default)s)')
     add('--device', default='cpu', help='cpu (default) or cuda')
 
 
 def run(args: argparse.Namespace) -> list[Comparison]:
-    """Time every number of faces, and measure the peak memory of each way."""
+    """Time each number of faces, and measure the peak memory of both ways."""
     ways = {
         faces: make_ways(args.config, args.batch_size, faces, args.device) for faces in args.faces
     }
     notes = {faces: _describe(each, args.device) for faces, each in ways.items()}
-    # As tools/train.py does; what the process keeps would hide the peaks above.
+    # As tools/train.py does. Not earlier, because kept memory would hide the peaks above.
     keep_freed_memory()
     wait = torch.cuda.synchronize if args.device == 'cuda' else None
     task = f'assignment, losses, backward: batch {args.batch_size}, {{}} faces each'
-    # At least one of warm-up; more would only be slow where a round takes seconds.
+    # At least one warm-up round; more would only be slow where a round takes seconds.
     return [
         compare(task.format(faces), each, args.rounds, 1, wait, notes[faces])
         for faces, each in ways.items()
@@ -58,10 +58,10 @@ def _describe(ways: dict[str, Callable[[], float]], device: str) -> dict[str, fl
 def make_ways(
     config: str, batch_size: int, faces: int, device: str
 ) -> dict[str, Callable[[], float]]:
-    """Give both ways to compute the losses of the same raw maps and faces, with backward pass.
+    """Return both ways to compute the losses for the same raw maps and faces, with backward pass.
 
     Raises:
-        ValueError: If the config is no SCRFD, or one with keypoints, which mmdet does not have.
+        ValueError: The config is not an SCRFD, or it has keypoints, which mmdet does not support.
     """
     from mmface_benchmark.baseline_gfl import StockScrfdHead
 
@@ -109,7 +109,7 @@ def _inputs(
         side = 6 + 250 * torch.rand(faces, 1, generator=generator).pow(4)
         corner = torch.rand(faces, 2, generator=generator) * (_SIZE - side)
         boxes = torch.cat([corner, corner + side * torch.tensor([0.8, 1.0])], dim=1)
-        # On the device, as mmdet has it; ours moves them there by itself.
+        # On the device, as in mmdet. Our code moves them there itself.
         gt.append(
             InstanceData(
                 bboxes=boxes.to(device), labels=torch.zeros(faces, dtype=torch.long, device=device)
@@ -127,13 +127,13 @@ def _backward(losses: dict[str, list[Tensor]], maps: list[list[Tensor]]) -> floa
 
 
 def _peak_memory(way: Callable[[], object], device: str) -> float:
-    """MiB that one run of a way takes at most on top of what is there before."""
+    """Return the peak memory of one run, in MiB above the memory used before it."""
     if device == 'cuda':
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         way()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    # 5 sets the high-water mark of the process back (Linux, man 5 proc).
+    # Writing 5 resets the peak memory of the process (Linux, man 5 proc).
     Path('/proc/self/clear_refs').write_text('5')
     before = _status('VmHWM')
     way()
@@ -141,7 +141,7 @@ def _peak_memory(way: Callable[[], object], device: str) -> float:
 
 
 def _status(key: str) -> int:
-    """Read a size of this process, KiB."""
+    """Read a memory value of this process in KiB."""
     for line in Path('/proc/self/status').read_text().splitlines():
         if line.startswith(f'{key}:'):
             return int(line.split()[1])

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""mmdet's Cascade R-CNN, the stock detector that CenterNet2 is nearest to."""
+"""mmdet's Cascade R-CNN, the standard detector that is most similar to CenterNet2."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from copy import deepcopy
 
 
 def cascade_rcnn(model: dict) -> dict:
-    """Give the config of mmdet's Cascade R-CNN on the backbone of a CenterNet2.
+    """Return the config of mmdet's Cascade R-CNN on the backbone of a CenterNet2.
 
     The values are those of mmdet's ``cascade-rcnn_r50_fpn_1x_coco``: RPN over five levels from
-    stride 4, 2000 proposals, 512 samples a stage. A baseline for speed.
+    stride 4, 2000 proposals, 512 samples per stage. It is a baseline for speed.
 
     Args:
         model: Config of a ``CenterNet2`` model with a ResNet and an FPN.

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""SCRFD's losses the stock way: mmdet's assigner and target code, image by image."""
+"""SCRFD's losses with mmdet's own assigner and target code, image by image."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from torch import Tensor
 
 
 class StockScrfdHead(ATSSHead):
-    """What SCRFD's head is on stock mmdet parts: the loss of ``GFLHead`` without distributions.
+    """SCRFD's head built from mmdet parts: the loss of ``GFLHead`` without distributions.
 
-    Anchors, ``ATSSAssigner`` per image, sampling and targets are mmdet's own; the loss of a
-    level selects its positives by index, as ``GFLHead.loss_by_feat_single`` does. A baseline for
-    speed; without keypoints. mmdet's inside test differs by fractions of a pixel from SCRFD's.
+    Anchors, ``ATSSAssigner`` per image, sampling and targets are mmdet's own. The loss of a level
+    selects its positives by index, as ``GFLHead.loss_by_feat_single`` does. It is a baseline for
+    speed, without keypoints. mmdet's inside test differs by fractions of a pixel from SCRFD's.
 
     Args:
-        prior_generator: As of ``SCRFDHead``.
+        prior_generator: See ``SCRFDHead``.
     """
 
     def __init__(self, prior_generator: dict) -> None:
         with warnings.catch_warnings():
-            # mmdet reads a name of its own that it calls deprecated.
+            # mmdet reads an attribute under a name that mmdet itself calls deprecated.
             warnings.filterwarnings('ignore', message='.*num_anchors.*')
             self._build(prior_generator)
 
@@ -55,7 +55,7 @@ class StockScrfdHead(ATSSHead):
         gt_instances: Sequence[InstanceData],
         pad_shape: tuple[int, int],
     ) -> dict[str, list[Tensor]]:
-        """Compute the losses from raw maps; arguments as of ``SCRFDHead.loss_by_feat``."""
+        """Compute the losses from raw maps. The arguments are those of the head's loss_by_feat."""
         device = cls_scores[0].device
         metas = [dict(pad_shape=pad_shape, img_shape=pad_shape) for _ in gt_instances]
         sizes = [level.shape[-2:] for level in cls_scores]

@@ -1,9 +1,9 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The pipelines that the references train with, as baselines for the time that ours take.
+"""The training pipelines of the reference projects, as baselines for the time of our pipelines.
 
-They draw the same numbers in the same order as ours and do the same work: images are decoded
-by OpenCV, floats from the step on where the reference has floats, and end as normalised float32
-tensors (3, h, w) with the faces next to them.
+They draw the same random numbers in the same order as ours and do the same work. OpenCV decodes the
+images. Values become floats at the same step as in the reference. The results are normalized
+float32 tensors (3, h, w) with the faces.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ META_KEYS = ('img_path', 'img_shape')
 
 
 class FloatSquareCrop(RandomSquareCrop):
-    """SCRFD's crop as in its code: a float canvas of the fill, into which the image is put."""
+    """SCRFD's crop as in its code: the image is copied onto a float canvas with the fill value."""
 
     def transform(self, results: dict) -> dict:
-        """Crop."""
+        """Crop the image."""
         img, boxes = results['img'], results['gt_bboxes']
         height, width = img.shape[:2]
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -65,14 +65,14 @@ class FloatSquareCrop(RandomSquareCrop):
 
 
 class DrawnFlip(mmcv.transforms.RandomFlip):
-    """mmcv's flip with the draw of ``FaceFlip``."""
+    """mmcv's flip with the random draw of ``FaceFlip``."""
 
     def _choose_direction(self) -> str | None:
         return 'horizontal' if np.random.rand() < self.prob else None
 
 
 class DrawnPhotometric(PhotoMetricDistortion):
-    """mmdet's distortion with the draws of ``FacePhotometric``."""
+    """mmdet's distortion with the random draws of ``FacePhotometric``."""
 
     def _random_flags(self) -> tuple:
         change = FacePhotometric(on_device=False).draw()
@@ -94,13 +94,13 @@ class DrawnPhotometric(PhotoMetricDistortion):
 def stock_scrfd(
     pipeline: list[dict], preprocessor: dict, normalise: bool = True
 ) -> list[mmcv.transforms.BaseTransform]:
-    """Give the pipeline of SCRFD's configs from the parts of mmcv and mmdet.
+    """Build the pipeline of SCRFD's configs from the parts of mmcv and mmdet.
 
     Args:
-        pipeline: Our pipeline, for its numbers.
-        preprocessor: Our data preprocessor, for its numbers.
-        normalise: Whether images are normalised here, as in SCRFD's configs, or not, as in
-            those of mmdet 3.
+        pipeline: Our pipeline, whose parameters are used.
+        preprocessor: Our data preprocessor, whose parameters are used.
+        normalise: Whether images are normalized here, as in SCRFD's configs, or not, as in those
+            of mmdet 3.
     """
     steps = {step['type']: ConfigDict(step) for step in pipeline}
     crop = steps['RandomSquareCrop']
@@ -122,15 +122,15 @@ def stock_scrfd(
 
 
 class ReferenceCenterFace(mmcv.transforms.BaseTransform):
-    """CenterFace's chain, as in the sample code of CenterNet that all its projects share.
+    """CenterFace's pipeline, as in the sample code of CenterNet that all its projects share.
 
-    Anchor sampling resizes the whole image, mirroring takes the whole image, an affine warp
-    makes the square, then floats get colours, lighting and normalisation one step after the other.
+    Anchor sampling resizes the whole image, and the flip also processes the whole image. An affine
+    warp makes the square. Then colours, lighting and normalization change the floats one by one.
 
     Args:
-        pipeline: Our pipeline, for its numbers.
-        preprocessor: Our data preprocessor, for its numbers.
-        enlarge: Whether anchor sampling enlarges images too, as the references do.
+        pipeline: Our pipeline, whose parameters are used.
+        preprocessor: Our data preprocessor, whose parameters are used.
+        enlarge: Whether anchor sampling also enlarges images, as the references do.
     """
 
     def __init__(self, pipeline: list[dict], preprocessor: dict, enlarge: bool = True) -> None:
@@ -148,7 +148,7 @@ class ReferenceCenterFace(mmcv.transforms.BaseTransform):
         self.pack = PackDetInputs(META_KEYS)
 
     def transform(self, results: dict) -> dict:
-        """Make a sample from an item with ``img`` and faces."""
+        """Build a sample from an item with ``img`` and faces."""
         img, boxes = results['img'], results['gt_bboxes']
         points = results['gt_keypoints'].copy()
         height, width = img.shape[:2]
@@ -201,7 +201,7 @@ class ReferenceCenterFace(mmcv.transforms.BaseTransform):
 def reference_centerface(
     pipeline: list[dict], preprocessor: dict, enlarge: bool = True
 ) -> list[mmcv.transforms.BaseTransform]:
-    """Give the whole pipeline; see :class:`ReferenceCenterFace`."""
+    """Build the whole pipeline; see :class:`ReferenceCenterFace`."""
     return [
         SeedSample(),
         mmcv.transforms.LoadImageFromFile(),
@@ -211,12 +211,12 @@ def reference_centerface(
 
 
 def stack_batch(samples: list[dict]) -> torch.Tensor:
-    """Give normalised images as a batch, as the data preprocessor of mmdet does."""
+    """Stack normalized images to a batch, as the data preprocessor of mmdet does."""
     return torch.stack([sample['inputs'] for sample in samples])
 
 
 def normalised_batch(preprocessor: dict) -> Callable[[list[dict]], torch.Tensor]:
-    """Give what makes a batch of images not yet normalised: mmdet's data preprocessor."""
+    """Return a function that builds a batch of images that are not normalized, as mmdet does."""
     stock = DetDataPreprocessor(
         preprocessor['mean'], preprocessor['std'], bgr_to_rgb=preprocessor['bgr_to_rgb']
     )

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""WIDER FACE evaluation as the usual Python ports compute it: loops over images and thresholds."""
+"""WIDER FACE evaluation as in the usual Python ports: loops over images and thresholds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Table = NDArray[np.float64]
 
 
 def read_port(folder: Path) -> dict[str, Table]:
-    """Read ``<folder>/<event>/<image>.txt`` line by line: rows (n, 5) by ``event/image``."""
+    """Read ``<folder>/<event>/<image>.txt`` line by line: rows (n, 5), keyed by ``event/image``."""
     rows: dict[str, Table] = {}
     for event in sorted(folder.iterdir()):
         for file in sorted(event.iterdir()):
@@ -31,10 +31,10 @@ def read_port(folder: Path) -> dict[str, Table]:
 
 
 def evaluate_port(gt: WiderGroundTruth, rows: dict[str, Table]) -> dict[str, float]:
-    """Evaluate rows that are sorted by score; the algorithm of the common port.
+    """Evaluate rows that are sorted by score, with the algorithm of the usual port.
 
-    For each subset and image, each detection is matched in turn and each of the 1000 thresholds
-    is looked up in turn. Written from a description of that port; a baseline for speed.
+    For each subset and image, each detection is matched in turn, and each of the 1000 thresholds
+    is looked up in turn. Written from a description of that port; it is a baseline for speed.
     """
     rows = _normalise(rows)
     ap = {}
@@ -64,7 +64,7 @@ def _normalise(rows: dict[str, Table]) -> dict[str, Table]:
 
 
 def _overlaps(boxes: Table, others: Table) -> Table:
-    """IoU (n, m) of corners x1, y1, x2, y2; a side counts one pixel more."""
+    """Compute the IoU (n, m) of boxes x1, y1, x2, y2. One pixel is added to each side."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     inter = (high - low + 1).clip(min=0).prod(-1)

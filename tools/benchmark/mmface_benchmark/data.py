@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Time training pipelines on one core against those that the references train with."""
+"""Time training pipelines on one core against the pipelines of the reference projects."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ SHRINKING = 'reference, not enlarging'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``benchmark.py data``."""
+    """Add the options of ``benchmark.py data``."""
     add = parser.add_argument
-    add('configs', nargs='*', default=CONFIGS, help='of SCRFD or CenterFace (one of each)')
-    add('--labels', help="label file (the config's)")
-    add('--images', help='folder of its images, given with --labels')
+    add('configs', nargs='*', default=CONFIGS, help='SCRFD or CenterFace configs (one of each)')
+    add('--labels', help="label file (default: the config's)")
+    add('--images', help='folder of its images, required with --labels')
     add('--batch-size', type=int, default=32, help='images timed at a time (%(default)s)')
     add('--device', default='cpu', help='cpu (default) or cuda: where a batch gets its colours')
 
 
 def run(args: argparse.Namespace) -> list[Comparison]:
-    """Time each config: all work on the CPU, then with the colours left to the device.
+    """Time each config: first with all work on the CPU, then with the colours on the device.
 
     Raises:
-        ValueError: If a config has another pipeline than SCRFD or CenterFace, or only one of
-            ``--labels`` and ``--images`` is there.
+        ValueError: The pipeline of a config is neither SCRFD's nor CenterFace's, or only one of
+            ``--labels`` and ``--images`` is given.
     """
     if bool(args.labels) != bool(args.images):
         raise ValueError('expected --labels and --images together, found only one of them')
-    keep_freed_memory()  # as the workers of tools/train.py do, for every way
+    keep_freed_memory()  # as the workers of tools/train.py do; it applies to every way
     threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -95,7 +95,7 @@ def _compare(config: str, args: argparse.Namespace) -> list[Comparison]:
 def _on_device(
     config: str, args: argparse.Namespace, feed: Callable, pipeline: list, prepare: torch.nn.Module
 ) -> Comparison:
-    """Time what a batch costs on the device, and what its colours add to it."""
+    """Time a batch on the device, and how much longer it takes with the colours."""
     prepare.to(args.device)
     batches = {
         name: feed(_build_pipeline(pipeline, place), _collate)()
@@ -108,7 +108,7 @@ def _on_device(
 
 
 class _Feed:
-    """A way: run the next images of a data set through transforms and finish the batch."""
+    """One way: run the next images of a data set through transforms and finish the batch."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class _Feed:
 
     def sample(self) -> dict | None:
         epoch, index = divmod(self.drawn, len(self.dataset))
-        # Coprime to most lengths: images of one event, alike in size, come apart.
+        # Coprime to most lengths: this separates images of one event, which have similar sizes.
         index = index * 211 % len(self.dataset)
         self.drawn += 1
         results = self.dataset.get_data_info(index)
@@ -164,7 +164,7 @@ def _references(
     given = (pipeline, preprocessor)
     stack = baselines.stack_batch
     if {'RandomSquareCrop', 'FacePhotometric'} <= names:
-        # OpenCV 4.12 takes 20 ms for what mmcv's Normalize asks of it, so both forms are timed.
+        # mmcv's Normalize takes 20 ms with OpenCV 4.12, so both forms are timed.
         batch = baselines.normalised_batch(preprocessor)
         return {
             STOCK: (baselines.stock_scrfd(*given), stack),

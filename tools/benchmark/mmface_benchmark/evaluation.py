@@ -23,15 +23,15 @@ PORT = 'usual Python port'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``benchmark.py eval``."""
+    """Add the options of ``benchmark.py eval``."""
     parser.add_argument('predictions', type=Path, help='folder (or .tar.gz) of WIDER FACE txt')
     parser.add_argument('--gt', type=Path, required=True, help='folder of the four .mat files')
 
 
 def run(args: argparse.Namespace) -> list[Comparison]:
-    """Time one evaluation of easy, medium and hard, without and with reading the files.
+    """Time one evaluation of easy, medium and hard, both without and with reading the files.
 
-    Reading means the ground truth's ``.mat`` files and the detections' text files.
+    The files are the ground truth's ``.mat`` files and the detections' text files.
     """
     with _folder(args.predictions) as folder:
         gt = read_ground_truth(args.gt)
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> list[Comparison]:
 
 @contextmanager
 def _folder(source: Path) -> Iterator[Path]:
-    """Unpack an archive for the time of the benchmark; the port reads folders only."""
+    """Unpack an archive for the duration of the benchmark, because the port reads only folders."""
     if source.is_dir():
         yield source
         return

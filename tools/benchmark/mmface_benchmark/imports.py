@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Time what comes before the first iteration: imports, and reading the labels."""
+"""Time the work before the first iteration: imports, and reading the labels."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ MODULES = ('mmface.models', 'mmdet.models')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``benchmark.py import``."""
+    """Add the options of ``benchmark.py import``."""
     add = parser.add_argument
     add(
         'config',
         nargs='?',
         default='configs/scrfd/scrfd_500m_bnkps.py',
-        help='whose training data set is built (%(default)s)',
+        help='config of the training data set (%(default)s)',
     )
-    add('--labels', help="labelv2 file, read as often as it takes (the config's)")
-    add('--images', help='folder of its images, given with --labels')
+    add('--labels', help="labelv2 file, repeated as often as needed (default: the config's)")
+    add('--images', help='folder of its images, required with --labels')
     add('--count', type=int, default=12880, help='entries of the label file (%(default)s)')
 
 
 def run(args: argparse.Namespace) -> list[Comparison]:
-    """Time the imports in processes of their own, then the reading of labels.
+    """Time the imports in separate processes, then the reading of labels.
 
     Raises:
-        ValueError: If only one of ``--labels`` and ``--images`` is there, or the label file is
+        ValueError: Only one of ``--labels`` and ``--images`` is given, or the label file is
             empty.
     """
     if bool(args.labels) != bool(args.images):
@@ -96,10 +96,10 @@ def _labels(args: argparse.Namespace) -> list[Comparison]:
 
 
 def repeat_labels(source: Path, target: Path, images: int) -> None:
-    """Write a labelv2 file of ``images`` entries, those of ``source`` again and again.
+    """Write a labelv2 file of ``images`` entries by repeating the entries of ``source``.
 
     Raises:
-        ValueError: If ``source`` has no entry.
+        ValueError: ``source`` has no entries.
     """
     entries: list[list[str]] = []
     for line in source.read_text(encoding='utf-8').splitlines(keepends=True):
@@ -115,7 +115,7 @@ def repeat_labels(source: Path, target: Path, images: int) -> None:
 
 
 def read_by_line(labels: Path, images: str) -> list[dict]:
-    """Read labelv2 as SCRFD's data set does: an array for each face, stacked for each image."""
+    """Read labelv2 as SCRFD's data set does: one array per face, stacked for each image."""
     names: dict[str, list[dict]] = {}
     items = []
     for raw in labels.read_text(encoding='utf-8').splitlines():

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Time a whole training step against the network alone, or against mmdet's nearest detector."""
+"""Time a whole training step against the network alone or mmdet's most similar detector."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ _FILES = dict(fp32='fp32.py', o1='amp_o1.py', o2='amp_o2.py')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``benchmark.py step``."""
+    """Add the options of ``benchmark.py step``."""
     add = parser.add_argument
     add('config', nargs='?', default='configs/scrfd/scrfd_10g.py', help='default: %(default)s')
     add('--batch-size', type=int, default=8, help='images (%(default)s)')
     add('--size', type=int, nargs=2, default=(640, 640), metavar=('H', 'W'), help='of images')
     add('--faces', type=int, default=30, help='per image (%(default)s)')
-    add('--precision', choices=tuple(_FILES), help='default: as the config says')
-    add('--formats', action='store_true', help='time both memory formats of the weights, too')
-    add('--profile', action='store_true', help='show where the time of a step goes, too')
+    add('--precision', choices=tuple(_FILES), help='default: the precision in the config')
+    add('--formats', action='store_true', help='also time both memory formats of the weights')
+    add('--profile', action='store_true', help='also show where the time of a step goes')
 
 
 def run(args: argparse.Namespace) -> list[Comparison]:
-    """Time the training step of a config, on synthetic images that are already in memory.
+    """Time the training step of a config on synthetic images that are already in memory.
 
-    SCRFD and CenterFace are compared with the forward and backward pass of their network alone,
-    CenterNet2 with mmdet's Cascade R-CNN on the same backbone.
+    SCRFD and CenterFace are compared with the forward and backward pass of their network alone.
+    CenterNet2 is compared with mmdet's Cascade R-CNN on the same backbone.
     """
-    keep_freed_memory()  # as tools/train.py does, for every way
+    keep_freed_memory()  # as tools/train.py does; it applies to every way
     device = get_device()
-    # Else it would tell how each weight was initialised.
+    # Otherwise it would log how each weight was initialised.
     MMLogger.get_instance('benchmark').setLevel('ERROR')
     cfg = load_config(args.config)
     if args.precision:
@@ -83,13 +83,13 @@ def run(args: argparse.Namespace) -> list[Comparison]:
 
 
 def make_batch(batch_size: int, size: tuple[int, int], faces: int, seed: int = 0) -> dict:
-    """Make a batch as the data loader gives it.
+    """Build a batch as the data loader returns it.
 
     Args:
         batch_size: Number of images.
-        size: Their height and width.
-        faces: Faces of each, with five keypoints.
-        seed: Of everything drawn.
+        size: Height and width of the images.
+        faces: Number of faces per image, each with five keypoints.
+        seed: Seed of the random images and faces.
     """
     generator = torch.Generator().manual_seed(seed)
     extent = torch.tensor([size[1], size[0]])
@@ -118,19 +118,19 @@ class _Step:
         self.wrapper = wrapper
 
     def __call__(self, batch: dict) -> object:
-        # Boxes are moved by stock heads in place.
+        # Stock heads change boxes in place.
         samples = [sample.clone() for sample in batch['data_samples']]
         data = dict(inputs=batch['inputs'], data_samples=samples)
         return self.model.train_step(data, self.wrapper)
 
 
 def make_step(cfg: Config, device: str, channels_last: bool | None = None) -> tuple[_Step, Any]:
-    """Build the detector of a config and give its training step.
+    """Build the detector of a config and its training step.
 
     Args:
-        cfg: Of a training.
-        device: Kind of device.
-        channels_last: Whether the channels of the weights come last; ``None``: as the runner does.
+        cfg: Config of a training.
+        device: Type of the device.
+        channels_last: Whether the weights use the channels-last format; ``None``: as in the runner.
     """
     torch.manual_seed(0)
     init_default_scope(cfg.default_scope)
@@ -149,7 +149,7 @@ def make_step(cfg: Config, device: str, channels_last: bool | None = None) -> tu
 
 
 def _network_alone(model: Any, wrapper: Any, batch: dict) -> Callable[[], object]:
-    """Give the forward and backward pass of backbone, neck and head, without targets or losses."""
+    """Return the forward and backward pass of backbone, neck and head, without the losses."""
     inputs = model.data_preprocessor(batch, True)['inputs']
 
     def tensors(maps: Any) -> list[Tensor]:
@@ -158,7 +158,7 @@ def _network_alone(model: Any, wrapper: Any, batch: dict) -> Callable[[], object
     def once() -> None:
         with wrapper.optim_context(model):
             maps = tensors(model(inputs, mode='tensor'))
-            # The gradient of a sum is known without computing anything.
+            # The gradient of a sum is known without any computation.
             torch.autograd.backward(maps, [torch.ones_like(level) for level in maps])
         model.zero_grad()
 
@@ -166,7 +166,7 @@ def _network_alone(model: Any, wrapper: Any, batch: dict) -> Callable[[], object
 
 
 def profile(step: Callable[[], object], rows: int = 15) -> str:
-    """Give a table of the operators that take most of a step."""
+    """Return a table of the operators that take most of the time of a step."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     key = 'self_cpu_time_total'
     if torch.cuda.is_available():
@@ -179,7 +179,7 @@ def profile(step: Callable[[], object], rows: int = 15) -> str:
 
 
 def host_waits(step: Callable[[dict], object], args: argparse.Namespace) -> str:
-    """Count the values that a step reads on the host, and list shapes that depend on the data."""
+    """Count the values that a step reads on the host, and list the data-dependent shapes."""
     from mmface_benchmark.step_trace import trace_steps
 
     small = [make_batch(2, (128, 128), args.faces, seed) for seed in range(2)]

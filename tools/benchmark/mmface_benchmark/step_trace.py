@@ -1,9 +1,9 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Trace a training step for what makes an NPU compile anew or the host wait for the device.
+"""Trace a training step for operations that make an NPU recompile or the host wait for the device.
 
-Shapes that depend on the data make NPUs compile operators again and again; reading a value on
-the host makes every accelerator run dry. ``trace_steps`` runs a step on batches that differ only
-in their data and lists both, with the line of Python at fault.
+Data-dependent shapes make NPUs compile operators again and again. Reading a value on the host makes
+every accelerator wait. ``trace_steps`` runs a step on batches that differ only in their data. It
+lists both kinds of faults, with the line of Python that causes them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# Operators whose output has a size that depends on values, by name without overload.
+# Operators whose output size depends on values, by name without overload.
 _DATA_DEPENDENT = {
     'aten::bincount',
     'aten::masked_select',
@@ -36,14 +36,14 @@ _DATA_DEPENDENT = {
 }
 _HOST_READS = {'aten::_local_scalar_dense', 'aten::equal', 'aten::is_nonzero'}
 _INDEXING = {'aten::index', 'aten::index_put', 'aten::index_put_', 'aten::_index_put_impl_'}
-# These read a tensor on the CPU without any operator.
+# These read a tensor on the CPU without calling an operator.
 _SILENT_READS = {
     torch.Tensor.tolist: 'tolist()',
     torch.Tensor.numpy: 'numpy()',
     torch.Tensor.cpu: 'cpu()',
     torch.Tensor.__array__: 'conversion to NumPy',
 }
-# Code of others that reads values once a step and knows why, by a part of its path.
+# Code of other packages that intentionally reads values once per step, by a part of its path.
 _KNOWN_READERS = {
     'torch/amp/grad_scaler.py': 'loss scaler',
     'torch/optim/': "optimizer's counter of steps",
@@ -76,12 +76,12 @@ class _Call(NamedTuple):
 
 @dataclass
 class StepTrace:
-    """What was found in the steps.
+    """The faults found in the steps.
 
     Attributes:
-        faults: One line for each operator and line of Python at fault, with both.
+        faults: One line for each pair of operator and line of Python.
         known_reads: Reads of values by the loss scaler, the optimizer and the logger.
-        num_operators: Operators seen in the last step.
+        num_operators: Number of operators in the last step.
     """
 
     faults: list[str] = field(default_factory=list)
@@ -98,18 +98,19 @@ def trace_steps(
     device: str = 'cpu',
     host_functions: Sequence[str] = ('pack_ground_truth',),
 ) -> StepTrace:
-    """Run a training step on batches that differ only in their data, and list what differs.
+    """Run a training step on batches that differ only in their data, and list the differences.
 
-    A first run, on the first batch, is not traced: it fills caches and creates the state of the
+    The first run, on the first batch, is not traced: it fills caches and creates the state of the
     optimizer.
 
     Args:
-        step: Trains one step on a batch.
-        batches: Images of one size with different faces, all of one bucket of padding.
-        device: Type of the device the step runs on. On an accelerator, work on host tensors is
-            told apart by itself; on the CPU it cannot be.
+        step: Function that trains one step on a batch.
+        batches: Images of one size with different faces. The numbers of faces must be padded to
+            the same length.
+        device: Type of the device the step runs on. On an accelerator, operations on host tensors
+            are recognised automatically; on the CPU they cannot be.
         host_functions: Names of functions that work on the host by design, before the one copy to
-            the device; what happens inside is left out.
+            the device. Operations inside them are not recorded.
 
     Returns:
         The faults: operators with outputs of data-dependent size, indexing with masks, values
@@ -120,7 +121,7 @@ def trace_steps(
     runs = []
     for batch in batches:
         recorder = _Recorder(trace, device, host_functions)
-        # Records the lines of the forward pass, to which those of the backward pass belong.
+        # Record the lines of the forward pass, to which those of the backward pass belong.
         lines = torch.autograd.set_detect_anomaly(True, check_nan=False)
         with lines, _SilentReads(trace, device, host_functions), recorder:
             step(batch)
@@ -132,7 +133,7 @@ def trace_steps(
 
 
 class _Recorder(TorchDispatchMode):
-    """Notes the operators, also those of the backward pass, and the forbidden ones as faults."""
+    """Records all operators, also of the backward pass, and reports forbidden ones as faults."""
 
     def __init__(self, trace: StepTrace, device: str, host_functions: Sequence[str]) -> None:
         super().__init__()
@@ -180,7 +181,7 @@ class _Recorder(TorchDispatchMode):
 
 
 class _SilentReads(TorchFunctionMode):
-    """Notes reads of tensors that call no operator."""
+    """Records reads of tensors that call no operator."""
 
     def __init__(self, trace: StepTrace, device: str, host_functions: Sequence[str]) -> None:
         super().__init__()
@@ -200,7 +201,7 @@ class _SilentReads(TorchFunctionMode):
 
 
 def _stack() -> Iterator[Frame]:
-    """Give the running lines, innermost first; in the backward pass those of the forward pass."""
+    """Iterate over the running lines, innermost first; for the backward pass, the forward lines."""
     node: Any = torch._C._current_autograd_node()
     if node is not None:
         for text in reversed(node.metadata.get('traceback_', [])):
@@ -215,7 +216,7 @@ def _stack() -> Iterator[Frame]:
 
 
 def _place(frames: list[Frame]) -> str:
-    """Name the innermost line that is not of torch, and ours that led there."""
+    """Describe the innermost line outside torch, and the line of ours that led to it."""
     outside = [frame for frame in frames if not frame.path.startswith(_MACHINERY)]
     if not outside:
         return str(frames[-1])

@@ -25,23 +25,23 @@ STOCK = 'the same, channels first'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``benchmark.py test``."""
+    """Add the options of ``benchmark.py test``."""
     add = parser.add_argument
     add('config', help='config file')
     add('checkpoint', help='checkpoint file')
-    add('--data-path', help='folder of the data set (default: of the config)')
-    add('--mode', help='image size, as of tools/test.py')
+    add('--data-path', help='folder of the data set (default: that of the config)')
+    add('--mode', help='image size, see tools/test.py')
     add('--part', help="only the images in this list ('event/name.jpg' lines)")
 
 
 def run(args: argparse.Namespace) -> list[Comparison]:
-    """Time the test loop, evaluation included, start-up left out.
+    """Time the test loop, with evaluation but without start-up.
 
-    The other way decodes the same JPEG files and runs the network on one input of the size of the
-    test for each, in this process, one after the other: what no test can do without.
+    The other way decodes the same JPEG files and runs the network on one input of the test's size
+    for each, in this process, one after the other. Every test needs at least this work.
     """
     secure_mmengine_loading()
-    keep_freed_memory()  # as tools/test.py does, for both ways
+    keep_freed_memory()  # as tools/test.py does; it applies to both ways
     cfg = edit.load_config(args.config)
     edit.set_data_path(cfg, args.data_path)
     if args.mode:
@@ -57,13 +57,13 @@ def run(args: argparse.Namespace) -> list[Comparison]:
         cfg.work_dir = work_dir
         runner = FaceRunner.from_cfg(cfg)
         network = copy.deepcopy(runner.model).eval()  # as the config builds it
-        runner.test()  # starts the workers; from now on the norms are part of the convolutions
+        runner.test()  # starts the workers; afterwards the norms are folded into the convolutions
         dataset = runner.test_dataloader.dataset
         files = [dataset.get_data_info(number)['img_path'] for number in range(len(dataset))]
         size = network.data_preprocessor.pad_size or dataset[0]['inputs'].shape[-2:]
         inputs = torch.zeros(1, 3, *size, device=device)
 
-        # In the order of memory that mmdet leaves it in.
+        # In the memory format that mmdet leaves it in.
         stock = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
 
         def bare(network: torch.nn.Module) -> None:

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Time several ways to do the same work, in turn, so that a busy machine slows all alike."""
+"""Time several ways to do the same work, in turn, so that a busy machine slows all equally."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mmface.utils.progress import progress_bar
 
 @dataclass(frozen=True)
 class Timing:
-    """How long one way took.
+    """The time that one way took.
 
     Attributes:
         name: What was timed.
-        median: Seconds of a run.
+        median: Median duration of a run in seconds.
         low: First quartile.
         high: Third quartile.
         runs: Number of runs.
@@ -33,7 +33,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as long a baseline takes as our way.
+    """The time of a baseline relative to the time of our way.
 
     Attributes:
         ours: Name of our way.
@@ -56,9 +56,9 @@ class Comparison:
 
     Attributes:
         task: What was done, with its sizes.
-        timings: One per way, in the order given.
-        ratios: Of the first way to every other.
-        notes: Numbers that are not times, such as peak memory.
+        timings: One per way, in the given order.
+        ratios: Every other way relative to the first one.
+        notes: Values that are not times, such as peak memory.
     """
 
     task: str
@@ -67,7 +67,7 @@ class Comparison:
     notes: Mapping[str, float | str]
 
     def to_dict(self) -> dict:
-        """Give plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
@@ -82,20 +82,20 @@ def compare(
 ) -> Comparison:
     """Run every way once per round, in turn, and compare the first with the others.
 
-    The order turns around from round to round, so that no way always comes after the same one.
+    The order is reversed in every other round, so that no way always follows the same one.
 
     Args:
-        task: What is done.
-        ways: Ours first, then baselines; called without arguments.
-        rounds: Timed rounds.
-        warmup: Rounds before, not timed.
-        synchronize: Waits for the device; called before the clock is read.
-        notes: Passed on.
-        clock: ``time.process_time`` counts the processor's time of this process instead, which
-            other programs do not touch.
+        task: Description of the work.
+        ways: Our way first, then baselines. They are called without arguments.
+        rounds: Number of timed rounds.
+        warmup: Number of untimed rounds at the start.
+        synchronize: Function that waits for the device. It is called before the clock is read.
+        notes: Values for ``Comparison.notes``.
+        clock: Function that returns seconds. ``time.process_time`` counts the processor time of
+            this process instead, which other programs do not affect.
 
     Raises:
-        ValueError: If nothing is to be timed.
+        ValueError: There is no way, or no round, to time.
     """
     if not ways or rounds < 1:
         raise ValueError(f'{task}: expected at least one way and one round to time')
@@ -124,7 +124,7 @@ def _quartiles(values: Sequence[float] | np.ndarray) -> tuple[float, float, floa
 
 
 def format_table(comparison: Comparison) -> str:
-    """Give a comparison as lines of text: milliseconds, quartiles and ratios."""
+    """Format a comparison as lines of text: milliseconds, quartiles and ratios."""
     lines = [comparison.task]
     width = max(len(timing.name) for timing in comparison.timings)
     ratios = {ratio.baseline: ratio for ratio in comparison.ratios}

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A CenterFace of one random layer as an ONNX file: the right ports, milliseconds to run."""
+"""Write a CenterFace of one random layer as an ONNX file with the real ports. It runs in ms."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ _CHANNELS = {'output1': 1, 'output2': 2, 'output3': 2, 'output4': 10}
 
 
 def write_toy_centerface(path: str | os.PathLike[str], batch: int | None = None) -> Path:
-    """Write a file in the layout of Ascend's CenterFace recipe; needs the package onnx.
+    """Write a file in the layout of Ascend's CenterFace recipe. Needs the package onnx.
 
-    Input ``image`` (batch, 3, h, w), sides free; outputs ``output1`` to ``output4``: heat,
-    logarithm of the size, offset and five keypoints in 1, 2, 2 and 10 maps, a quarter as large.
+    Input ``image`` (batch, 3, h, w) with dynamic sides; outputs ``output1`` to ``output4``:
+    heatmap, logarithm of the size, offset and five keypoints in 1, 2, 2 and 10 channels, with sides
+    a quarter as long.
 
     Args:
-        path: Where to.
-        batch: Images at a time, ``None`` for any number.
+        path: File to write.
+        batch: Batch size, ``None`` for any.
     """
     from onnx import TensorProto, helper, numpy_helper, save
 
