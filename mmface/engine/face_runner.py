@@ -381,6 +381,6 @@ class FaceRunner(Runner):
             raise OSError(
                 error.errno,
                 f'checkpoint not written ({error.strerror}), earlier checkpoints are intact; '
-                'free some space and continue with resume=True',
+                'free some space and continue with --resume (resume=True in a config)',
                 str(path),
             ) from error

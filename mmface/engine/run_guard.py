@@ -82,4 +82,5 @@ def _where_to_go_on(runner: Any) -> str:
     note = Path(runner.work_dir) / 'last_checkpoint'
     if not note.is_file():
         return 'nothing was saved yet'
-    return f'continue from {note.read_text(encoding="utf-8").strip()} with resume=True'
+    path = note.read_text(encoding='utf-8').strip()
+    return f'continue from {path} with --resume (resume=True in a config)'

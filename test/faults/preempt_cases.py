@@ -92,7 +92,7 @@ def ctrl_c(folder: Path) -> Outcome:
     run.process.send_signal(signal.SIGINT)
     status = run.end()
     message = last_error(run.text)
-    named = f'{run.work_dir / f"iter_{run.saved}.pth"} with resume=True' in message
+    named = f'{run.work_dir / f"iter_{run.saved}.pth"} with --resume' in message
     return Outcome(int(status == 130 and named), f'status {status}; "{message}"')
 
 

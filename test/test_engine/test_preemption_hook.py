@@ -148,5 +148,5 @@ def test_interrupt__says_where_to_go_on(small_run):
                 raise KeyboardInterrupt
 
     runner = small_run('run', custom_hooks=[{'type': 'DoorsInterrupt'}])
-    with pytest.raises(KeyboardInterrupt, match=r'continue from \S+epoch_1.pth with resume=True'):
+    with pytest.raises(KeyboardInterrupt, match=r'continue from \S+epoch_1.pth with --resume'):
         runner.train()

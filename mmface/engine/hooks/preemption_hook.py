@@ -118,7 +118,7 @@ class PreemptionHook(Hook):
         path = self._save(runner) or 'the checkpoint before'
         runner.logger.info(
             f'Stopped ({why}) after iteration {runner.iter + 1}; continue from {path} with '
-            'resume=True'
+            '--resume (resume=True in a config)'
         )
         runner.visualizer.close()
         if self._group is not None:
