@@ -35,7 +35,7 @@ def test_check_member__refuses(values, message):
 
 def test_check_member__lets_pass_what_is_usual():
     check_member('x.zip', _member())
-    check_member('x.zip', _member(file_size=1 << 20, compress_size=1100))  # small, whatever ratio
+    check_member('x.zip', _member(file_size=1 << 20, compress_size=1100))  # small: any ratio
     check_member('x.zip', _member(file_size=30 << 20, compress_size=1 << 20))
 
 
