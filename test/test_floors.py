@@ -32,7 +32,7 @@ def name_of(path: Path) -> str:
 
 
 def imports_of(node: ast.AST, lazy: bool = True) -> Iterator[str]:
-    """Yield the full names that code imports. If not ``lazy``, skip imports inside functions."""
+    """Yield the full names that code imports; without those inside of functions if not ``lazy``."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from (alias.name for alias in child.names)

@@ -138,8 +138,8 @@ def _detect(source: str, lines: Lines) -> str:
     headers = [line for _, line in lines if line[0] == '#']
     if not headers:
         return 'bbx_gt'
-    # If one size is missing in a labelv2 file, the file must not be read as the other format:
-    # its boxes have another meaning. One size is enough; the reader then names the bad line.
+    # A labelv2 file with one size forgotten must not pass as the other format, whose boxes
+    # mean something else: the first size found decides, and the reader names the line.
     return 'labelv2' if any(map(_header_size, headers)) else 'retinaface'
 
 
@@ -163,7 +163,7 @@ def _parse_hashed(
 
 
 def _parse_labelv2(source: str, lines: Lines) -> list[FaceAnnotation]:
-    layout = 'x1 y1 x2 y2, optionally ignore or 5 x (x y flag) [blur]: 4, 5, 19 or 20 numbers'
+    layout = 'x1 y1 x2 y2, perhaps with ignore or 5 x (x y flag) [blur]: 4, 5, 19 or 20 numbers'
     rows = _Rows(source, (4, 5, 19, 20), layout)
     heads = _parse_hashed(source, lines, True, rows)
     table, lengths, owners = rows.table()
@@ -183,7 +183,7 @@ def _parse_labelv2(source: str, lines: Lines) -> list[FaceAnnotation]:
 
 
 def _parse_retinaface(source: str, lines: Lines) -> list[FaceAnnotation]:
-    layout = 'x y w h, optionally 5 x (x y flag) [blur]: 4, 19, 20 or 21 numbers'
+    layout = 'x y w h, perhaps with 5 x (x y flag) [blur]: 4, 19, 20 or 21 numbers'
     rows = _Rows(source, (4, 19, 20, 21), layout)
     heads = _parse_hashed(source, lines, False, rows)
     table, _, owners = rows.table()
@@ -192,8 +192,8 @@ def _parse_retinaface(source: str, lines: Lines) -> list[FaceAnnotation]:
 
 
 def _parse_bbx_gt(source: str, lines: Lines) -> list[FaceAnnotation]:
-    # An image without faces has the count 1 and a row of zeros; a later release has the count 0
-    # and a row of zeros. The count 0 without a row is read too. A row of zeros is not a face.
+    # Images without faces come as 1 and a row of zeros, in a later release as 0 and a row of
+    # zeros; 0 alone is read as well. The row of zeros is not a face and left out.
     layout = (
         'x y w h blur expression illumination invalid occlusion pose, or x y w h: 10 or 4 numbers'
     )

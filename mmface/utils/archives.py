@@ -47,7 +47,7 @@ def one_error(place: str | os.PathLike[str]) -> Iterator[None]:
             raise  # a disk error
         raise ValueError(
             f'{place} cannot be read from its zip archive ({error or type(error).__name__}): it is '
-            'damaged or incomplete, download it again'
+            'damaged or incomplete, get it again'
         ) from error
 
 
@@ -66,6 +66,6 @@ def check_member(archive: str | os.PathLike[str], member: zipfile.ZipInfo) -> No
         _SMALL, MAX_RATIO * member.compress_size
     ):
         raise ValueError(
-            f'{place} would unpack to {member.file_size} bytes from {member.compress_size} (limit: '
+            f'{place} unpacks to {member.file_size} bytes from {member.compress_size} (limits: '
             f'{MAX_MEMBER} bytes, {MAX_RATIO} times): if you trust it, {remedy}'
         )

@@ -67,7 +67,7 @@ def load_checkpoint_file(
                 content = torch.load(file, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(file, str(error))) from error
-    except Exception as error:  # a damaged file can cause any exception
+    except Exception as error:  # whatever the bytes of a damaged file make of it
         if isinstance(error, MemoryError):
             raise
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
@@ -159,8 +159,8 @@ def load_weights(
         f'{len(keys)} {what} ({_some(keys)})'
         for what, keys in (
             ('missing', missing),
-            ('unknown to the model', unexpected),
-            ('of a different shape', shapes),
+            ('not known to the model', unexpected),
+            ('of another shape', shapes),
         )
         if keys
     ]

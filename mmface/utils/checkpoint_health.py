@@ -63,7 +63,7 @@ def check_checkpoint_file(path: str | os.PathLike[str]) -> None:
         if type(error) is OSError and error.errno != errno.EINVAL:  # a disk error
             raise
         raise ValueError(
-            f'{file} is not a checkpoint, or is damaged or truncated ({error}): {_AGAIN}'
+            f'{file} is not a checkpoint, damaged, or only a part of one ({error}): {_AGAIN}'
         ) from error
     if bad is not None:
         raise ValueError(f'{file} is damaged: the checksum of {bad} does not match; {_AGAIN}')

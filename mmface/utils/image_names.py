@@ -42,5 +42,5 @@ def read_part(path: str | os.PathLike[str]) -> list[str]:
             raise ValueError(f'{path}:{number}: expected event/name.jpg, found {name!r}')
         names.append(name)
     if not names:
-        raise ValueError(f'{path}: expected one event/name.jpg per line, found no image')
+        raise ValueError(f'{path}: expected one event/name.jpg per line, found none')
     return names

@@ -36,7 +36,7 @@ def test_resume__refuses_weights_only_and_another_model(small_run, trained):
     torch.save(load_checkpoint_file(trained)['state_dict'], bare)
     with pytest.raises(ValueError, match=r'holds weights only .* --load-from'):
         small_run('second', resume=True, load_from=str(bare)).train()
-    with pytest.raises(ValueError, match=r'shape \(net.0.bias .*\(8,\).*\(9,\)'):
+    with pytest.raises(ValueError, match=r'of another shape \(net.0.bias .*\(8,\).*\(9,\)'):
         small_run('third', resume=True, load_from=str(trained), model={'width': 9}).train()
 
 
