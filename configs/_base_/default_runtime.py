@@ -17,7 +17,7 @@ default_hooks = dict(
     checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     buffers=dict(type='BroadcastBuffersHook'),
-    # Steps with a NaN or infinite loss are skipped. After this many in a row the run stops.
+    # Steps with a NaN or infinite loss are left out; after so many in a row the run stops.
     non_finite=dict(type='NonFiniteHook', max_in_row=20),
     throughput=dict(type='ThroughputHook'),
     loss_scale=dict(type='LossScaleHook', interval=50),
