@@ -11,7 +11,7 @@ __version__ = '0.2.0'
 def register_all_modules() -> None:
     """Register all detectors, data sets, metrics and hooks with mmdet's registries.
 
-    The same as importing ``mmface.registry``, which configs name in ``custom_imports``.
+    This is the same as importing ``mmface.registry``, which configs name in ``custom_imports``.
 
     Raises:
         ModuleNotFoundError: torch or one of the mm packages is missing.

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The command ``mmface``: one word for each module of ``mmface.cli``."""
+"""The command ``mmface``: one subcommand for each module of ``mmface.cli``."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from mmface.utils.cli import main_guard
 
 
 def commands() -> dict[str, str]:
-    """Map each command to the name of its module."""
+    """Map each subcommand to the name of its module."""
     names = [module.name for module in iter_modules(mmface.cli.__path__)]
     return {name.replace('_', '-'): f'mmface.cli.{name}' for name in sorted(names)}
 
 
 def summary(module: str) -> str:
-    """Return the first line of the docstring of a module, which is not imported."""
+    """Return the first line of a module's docstring, without importing the module."""
     spec = find_spec(module)
     assert spec is not None
     assert spec.origin is not None
@@ -33,7 +33,7 @@ def summary(module: str) -> str:
 
 
 def overview() -> str:
-    """Return the help: a line for each command."""
+    """Return the help text, with one line for each subcommand."""
     lines = [f'  {name:20}{summary(module)}' for name, module in commands().items()]
     return '\n'.join(
         [
@@ -43,7 +43,7 @@ def overview() -> str:
             '',
             *lines,
             '',
-            'mmface COMMAND --help shows the options of one.',
+            'mmface COMMAND --help shows the options of a command.',
             '',
             'example:',
             '  mmface detect photos --model scrfd_2.5g_bnkps.onnx --out found',
@@ -52,7 +52,7 @@ def overview() -> str:
 
 
 def run() -> NoReturn:
-    """Run the command that the command line names, and end the program."""
+    """Run the subcommand that ``sys.argv`` names, then exit."""
     known = commands()
     name = sys.argv[1] if len(sys.argv) > 1 else '--help'
     if name in ('-h', '--help', 'help'):
@@ -63,9 +63,9 @@ def run() -> NoReturn:
         sys.exit(0)
     if name not in known:
         similar = difflib.get_close_matches(name, known, n=3) or list(known)
-        sys.stderr.write(f'error: no command {name!r}: there is {", ".join(similar)}\n')
+        sys.stderr.write(f'error: no command {name!r}: expected one of {", ".join(similar)}\n')
         sys.exit(2)
-    # So that usage and errors begin with "mmface train".
+    # Usage and error messages then begin with "mmface train".
     sys.argv = [f'mmface {name}', *sys.argv[2:]]
     main_guard(lambda: import_module(known[name]).main())
 

@@ -1,8 +1,9 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""All that mmface registers with mmdet; importing this registers it.
+"""Register all components of mmface with mmdet when this module is imported.
 
-A config of any mmdet project gets it with ``custom_imports = dict(imports=['mmface.registry'])``,
-Python code with ``mmface.register_all_modules()``.
+A config of any mmdet project imports it with
+``custom_imports = dict(imports=['mmface.registry'])``. Python code calls
+``mmface.register_all_modules()``.
 """
 
 import mmface.datasets

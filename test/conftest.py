@@ -21,15 +21,15 @@ REPO = Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the modules of slow tests, so that no worker ends with one, alone."""
+    """Start with the modules of slow tests, so that no worker runs one of them alone at the end."""
     slow = {item.path for item in items if item.get_closest_marker('slow')}
     items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over the libraries, of a million objects, from here on.
+    """Exclude the million objects of the libraries from garbage collection from here on.
 
-    mmengine calls it for each data set that it builds.
+    mmengine starts a collection for each data set that it builds.
     """
     gc.collect()
     gc.freeze()
@@ -37,7 +37,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope='session', autouse=True)
 def formatted_once():
-    """Format each config's text once: mmengine asks for it six times a run, and at each saving."""
+    """Cache formatted configs: mmengine asks for it six times per run and at each save."""
     from yapf.yapflib import yapf_api
 
     original, known = yapf_api.FormatCode, {}
@@ -55,20 +55,20 @@ def formatted_once():
 
 @pytest.fixture(scope='session')
 def repo() -> Path:
-    """Root of the repository, for tests that run tools and load configs."""
+    """Return the root of the repository, for tests that run tools and load configs."""
     return REPO
 
 
 @pytest.fixture(scope='session')
 def reference_dir() -> Path:
-    """Folder of golden values, published weights and real images.
+    """Return the folder of golden values, published weights and real images.
 
-    They may not be redistributed, so a checkout does not hold them; the tests that
-    need them (marker ``reference``) are skipped when the folder is not named.
+    These files may not be redistributed, so a checkout does not contain them. Tests that need
+    them (marker ``reference``) are skipped if MMFACE_REFERENCE is not set.
     """
     place = os.environ.get('MMFACE_REFERENCE')
     if not place:
-        pytest.skip('MMFACE_REFERENCE is not set: no golden values and real images here')
+        pytest.skip('MMFACE_REFERENCE is not set: no golden values and no real images')
     folder = Path(place)
     if not folder.is_dir():
         pytest.fail(f'MMFACE_REFERENCE={place} is not a folder')
@@ -79,8 +79,8 @@ def reference_dir() -> Path:
 def run_tool():
     """Run a script of this repository as a user does.
 
-    Returns a function ``run_tool('tools/train.py', *args, ok=True)`` giving the
-    ``CompletedProcess`` (text, stdout and stderr apart). With ``ok`` true a non-zero
+    Returns a function ``run_tool('tools/train.py', *args, ok=True)`` that returns the
+    ``CompletedProcess`` (text, stdout and stderr separate). If ``ok`` is true, a non-zero
     exit status fails the test and shows the output.
     """
 
@@ -106,21 +106,21 @@ def run_tool():
 
 @pytest.fixture(scope='session')
 def once(tmp_path_factory):
-    """Make a folder once for all worker processes of a run.
+    """Create a folder once for all worker processes of a run.
 
-    Returns a function ``once(name, make)``: whoever comes first calls ``make(folder)``, the others
-    wait for it. Tests only read what lies there.
+    Returns a function ``once(name, make)``. The first caller runs ``make(folder)`` and the others
+    wait for it. Tests only read from the folder.
     """
     root = tmp_path_factory.getbasetemp()
     if 'PYTEST_XDIST_WORKER' in os.environ:
-        root = root.parent  # that of all workers
+        root = root.parent  # the folder of all workers
 
     def get(name: str, make) -> Path:
         folder, mark = root / f'once_{name}', root / f'once_{name}.done'
         with (root / f'once_{name}.lock').open('w') as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not mark.exists():
-                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                shutil.rmtree(folder, ignore_errors=True)  # left by a worker that failed
                 folder.mkdir()
                 make(folder)
                 mark.touch()
@@ -131,7 +131,7 @@ def once(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def toy(once):
-    """A drawn WIDER FACE: 12 training and 6 validation images of 160 x 120, no edge cases."""
+    """Draw a WIDER FACE set: 12 training and 6 validation images of 160 x 120, no edge cases."""
     from mmface.toys.widerface import make_toy_widerface
 
     options = dict(num_train=12, num_val=6, image_size=(160, 120), seed=3, edge_cases=False)
@@ -140,16 +140,16 @@ def toy(once):
 
 @pytest.fixture(scope='session')
 def door(repo):
-    """Run a Python tool in this process, which saves importing the framework.
+    """Run a Python tool in this process, which saves the time to import the framework.
 
-    Returns ``door(script, *args, ok=True)``, to be used as ``run_tool``.
+    Returns ``door(script, *args, ok=True)``, which is used like ``run_tool``.
     """
     numbers = itertools.count()
 
     def run(script, *args, ok=True):
         args = [str(arg) for arg in args]
         if '--cfg-options' in args:
-            # Runs of the same second share a log otherwise.
+            # Otherwise runs that start in the same second share a log.
             place = args.index('--cfg-options') + 1
             args.insert(place, f'experiment_name=door_{next(numbers)}')
         out, err = io.StringIO(), io.StringIO()

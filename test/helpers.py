@@ -1,7 +1,7 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What tests of several folders share: configs, heads, ground truth, random tensors, checks.
+"""Shared parts of tests in several folders: configs, heads, ground truth, tensors, checks.
 
-Heads and pipelines come from the real configs, so that a test follows what users train.
+Heads and pipelines come from the real configs, so that tests use the models that users train.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def _read(name: str) -> Config:
 
 
 def config_file(name: str) -> Path:
-    """Find a config by its name, as users call it, or by its path below configs."""
+    """Find a config by its name, as users do, or by its path inside the configs folder."""
     name = name.removesuffix('.py')
     (found,) = CONFIGS.glob(f'{name}.py' if '/' in name else f'*/{name}.py')
     return found
 
 
 def load_config(name: str) -> Config:
-    """Load a config, which the caller may change, and set its scope."""
+    """Load a config that the caller may change, and set its scope."""
     cfg = copy.deepcopy(_read(name))
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     return cfg
@@ -51,7 +51,7 @@ def load_config(name: str) -> Config:
 def scrfd_head(
     num_keypoints: int = 5, num_classes: int = 1, full_search: bool = False, **changes: Any
 ) -> nn.Module:
-    """Build the head of SCRFD for maps of 8 channels, with one convolution in front."""
+    """Build the head of SCRFD for maps of 8 channels, with one convolution before it."""
     cfg = load_config('scrfd_500m_bnkps').model
     cfg.bbox_head.head_module.update(in_channels=8, feat_channels=8, stacked_convs=1)
     cfg.train_cfg.assigner.full_search = full_search
@@ -72,19 +72,19 @@ def centerface_head(
 
 def _build_head(cfg: ConfigDict, changes: Mapping[str, Any]) -> nn.Module:
     options = dict(train_cfg=cfg.train_cfg, test_cfg=cfg.test_cfg)
-    # In place of what the config says, not merged into it, as ``update`` would do.
+    # Replaces the value of the config. ``update`` would merge into it.
     return MODELS.build({**cfg.bbox_head, **options, **changes})
 
 
 def objects(boxes: Sequence | Tensor, labels: Sequence[int] | None = None) -> InstanceData:
-    """Make ground truth of xyxy boxes; without ``labels`` all are of class 0."""
+    """Build ground truth of xyxy boxes. Without ``labels`` all are of class 0."""
     bboxes = torch.as_tensor(boxes, dtype=torch.float32).view(-1, 4)
     labels = [0] * len(bboxes) if labels is None else labels
     return InstanceData(bboxes=bboxes, labels=torch.as_tensor(labels, dtype=torch.long))
 
 
 def faces(boxes: Sequence | Tensor, keypoints: Sequence | Tensor | None = None) -> InstanceData:
-    """Make ground truth with keypoints: (N, 5, 3), (N, 5, 2) of weight 1, or none of weight 0."""
+    """Build ground truth with keypoints: (N, 5, 3), (N, 5, 2) of weight 1, or all of weight 0."""
     found = objects(boxes)
     found.keypoints = torch.zeros(len(found), 5, 3)
     if keypoints is not None:
@@ -95,7 +95,7 @@ def faces(boxes: Sequence | Tensor, keypoints: Sequence | Tensor | None = None) 
 
 
 def samples_of(gts: Sequence[InstanceData], **meta: Any) -> list[DetDataSample]:
-    """Make a data sample of the same meta information for each ground truth."""
+    """Build a data sample with the same meta information for each ground truth."""
     samples = [DetDataSample(metainfo=meta) for _ in gts]
     for sample, gt in zip(samples, gts, strict=True):
         sample.gt_instances = gt
@@ -103,7 +103,7 @@ def samples_of(gts: Sequence[InstanceData], **meta: Any) -> list[DetDataSample]:
 
 
 def batch_of(gts: Sequence[InstanceData], size: int, seed: int = 0) -> dict:
-    """Make a batch as a data loader gives it: square noise images with this ground truth."""
+    """Build a batch like a data loader does: square noise images with this ground truth."""
     images = torch.randint(
         0, 256, (len(gts), 3, size, size), generator=torch.Generator().manual_seed(seed)
     )
@@ -132,7 +132,7 @@ def random_boxes(
 
 
 def assert_same_tensors(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> None:
-    """Compare names and values, such as those of state dicts, to the last bit."""
+    """Compare names and values, such as those of state dicts, for exact equality."""
     assert left.keys() == right.keys()
     for key, value in left.items():
         assert value.shape == right[key].shape, key
@@ -145,7 +145,7 @@ def results_of(
     keypoints: np.ndarray | None = None,
     ignore: Sequence[bool] | None = None,
 ) -> dict:
-    """Make what labels and an image are on their way through the transforms.
+    """Build the dict of labels and image that transforms pass on.
 
     Without ``keypoints`` none is labelled, without ``ignore`` all faces count.
     """
@@ -162,7 +162,7 @@ def results_of(
 
 
 def seed_all(seed: int) -> None:
-    """Set all global generators, as a new process would have them elsewhere."""
+    """Set all global generators to the state of a new process with this seed."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -177,7 +177,7 @@ def state_of(runner: Runner) -> dict[str, Tensor]:
 
 
 class LargestTensor(TorchDispatchMode):
-    """Notes the number of elements of the largest tensor that an operator returns."""
+    """Records the number of elements of the largest tensor that an operator returns."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,6 +187,6 @@ class LargestTensor(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor):
-                # Expanded tensors hold less than they show.
+                # Expanded tensors use less memory than their shape suggests.
                 self.count = max(self.count, leaf.untyped_storage().nbytes() // leaf.itemsize)
         return out

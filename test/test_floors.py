@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The floors of the package: what may import what, read from the source alone."""
+"""The layers of the package: which module may import which, checked from the source alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / 'mmface'
-#: From the ground up. What stands on one floor imports from those below it alone.
+#: From bottom to top. A module may import only from the layers below its own.
 FLOORS = (
     {'structures'},
     {'utils'},
@@ -50,12 +50,12 @@ def imports_of(node: ast.AST, lazy: bool = True, types: bool = True) -> Iterator
 
 
 CODE = {name_of(path): ast.parse(path.read_bytes()) for path in sorted(PACKAGE.rglob('*.py'))}
-# The functions of mmface itself are doors to higher floors, which importing mmface does not open.
+# The functions of mmface itself import higher layers, but ``import mmface`` does not.
 IMPORTS = {name: set(imports_of(tree, name != 'mmface')) for name, tree in CODE.items()}
 
 
 def module_of(name: str) -> str | None:
-    """Return the module of mmface in which ``name`` is, if it is of mmface."""
+    """Return the module of mmface that contains ``name``, or None if it is not in mmface."""
     while name and name not in IMPORTS:
         name = name.rpartition('.')[0]
     return name or None
@@ -103,7 +103,7 @@ def test_without_torch__neither_directly_nor_by_what_is_imported(root):
     while waiting:
         name = waiting.pop()
         seen.add(name)
-        # Importing a module imports the packages that it is in.
+        # Importing a module also imports the packages that contain it.
         above = {name.rsplit('.', count)[0] for count in range(1, name.count('.') + 1)}
         waiting |= (modules_below(name) | above) - seen
     found = {

@@ -39,7 +39,7 @@ def test_inside__keeps_names_of_files(name, tmp_path):
 
 @pytest.fixture
 def out(tmp_path):
-    """A folder for results in a folder in which nothing else may appear."""
+    """Create a folder for results inside a folder in which nothing else may appear."""
     folder = tmp_path / 'watched' / 'out'
     folder.mkdir(parents=True)
     yield folder
@@ -53,7 +53,7 @@ def test_write_wider_txt__refuses(name, out):
 
 
 def _ground_truth(folder, names):
-    """Official ground truth of one event with images of these names, one face each."""
+    """Write official ground truth of one event with images of these names, one face each."""
 
     def cells(values):
         array = np.empty((len(values), 1), object)
@@ -94,7 +94,7 @@ def test_test_onnx__refuses_hostile_ground_truth(out, tmp_path, run_tool):
 
 
 def test_show_dir__takes_the_last_part_of_a_name(out):
-    """mmdet's hook joins the base name, our visualizer writes where it is told."""
+    """mmdet's hook joins the base name, and our visualizer writes where it is told."""
     FaceVisualizer.get_instance('names are data')  # the hook takes the current one
     hook = DetVisualizationHook(draw=True, test_out_dir=str(out))
     image = out / 'x.jpg'

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Keypoints move with the image."""
+"""Keypoints move together with the image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POINTS = np.array(
 
 def test_flip__swaps_left_and_right_with_their_weights():
     flipped = flip_keypoints(POINTS, 100)
-    # By hand: the point at x = 30 is at 70 in the mirror and now the left eye.
+    # By hand: the point at x = 30 is at 70 after the flip and is now the left eye.
     expected = [[70, 21, 0], [90, 20, 1], [80, 30, 1], [72, 41, 1], [88, 40, 1]]
     np.testing.assert_array_equal(flipped[0], expected)
     assert POINTS[0, 0, 0] == 10, 'the input is changed'

@@ -1,11 +1,11 @@
-# What every config shares: registered parts, hooks, environment, logging.
-# A schedule (`_base_/schedules/`) brings optim_wrapper, param_scheduler and
+# Common to all configs: registered modules, hooks, environment, logging.
+# A schedule (`_base_/schedules/`) provides optim_wrapper, param_scheduler and
 # train_cfg=dict(type='ResumableEpochTrainLoop', max_epochs=...).
 
 # ---- Often modified ----------------------------------------------------------------------
 load_from = None  # weights to start from
-# True: go on with the run in work_dir, or with load_from if given. 'auto': with the run in work_dir,
-# or start one from load_from.
+# True: resume the run in work_dir, or from load_from if given. 'auto': resume the run in work_dir
+# if there is one, otherwise start from load_from.
 resume = False
 randomness = dict(seed=None, deterministic=False)  # None: drawn, logged and saved
 # ---- Possibly modified -------------------------------------------------------------------
@@ -33,7 +33,7 @@ custom_imports = dict(imports=['mmface.registry'], allow_failed_imports=False)
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    # The backend follows the device: nccl (CUDA), hccl (NPU), gloo (CPU). Seconds.
-    # Without progress for so long, the job ends and names the rank that is stuck.
+    # The device determines the backend: nccl (CUDA), hccl (NPU), gloo (CPU).
+    # After this many seconds without progress, the job ends and names the rank that is stuck.
     dist_cfg=dict(timeout=600),
 )

@@ -1,5 +1,5 @@
-# CenterFace on one card in mixed precision O1: the values of the Ascend model zoo, batch 32, lr
-# 5e-4 that drops at 75 and 95, 160 epochs (its script; its table says 140), static loss scale 19.
+# CenterFace on one card in mixed precision O1, with the values of the Ascend model zoo: batch 32,
+# lr 5e-4, steps 75 and 95, 160 epochs (its script; its table says 140), static loss scale 19.
 _base_ = './centerface.py'
 max_epochs = 160
 optim_wrapper = dict(type='AutocastOptimWrapper', loss_scale=19.0, optimizer=dict(lr=5e-4))

@@ -1,4 +1,4 @@
-# CenterFace on one card in mixed precision O2. Ours: the Ascend model zoo trains in O1; the
-# schedule is that of its one-card run.
+# CenterFace on one card in mixed precision O2. Our own: the Ascend model zoo trains in O1.
+# The schedule is that of its one-card run.
 _base_ = ['./centerface_1p_o1.py', '../_base_/precision/amp_o2.py']
 optim_wrapper = _base_.precision

@@ -1,5 +1,5 @@
-# CenterFace as MindSpore trains it on one card: 64 channels, dense up-sampling, ReLU6, 512x512,
-# batch 8, lr 5e-4 that drops at 90 and 120; tested at 832x832 (model_zoo official/cv/centerface).
+# CenterFace as trained by MindSpore on one card: 64 channels, dense up-sampling, ReLU6, 512x512,
+# batch 8, lr 5e-4, steps 90 and 120. Tested at 832x832 (model_zoo official/cv/centerface).
 _base_ = '../_base_/centerface_wider_face.py'
 anchors = [16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 128, 256, 512]
 train_steps = _base_.train_steps
@@ -17,6 +17,6 @@ model = dict(
     neck=dict(depthwise=False),
     bbox_head=dict(coder=dict(convention='mindspore')),
     train_cfg=dict(targets=dict(small_face_weights=True)),
-    # Pooling is not exact on its devices, hence the tolerance.
+    # Pooling is not exact on MindSpore's devices, hence the tolerance.
     test_cfg=dict(peak_tolerance=1e-3, nms=nms),
 )

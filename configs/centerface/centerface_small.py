@@ -1,5 +1,5 @@
-# A CenterFace of a quarter of the size: half the backbone's channels, neck of 24. Star-Clouds'
-# small model was never released; this one has chenjun2hao's recipe.
+# A CenterFace of a quarter of the size: half the backbone's channels, neck of 24 channels.
+# Star-Clouds' small model was never released. This one uses chenjun2hao's recipe.
 _base_ = './centerface.py'
 model = dict(
     backbone=dict(width=0.5),

@@ -1,13 +1,13 @@
-# The released network of Star-Clouds: 24 channels, dense up-sampling, ReLU, raw RGB, tested at the
-# original size, each side stretched to a multiple of 32 (prj-python). Its recipe was not
-# published; training takes that of centerface.py.
+# The released network of Star-Clouds: 24 channels, dense up-sampling, ReLU, raw RGB. Tested at the
+# original size, with each side stretched to a multiple of 32 (prj-python). Its training recipe was
+# not published, so training uses that of centerface.py.
 _base_ = './centerface.py'
 test_steps = _base_.test_steps
 test_steps.resize = dict(type='FaceStretch', divisor=32)
 test_pipeline = list(test_steps.values())
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-# Every cell is a candidate; a side counts one pixel more in the overlap.
+# Every cell is a candidate. The overlap is computed with sides one pixel longer.
 nms = dict(type='nms', iou_threshold=0.3, offset=1)
 model = dict(
     data_preprocessor=dict(mean=[0.0, 0.0, 0.0], std=[1.0, 1.0, 1.0], bgr_to_rgb=True),

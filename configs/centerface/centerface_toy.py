@@ -1,6 +1,6 @@
 # The small CenterFace for the drawn toy set of tools/data/make_toy.py: minutes on a CPU.
-# A recipe of ours for 240 images: AdamW learns in a thousand iterations, from random weights,
-# what the published schedule takes a hundred epochs and ImageNet weights for.
+# Our own recipe for 240 images. AdamW needs a thousand iterations from random weights, where
+# the published schedule needs a hundred epochs and ImageNet weights.
 _base_ = './centerface_small.py'
 
 # ---- Often modified ----------------------------------------------------------------------
@@ -8,7 +8,7 @@ image_size = 320
 max_epochs = 26
 base_lr = 0.005
 # ---- Normally not modified ---------------------------------------------------------------
-# At the published weight of 0.1 sizes and keypoints are learned last, long after the faces are found.
+# With the published weight of 0.1, sizes and keypoints are learned long after the face centres.
 model = dict(bbox_head=dict(loss_size=dict(loss_weight=1.0), loss_kps=dict(loss_weight=0.5)))
 train_steps = _base_.train_steps
 train_steps.crop.update(size=image_size, crop_choice=[0.6, 0.8, 1.0])

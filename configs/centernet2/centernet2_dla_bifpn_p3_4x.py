@@ -1,9 +1,9 @@
-# CenterNet2, DLA-34 and a BiFPN of strides 8 to 32, on COCO: 43.8 AP in the reference (45.6 with 6
-# times the schedule). For ImageNet weights convert dla34-ba72cf86.pth.
+# CenterNet2 with DLA-34 and a BiFPN of strides 8 to 32, on COCO: 43.8 AP in the reference (45.6
+# with 6 times the schedule). For ImageNet weights convert dla34-ba72cf86.pth.
 # Numbers: xingyizhou CenterNet2 configs/CenterNet2_DLA-BiFPN-P3_4x.yaml.
 _base_ = './centernet2_r50_1x.py'
 max_iters = 360_000
-sync_bn = 'torch'  # In distributed training.
+sync_bn = 'torch'  # used in distributed training
 model = dict(
     backbone=dict(_delete_=True, type='DLA34'),
     neck=dict(

@@ -1,5 +1,5 @@
-# CenterNet2, DLA-34 and a BiFPN of strides 8 to 128, on COCO, images resized and cropped as for
-# EfficientDet: 49.2 AP in the reference with pseudo labels for COCO's unlabelled images, too.
+# CenterNet2 with DLA-34 and a BiFPN of strides 8 to 128, on COCO. Resize and crop as in
+# EfficientDet. 49.2 AP in the reference, which also used pseudo labels of unlabelled COCO images.
 # Numbers: xingyizhou CenterNet2 configs/CenterNet2_DLA-BiFPN-P5_640_16x.yaml.
 _base_ = './centernet2_r50_1x.py'
 max_iters = 360_000
@@ -31,7 +31,7 @@ train_steps.resize = dict(
 train_steps.crop = dict(type='RandomCrop', crop_size=size, allow_negative_crop=True)
 train_pipeline = list(filter(None, train_steps.values()))
 train_dataloader = dict(
-    batch_size=8,  # on each of 8 cards
+    batch_size=8,  # per card, 8 cards
     num_workers=8,
     dataset=dict(pipeline=train_pipeline),
 )

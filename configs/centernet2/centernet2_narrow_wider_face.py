@@ -1,4 +1,5 @@
-# The narrow CenterNet2 as a face detector, for quick runs. Ours: AdamW, as for the drawn sets.
+# The narrow CenterNet2 as a face detector, for quick runs. Our own recipe: AdamW, as for
+# the drawn sets.
 _base_ = [
     '../_base_/models/centernet2_narrow.py',
     '../_base_/datasets/wider_face.py',

@@ -1,11 +1,11 @@
-# CenterNet2, Res2Net-101 26w4s with deformable convolutions, on COCO, images resized and cropped
-# as for EfficientDet: 51.2 AP in the reference.
+# CenterNet2 with Res2Net-101 26w4s and deformable convolutions, on COCO. Resize and crop as in
+# EfficientDet. 51.2 AP in the reference.
 # Numbers: xingyizhou CenterNet2 configs/CenterNet2_R2-101-DCN_896_4x.yaml.
 _base_ = './centernet2_r50_1x.py'
 max_iters = 180_000
 model = dict(
-    # Numbers of red, green, blue for blue, green, red. That file has two sections INPUT; the second
-    # replaces the first, in which FORMAT: RGB is.
+    # RGB numbers for BGR images. The reference file has two INPUT sections: the second replaces the
+    # first, which contains FORMAT: RGB.
     data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
     backbone=dict(
         type='Res2NetCaffe',

@@ -1,5 +1,6 @@
-# CenterNet2, Res2Net-101 26w4s with deformable convolutions and a BiFPN, on COCO in 1280x1280: 52.9 AP
-# in the reference (56.1 after as many iterations more with pseudo labels, tested in 1560x1560).
+# CenterNet2 with Res2Net-101 26w4s, deformable convolutions and a BiFPN, on COCO at 1280x1280:
+# 52.9 AP in the reference (56.1 at 1560x1560 after the same number of further iterations with
+# pseudo labels).
 # Numbers: xingyizhou CenterNet2 configs/CenterNet2_R2-101-DCN-BiFPN_1280_4x.yaml.
 _base_ = './centernet2_r2_101_dcn_896_4x.py'
 model = dict(

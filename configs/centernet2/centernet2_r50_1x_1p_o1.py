@@ -1,6 +1,7 @@
-# CenterNet2 on one card in mixed precision O1, static loss scale 128. Batch and fixed size are those
-# of the Ascend model zoo, whose runs on one card are short measurements at the rate of 64 images;
-# the schedule is the published 1x for 8: half the images, half the rate, twice the iterations.
+# CenterNet2 on one card in mixed precision O1, static loss scale 128. Batch and fixed size are
+# those of the Ascend model zoo. Its one-card runs are short measurements with the learning rate for
+# 64 images. The schedule is the published 1x scaled to batch 8: half the rate, twice the
+# iterations.
 _base_ = './centernet2_r50_1x.py'
 max_iters = 180_000
 model = dict(data_preprocessor=dict(pad_size=(1344, 1344)))

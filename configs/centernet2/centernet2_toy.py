@@ -1,6 +1,6 @@
 # A narrow CenterNet2 for the drawn toy set of tools/data/make_toy.py: minutes on a CPU.
-# A recipe of ours for 240 images: AdamW learns in some hundred iterations what the published
-# schedule takes tens of thousands for.
+# Our own recipe for 240 images. AdamW needs a few hundred iterations, the published schedule tens
+# of thousands.
 _base_ = [
     '../_base_/models/centernet2_narrow.py',
     '../_base_/datasets/coco_centernet2.py',

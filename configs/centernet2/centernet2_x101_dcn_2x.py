@@ -1,4 +1,4 @@
-# CenterNet2, ResNeXt-101 32x8d with deformable convolutions, on COCO: 49.9 AP in the reference.
+# CenterNet2 with ResNeXt-101 32x8d and deformable convolutions, on COCO: 49.9 AP in the reference.
 # Numbers: xingyizhou CenterNet2 configs/CenterNet2_X101-DCN_2x.yaml.
 _base_ = './centernet2_r50_1x.py'
 max_iters = 180_000

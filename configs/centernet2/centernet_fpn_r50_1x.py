@@ -1,5 +1,5 @@
-# CenterNet-FPN: the one-stage detector CenterNet2 is built on, 40.2 AP in the reference. Towers for
-# classes and boxes, more positives than the centre, half the rate.
+# CenterNet-FPN: the one-stage detector that CenterNet2 is based on, 40.2 AP in the reference. It
+# has towers for classes and boxes, positives beside the centre, and half the learning rate.
 # Numbers: xingyizhou CenterNet2 configs/CenterNet-FPN_R50_1x.yaml and Base-CenterNet-FPN.yaml.
 _base_ = './centernet2_r50_1x.py'
 
@@ -19,7 +19,7 @@ model = dict(
     train_cfg=None,
     test_cfg=dict(
         score_thr=0.05,
-        nms_pre=1000,  # a level
+        nms_pre=1000,  # per level
         nms=dict(type='nms', iou_threshold=0.6),
         max_per_img=100,
     ),

@@ -10,5 +10,5 @@ model = dict(
     neck=dict(in_channels=[56, 88, 88, 224], out_channels=56),
     bbox_head=dict(head_module=dict(in_channels=56, feat_channels=80, stacked_convs=3)),
 )
-# Boxes may leave the image in the ResNet models, as in the reference.
+# The ResNet models do not clip boxes at the crop border, as in the reference.
 train_dataloader = dict(dataset=dict(bbox_clip_border=False))

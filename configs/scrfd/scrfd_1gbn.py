@@ -1,4 +1,4 @@
-# SCRFD-1GF with a BatchNorm head of its own for every stride.
+# SCRFD-1GF with a separate BatchNorm head for every stride.
 _base_ = './scrfd_1g.py'
 model = dict(
     bbox_head=dict(

@@ -7,5 +7,5 @@ model = dict(
     neck=dict(in_channels=[24, 48, 48, 80], out_channels=24),
     bbox_head=dict(head_module=dict(in_channels=24, feat_channels=64, stacked_convs=2)),
 )
-# Boxes may leave the image in the ResNet models, as in the reference.
+# The ResNet models do not clip boxes at the crop border, as in the reference.
 train_dataloader = dict(dataset=dict(bbox_clip_border=False))

@@ -1,6 +1,6 @@
 # SCRFD-0.5GF with keypoints for the drawn toy set of tools/quickstart.sh: minutes on a CPU.
-# A recipe of ours for 240 images: AdamW learns in some thousand iterations what the published
-# schedule takes hundreds of epochs for.
+# Our own recipe for 240 images. AdamW needs a few thousand iterations, the published schedule
+# hundreds of epochs.
 _base_ = './scrfd_500m_bnkps.py'
 
 # ---- Often modified ----------------------------------------------------------------------

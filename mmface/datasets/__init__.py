@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Data sets, samplers and transforms; importing this registers them."""
+"""Data sets, samplers and transforms. Importing this package registers them."""
 
 from mmface.datasets import transforms
 from mmface.datasets.coco_boxes import CocoBoxDataset

@@ -1,23 +1,23 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Readers of the formats that WIDER FACE labels come in.
+"""Readers of the label formats in which WIDER FACE is distributed.
 
-* ``labelv2`` (SCRFD): ``# path width height``, then a row for each face: ``x1 y1 x2 y2``
-  (4 numbers), ``x1 y1 x2 y2 ignore`` (5) or ``x1 y1 x2 y2`` + 5 x ``x y flag`` (19), perhaps
-  followed by a blur score, which is not used (20).
-* ``bbx_gt`` (official): ``path``, the number of faces, then a row for each face:
-  ``x y w h blur expression illumination invalid occlusion pose``. A face marked invalid is to
-  be ignored. Rows of ``x y w h`` alone are read too.
+* ``labelv2`` (SCRFD): ``# path width height``, then one row per face. A row is ``x1 y1 x2 y2``
+  (4 numbers), ``x1 y1 x2 y2 ignore`` (5) or ``x1 y1 x2 y2`` + 5 x ``x y flag`` (19). A row of
+  20 numbers ends with a blur score, which is not used.
+* ``bbx_gt`` (official): ``path``, the number of faces, then one row per face:
+  ``x y w h blur expression illumination invalid occlusion pose``. A face marked invalid is
+  ignored. Rows of only ``x y w h`` are read too.
 * ``retinaface`` (``label.txt``): ``# path``, then ``x y w h`` (4 numbers) or ``x y w h`` +
-  5 x ``x y flag`` (19), perhaps followed by one or two numbers that are not used (20, 21).
+  5 x ``x y flag`` (19). One or two further numbers are not used (20, 21).
 * ``coco`` (CenterFace's ``train_wider_face.json``, ``train.json``): COCO-style JSON, see
   :mod:`mmface.datasets.coco_json`.
 
-Points are left eye, right eye, nose, left and right corner of the mouth, left and right as
-seen in the image. A point is labelled (weight 1) if its flag is 0 or more, whatever its
-value; ``-1 -1 -1`` is a missing point (weight 0). This is the rule SCRFD was trained with.
+The keypoints are left eye, right eye, nose, left and right corner of the mouth. Left and right
+are as seen in the image. A keypoint is labelled (weight 1) if its flag is 0 or more, whatever
+the value. ``-1 -1 -1`` is a missing keypoint (weight 0). SCRFD was trained with this rule.
 
-Only numpy is needed here. A file of 12,880 images is read in well under two seconds:
-one pass over the lines, then whole-column arithmetic.
+This module needs only numpy. It reads a file of 12,880 images in well under two seconds:
+one pass over the lines, then arithmetic on whole columns.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ REMEDY = 'Correct or remove this line, or make the file again with tools/data/pr
 
 
 class _Rows:
-    """The numbers of all face rows of a file, where each came from and whose face it is."""
+    """The numbers of all face rows of a file, with the line number and the image of each row."""
 
     def __init__(self, source: str, counts: tuple[int, ...], layout: str) -> None:
         self.source, self.counts, self.layout = source, frozenset(counts), layout
@@ -64,7 +64,7 @@ class _Rows:
         return _error(self.source, number, self.layout, found)
 
     def table(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-        """Give the numbers as rows, -1 where a row is short, the length of each and its owner."""
+        """Return the numbers as rows (short rows end with -1), the row lengths and the owners."""
         values = np.array(self.values)
         lengths = np.array(self.lengths, dtype=np.int64)
         ends = lengths.cumsum()
@@ -83,18 +83,18 @@ def read_annotations(path: str | os.PathLike[str], fmt: str = 'auto') -> list[Fa
     """Read a label file.
 
     Args:
-        path: Name of the file.
-        fmt: ``labelv2``, ``bbx_gt``, ``retinaface``, ``coco`` or ``auto``: a file named
-            ``*.json`` or beginning with a brace is ``coco``; the others go by the headers. No
-            ``#`` is ``bbx_gt``, sizes in the headers are ``labelv2`` (as is a file with
-            ``labelv2`` in its name), none are ``retinaface``.
+        path: Path of the file.
+        fmt: ``labelv2``, ``bbx_gt``, ``retinaface``, ``coco`` or ``auto``. With ``auto``, a file
+            named ``*.json``, or one that begins with a brace or bracket, is ``coco``. For other
+            files the headers decide: without ``#`` the format is ``bbx_gt``, with sizes (or with
+            ``labelv2`` in the file name) ``labelv2``, without sizes ``retinaface``.
 
     Returns:
         One entry for each image, in the order of the file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a line or an entry does not fit the format; names file and place.
+        FileNotFoundError: The file does not exist.
+        ValueError: A line or an entry does not fit the format. The message names file and line.
     """
     if fmt not in ('auto', *FORMATS):
         raise ValueError(f'format {fmt!r} of {path}: expected auto, {", ".join(FORMATS)}')
@@ -108,12 +108,12 @@ def _read_text(path: str | os.PathLike[str]) -> str:
     if not Path(path).is_file():
         raise FileNotFoundError(
             f'{path} does not exist or is not a file. Check the data path; '
-            'tools/data/prepare_widerface.py makes the folders from the official archives'
+            'tools/data/prepare_widerface.py creates the folders from the official archives'
         )
-    # File names need not be UTF-8: surrogates turn into the same bytes when the image is opened.
+    # File names may not be UTF-8. Surrogates become the same bytes when the image is opened.
     text = Path(path).read_text(encoding='utf-8-sig', errors='surrogateescape')
     if not text.strip():
-        raise ValueError(f'{path} is empty: expected the images and their faces')
+        raise ValueError(f'{path} is empty: expected image names and faces')
     return text
 
 
@@ -122,9 +122,9 @@ def _error(source: str, number: int, expected: str, found: str, remedy: str = RE
 
 
 def _header_size(line: str) -> tuple[str, int, int] | None:
-    """Split ``# path width height``; ``None`` if it does not end with a size."""
+    """Split ``# path width height``. Return ``None`` if the line does not end with a size."""
     parts = line[1:].strip().rsplit(None, 2)
-    # isdecimal alone would let other digits through; int reads those as well.
+    # isdecimal also accepts digits of other scripts; int reads those too.
     if len(parts) != 3 or not (_is_count(parts[1]) and _is_count(parts[2])):
         return None
     return parts[0], int(parts[1]), int(parts[2])
@@ -152,7 +152,7 @@ def _is_bbx_gt(source: str, text: str) -> bool:
 def _parse_hashed(
     source: str, lines: Lines, sized: bool, rows: _Rows
 ) -> list[tuple[str, int, int]]:
-    """Fill ``rows`` from lines with ``#`` headers; give path and size of each image."""
+    """Fill ``rows`` from lines with ``#`` headers. Return path, width and height per image."""
     heads: list[tuple[str, int, int]] = []
     header = "'# path width height'" if sized else "'# path'"
     for number, line in lines:
@@ -174,14 +174,14 @@ def _parse_labelv2(source: str, text: str) -> list[FaceAnnotation]:
     heads = _parse_hashed(source, _lines(text), True, rows)
     table, lengths, owners = rows.table()
     inverted = np.flatnonzero((table[:, 2:4] < table[:, :2]).any(axis=1))
-    # A stray box without area occurs in real files; many of them are boxes in another form.
+    # Real files contain a few boxes without area. If there are many, the boxes are not x1 y1 x2 y2.
     if inverted.size > 0.1 * len(table):
         raise _error(
             source,
             rows.numbers[inverted[0]],
             'corners x1 y1 x2 y2 with x2 >= x1 and y2 >= y1',
             f'{table[inverted[0], :4].tolist()} ({inverted.size} of {len(table)} rows are like it)',
-            "For boxes given as x y w h use the format 'retinaface'",
+            "For boxes in the form x y w h use the format 'retinaface'",
         )
     ignore = (lengths == 5) & (table[:, 4] == 1)
     table[lengths == 5, 4] = -1
@@ -216,7 +216,7 @@ def _parse_bbx_gt(source: str, text: str) -> list[FaceAnnotation]:
         count = int(lines[at + 1][1])
         faces = lines[at + 2 : at + 2 + count]
         if len(faces) < count:
-            raise _error(source, number, f'{count} faces of {path}', f'{len(faces)} until the end')
+            raise _error(source, number, f'{count} faces of {path}', f'{len(faces)} before the end')
         for face_number, line in faces:
             rows.add(face_number, line, len(heads))
         at += 2 + count
@@ -231,7 +231,7 @@ def _parse_bbx_gt(source: str, text: str) -> list[FaceAnnotation]:
 
 
 def _is_count(text: str) -> bool:
-    """Whether this is a number of pixels or faces; Python refuses to read thousands of digits."""
+    """Return whether ``text`` is a count or size that Python can convert (below 10 digits)."""
     return text.isdecimal() and len(text) < 10
 
 
@@ -244,7 +244,7 @@ def _is_numeric(line: str) -> bool:
 
 
 def _corners(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn x, y, w, h in the first four columns into x1, y1, x2, y2."""
+    """Convert x, y, w, h in the first four columns to x1, y1, x2, y2."""
     return np.concatenate([table[:, :2], table[:, :2] + table[:, 2:4]], axis=1)
 
 

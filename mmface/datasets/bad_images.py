@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A training goes on when a few images cannot be used: others take their place."""
+"""Let a training run continue when a few images cannot be used, by using other images."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ NOTE = 'bad_images.txt'
 
 
 class SkipBadImages:
-    """A data set (before ``BaseDataset``) in which a few images may be unreadable or missing.
+    """A data set mixin (placed before ``BaseDataset``) that tolerates a few bad images.
 
-    In training an image that cannot be used is replaced by the next one that can, so that a
-    resumed run sees the same. Its name and the reason are logged and appended to
-    ``bad_images.txt`` in ``note_folder``, which all workers and ranks share. In testing every bad
-    image is an error, because an average precision without it would be wrong; with
-    ``max_bad_images`` above 0, images whose data are damaged inside are used with a warning.
+    In training, an image that cannot be used is replaced by the next usable one, so that a
+    resumed run sees the same images. The name and the reason are logged and appended to
+    ``bad_images.txt`` in ``note_folder``, which all workers and ranks share. In testing, every
+    bad image is an error, because the average precision without it would be wrong. If
+    ``max_bad_images`` is above 0, images with damaged data inside are used with a warning.
 
     Attributes:
-        note_folder: Folder of the list; set by the runner. None keeps the list in memory.
+        note_folder: Folder of the list, set by the runner. If None, the list stays in memory.
 
     Args:
-        *args: Of the data set.
-        max_bad_images: How many images of a training may be bad before it ends: a number, or below
-            1 a share of the data set.
-        **kwargs: Of the data set.
+        *args: Passed on to the data set.
+        max_bad_images: Maximum number of bad images before training stops with an error. A value
+            below 1 is a fraction of the data set.
+        **kwargs: Passed on to the data set.
     """
 
     note_folder: str | None = None
@@ -48,13 +48,13 @@ class SkipBadImages:
         super().__init__(*args, **kwargs)
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """Return an item; it also says whether damaged images are refused."""
+        """Return an item, with a flag that says whether damaged images are refused."""
         item = super().get_data_info(idx)  # type: ignore[misc]
         item['refuse_damaged'] = self.test_mode and not self.max_bad_images
         return item
 
     def prepare_data(self, idx: int) -> Any:
-        """Return the sample of an index, or of the next one whose image can be used.
+        """Return the sample of an index, or of the next index whose image can be used.
 
         Raises:
             ValueError: Too many images cannot be used.
@@ -70,19 +70,19 @@ class SkipBadImages:
             following = (int(idx) + 1) % count
             if following == int(first):
                 raise ValueError(f'{self.ann_file}: none of the {count} images can be used')
-            # The draws of the sample stay those of its own index.
+            # The random draws are still those of the sample's own index.
             idx = idx.moved(following) if isinstance(idx, EpochIndex) else following
 
     def check_missing(self, missing: Sequence[str], total: int, place: str) -> None:
-        """Refuse a data set in which more images are missing than may be bad.
+        """Raise an error if more images are missing than may be bad; log a smaller number.
 
         Args:
-            missing: Names of the images that are not there.
+            missing: Names of the missing images.
             total: Number of all images.
-            place: Where they should be, and what to do.
+            place: Where they are expected, and the remedy.
 
         Raises:
-            FileNotFoundError: There are too many of them, or one in testing.
+            FileNotFoundError: Too many images are missing, or at least one in testing.
         """
         if not missing:
             return
@@ -92,18 +92,18 @@ class SkipBadImages:
         )
         if self.test_mode or len(missing) > self.limit(total):
             raise FileNotFoundError(f'{text}. Expected in {place}')
-        _log(f'{text}; others take their place')
+        _log(f'{text}; other images are used instead')
 
     def limit(self, total: int) -> int:
-        """Return how many of ``total`` images may be bad."""
+        """Return the maximum number of bad images among ``total``."""
         share = self.max_bad_images < 1
         return int(self.max_bad_images * total) if share else int(self.max_bad_images)
 
     def note_bad(self, path: str, reason: BaseException | str) -> None:
-        """Note an image that cannot be used.
+        """Record an image that cannot be used.
 
         Raises:
-            ValueError: There are more of them than ``max_bad_images``.
+            ValueError: More images are bad than ``max_bad_images`` allows.
         """
         if path in self._bad:
             return
@@ -116,21 +116,21 @@ class SkipBadImages:
             self._bad |= dict(line.partition('\t')[::2] for line in known)
             if path not in {line.partition('\t')[0] for line in known}:
                 _append(note, f'{path}\t{text}\n')
-                _log(f'an image cannot be used, another takes its place: {text}')
+                _log(f'an image cannot be used, another is used instead: {text}')
             place = str(note)
         else:
-            _log(f'an image cannot be used, another takes its place: {text}')
+            _log(f'an image cannot be used, another is used instead: {text}')
         total = len(self)  # type: ignore[arg-type]
         if len(self._bad) > self.limit(total):
             raise ValueError(
                 f'{len(self._bad)} of {total} images cannot be used, and max_bad_images='
                 f'{self.max_bad_images:g} allows {self.limit(total)}. They are listed in {place}; '
-                f'the last: {text}. Repair them or take them out of the labels'
+                f'the last: {text}. Repair them or remove them from the labels'
             )
 
 
 def _append(path: Path, line: str) -> None:
-    """Append a line at once, so that several processes can."""
+    """Append a line in one write, so that several processes can do so at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""COCO's boxes as a data set, with the rules the CenterNet2 reference filters by."""
+"""COCO boxes as a data set, with the filter rules of the CenterNet2 reference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmface.utils.images import missing_images
 
 #: Boxes with a side up to this, in pixels, are dropped (detectron2 ``filter_empty_instances``).
 MIN_SIDE = 1e-5
-#: No coordinate, width or height of an image is so large.
+#: Coordinates, widths and heights must be smaller than this.
 MAX_PIXELS = 1e9
 HELP = (
     'Check the data path: expected {train,val}2017/*.jpg and annotations/instances_'
@@ -28,7 +28,7 @@ HELP = (
 
 
 class _CheckedCoco(COCO):
-    """pycocotools' reader, which indexes a table with wrong references and says nothing."""
+    """pycocotools' reader, plus a check: on its own it indexes wrong references silently."""
 
     def createIndex(self) -> None:
         """Check the table, then index it."""
@@ -59,13 +59,13 @@ class _CheckedCoco(COCO):
         sup_names: Sequence[str] = (),
         cat_ids: Sequence[int] = (),
     ) -> list[int]:
-        """Give the ids of the classes, which have to be there, in the order of the file.
+        """Return the ids of the classes in the order of the file; all classes must exist.
 
-        Labels follow the file's order and names that of the classes, so both have to agree.
+        Labels follow the order of the file and names that of the classes, so both must agree.
         """
         names = [category['name'] for category in self.dataset['categories']]
         missing = [name for name in cat_names if name not in names]
-        remedy = 'Give metainfo=dict(classes=(...)) as in this file to the data sets of the config'
+        remedy = 'Set metainfo=dict(classes=(...)) of the data sets to the categories of this file'
         if missing:
             raise ValueError(
                 f'expected categories for the {len(cat_names)} classes of the data set, found '
@@ -97,7 +97,7 @@ class _CheckedCoco(COCO):
             if wrong:
                 raise ValueError(f'{key}[{number}]: expected {", ".join(wrong)}, found {row!r:.80}')
             if row['id'] in ids:
-                raise ValueError(f'{key}[{number}]: the id {row["id"]} was there before')
+                raise ValueError(f'{key}[{number}]: the id {row["id"]} occurs twice')
             ids.add(row['id'])
         return ids
 
@@ -107,7 +107,7 @@ def _is_id(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and abs(value) < MAX_PIXELS  # NaN is not less
+    return isinstance(value, int | float) and abs(value) < MAX_PIXELS  # False for NaN
 
 
 def _is_side(value: Any) -> bool:
@@ -130,50 +130,50 @@ _CHECKS: dict[str, dict[str, Callable[[Any], bool]]] = {
 
 @DATASETS.register_module()
 class CocoBoxDataset(SkipBadImages, CocoDataset):
-    """Images with boxes of several classes, from COCO's JSON.
+    """Images with boxes of several classes, from COCO JSON.
 
-    mmdet's ``CocoDataset`` drops boxes narrower or lower than one pixel, which the reference
-    (xingyizhou/CenterNet2, detectron2) trains on, and keeps images that have nothing but crowds.
-    Here, for training and testing alike, boxes are cut at the edge of the image and dropped
-    if a side is then at most 1e-5 pixels. Crowds are marked to be ignored, so that they are never
-    ground truth. For training ``filter_cfg=dict(filter_empty_gt=True)`` leaves out images that
-    have no other box, ``min_size`` those with a shorter side. What is dropped is counted in the
-    log. Masks are not kept.
+    mmdet's ``CocoDataset`` drops boxes narrower or lower than one pixel, but the reference
+    (xingyizhou/CenterNet2, detectron2) trains on them. It also keeps images that contain only
+    crowds. In this class, for training and testing, boxes are clipped at the image border, then
+    dropped if a side is at most 1e-5 pixels. Crowds are marked as ignored, so they are never
+    ground truth. In training, ``filter_cfg=dict(filter_empty_gt=True)`` skips images without
+    any other box, and ``min_size`` skips images with a shorter side. The log says how many
+    boxes and images were dropped. Masks are not kept.
 
     Args: see ``CocoDataset`` and :class:`.SkipBadImages`.
 
     Raises:
-        FileNotFoundError: If the JSON file, the folder of images or an image is missing.
-        ValueError: If the JSON is none or refers to images or categories that it does not have, if
-            its categories are not the classes of the data set, or if no image is left.
+        FileNotFoundError: The JSON file, the folder of images or an image is missing.
+        ValueError: The file is not COCO JSON, refers to images or categories that it does not
+            contain, its categories are not the classes of the data set, or no image is left.
     """
 
     COCOAPI = _CheckedCoco
 
     def load_data_list(self) -> list[dict]:
-        """Read the labels and check that every image is there."""
+        """Read the labels and check that every image exists."""
         if not Path(self.ann_file).is_file():
             raise FileNotFoundError(f'the label file {self.ann_file} does not exist. {HELP}')
         self._without_area = 0
         try:
             items = super().load_data_list()
-        except AssertionError as error:  # pycocotools' way to refuse what is no table
+        except AssertionError as error:  # pycocotools raises it if the JSON is not an object
             raise ValueError(f'{self.ann_file}: expected COCO JSON: {error}') from None
         except ValueError as error:
             raise ValueError(f'{self.ann_file}: {error}') from None
-        self._log(f'{self._without_area} boxes without area in their image dropped')
+        self._log(f'{self._without_area} boxes without area inside their image dropped')
         names = [item.pop('file_name') for item in items]
         folder = self.data_prefix['img']
         self.check_missing(missing_images(folder, names), len(names), f'{folder}. {HELP}')
         return items
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """Turn the labels of an image into an item; see the class."""
+        """Convert the labels of an image to an item (see the class)."""
         image = raw_data_info['raw_img_info']
         instances = []
         for row in raw_data_info['raw_ann_info']:
             label = self.cat2label.get(row['category_id'])
-            if label is None:  # the classes are a part of the file's
+            if label is None:  # the data set uses only some of the categories
                 continue
             x, y, width, height = row['bbox']
             box = [
@@ -197,7 +197,7 @@ class CocoBoxDataset(SkipBadImages, CocoDataset):
         )
 
     def filter_data(self) -> list[dict]:
-        """Drop, for training, what ``filter_cfg`` says."""
+        """Drop images in training according to ``filter_cfg``."""
         items = self.data_list
         if self.test_mode:
             return items
@@ -209,7 +209,7 @@ class CocoBoxDataset(SkipBadImages, CocoDataset):
         empty = len(self.data_list) - len(items)
         least = rules.get('min_size', 0)
         items = [item for item in items if min(item['width'], item['height']) >= least]
-        self._log(f'{empty} images without a box to learn dropped')
+        self._log(f'{empty} images without a box for training dropped')
         self._log(f'{len(self.data_list) - empty - len(items)} images below {least} px dropped')
         if not items:
             raise ValueError(

@@ -1,15 +1,15 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""COCO-style JSON with five keypoints a face, which the CenterFace projects train from.
+"""COCO-style JSON with five keypoints per face, the training labels of the CenterFace projects.
 
-* ``images``: ``id``, ``file_name`` (``event/name.jpg``), perhaps ``width`` and ``height``.
-* ``annotations``: ``image_id``, ``bbox`` (x, y, w, h), perhaps ``category_id``, ``keypoints``
-  (5 x (x, y, v), v = 0 for a missing point), and ``iscrowd`` or ``ignore``, which mark a face
-  to ignore.
-* ``categories``: the one named ``face``; without this list its id is 1.
+* ``images``: ``id``, ``file_name`` (``event/name.jpg``), optionally ``width`` and ``height``.
+* ``annotations``: ``image_id``, ``bbox`` (x, y, w, h), optionally ``category_id``, ``keypoints``
+  (5 x (x, y, v), v = 0 for a missing keypoint), and ``iscrowd`` or ``ignore``, which mark a
+  face to ignore.
+* ``categories``: the category named ``face`` is used. Without this list its id is 1.
 
-Boxes that leave the image or have no area are read as they are. The references cut boxes
-at the edge of the training crop and drop what has no area then; here the data set drops
-boxes of which nothing is inside the image, and the targets do the cutting.
+Boxes that leave the image or have no area are read unchanged. The references clip boxes at
+the border of the training crop and then drop boxes without area. Here the data set drops
+boxes that are entirely outside the image, and the target assignment clips the others.
 """
 
 from __future__ import annotations
@@ -30,34 +30,35 @@ _LAYOUT = (
     '5 x (x, y, v))'
 )
 _NO_POINTS = [0] * (3 * len(POINT_NAMES))
-_MAX_SIDE = 10**9  # pixels; more is no size
-_VISIBLE = 2  # COCO's flag; 1 is labelled but hidden, which our labels do not tell apart.
+_MAX_SIDE = 10**9  # pixels; larger values are not an image size
+_VISIBLE = 2  # COCO's flag. Flag 1 (labelled but hidden) is not a separate state in our labels.
 
 
 def parse_coco(source: str, text: str) -> list[FaceAnnotation]:
-    """Read the text of a JSON file.
+    """Parse the text of a JSON file.
 
     Args:
         source: Name of the file, for messages.
         text: Its content.
 
     Returns:
-        One entry for each image, in the order of ``images``; faces in that of ``annotations``.
+        One entry for each image, in the order of ``images``. Faces keep the order of
+        ``annotations``.
 
     Raises:
-        ValueError: If it is not such JSON, or an entry is wrong; names file and entry.
+        ValueError: The text is not such JSON, or an entry is wrong. Names the file and the entry.
     """
     try:
         table = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f'{source}: expected {_LAYOUT}, found what is no JSON ({error}). It is cut off or '
-            'damaged: get it again, or make it with tools/data/convert_labels.py'
+            f'{source}: expected {_LAYOUT}, found a file that is not JSON ({error}). It is cut off '
+            'or damaged: download it again, or make it with tools/data/convert_labels.py'
         ) from None
     images, rows = (table.get(key) if isinstance(table, dict) else None for key in _LISTS)
     if not isinstance(images, list) or not isinstance(rows, list):
         keys = f'the keys {list(table)[:8]}' if isinstance(table, dict) else type(table).__name__
-        raise ValueError(f'{source}: expected {_LAYOUT}, found {keys}. Give another label file')
+        raise ValueError(f'{source}: expected {_LAYOUT}, found {keys}. Use another label file')
     heads, places = _heads(source, images)
     classes = _face_ids(source, table.get('categories'))
 
@@ -93,7 +94,7 @@ _LISTS = ('images', 'annotations')
 
 
 def _heads(source: str, images: list[Any]) -> tuple[list[tuple[str, int, int]], dict[Any, int]]:
-    """Give path and size of each image, and its place in the file by its id."""
+    """Return path and size of each image, and a map from image id to position in the list."""
     heads: list[tuple[str, int, int]] = []
     places: dict[Any, int] = {}
     for number, image in enumerate(images):
@@ -106,16 +107,16 @@ def _heads(source: str, images: list[Any]) -> tuple[list[tuple[str, int, int]], 
                 raise ValueError
             heads.append((name, width, height))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-            expected = 'COCO-style JSON: an image with id, file_name and perhaps width and height'
+            expected = 'COCO-style JSON: an image with id, file_name, optionally width and height'
             raise _error(source, 'images', number, {}, expected, repr(image)[:120]) from None
         new = places.setdefault(identity, number) == number
         if not new:
-            raise _error(source, 'images', number, image, 'an id of its own', 'an id seen before')
+            raise _error(source, 'images', number, image, 'a unique id', 'an id seen before')
     return heads, places
 
 
 def _face_ids(source: str, categories: Any) -> list[Any]:
-    """Give the ids of the categories named ``face``."""
+    """Return the ids of the categories named ``face``."""
     if not categories:
         return [1]
     try:
@@ -126,7 +127,7 @@ def _face_ids(source: str, categories: Any) -> list[Any]:
     if not ids:
         raise ValueError(
             f"{source}: expected a category with id and the name 'face', found "
-            f'{", ".join(names[:8])}. Give a file with labels of faces'
+            f'{", ".join(names[:8])}. Use a file with labels of faces'
         )
     return ids
 
@@ -134,7 +135,7 @@ def _face_ids(source: str, categories: Any) -> list[Any]:
 def _numbers(
     source: str, rows: list[Any], get: Callable[[Any], Any], count: int, expected: str
 ) -> NDArray[np.float64]:
-    """Give ``count`` numbers of each annotation, (n, count)."""
+    """Return ``count`` numbers of each annotation, (n, count)."""
     values = [get(row) for row in rows]
     for number, value in enumerate(values):
         if not isinstance(value, list) or len(value) != count:
@@ -166,9 +167,9 @@ def _error(source: str, key: str, number: int, row: Any, expected: str, found: s
 
 
 def coco_text(entries: Iterable[FaceAnnotation]) -> str:
-    """Write labels as JSON; reading it gives the same numbers.
+    """Format labels as JSON. Reading it back gives the same numbers.
 
-    A face to ignore gets ``ignore`` 1, which is ours; COCO's ``iscrowd`` means something else.
+    A face to ignore gets ``ignore`` 1, our own key. COCO's ``iscrowd`` has another meaning.
     """
     images: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
@@ -201,5 +202,5 @@ def coco_text(entries: Iterable[FaceAnnotation]) -> str:
 
 
 def _shortest(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Give the doubles with the fewest digits that are read back as these numbers."""
+    """Return the doubles with the fewest digits that convert back to the same float32 values."""
     return values.astype(str).astype(np.float64)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Batches without end, for training loops that count in iterations."""
+"""An endless sequence of batches, for training loops that count iterations."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from mmface.datasets.samplers import EpochIndexSampler
 class EndlessBatchSampler(BatchSampler):
     """Full batches from one epoch of the sampler after another.
 
-    As in the reference (detectron2's ``TrainingSampler`` and ``AspectRatioGroupedDataset``) an
-    epoch's end is nothing special: no batch is smaller, and an image that waits for its batch
-    goes into one of the next epoch. For ``ResumableIterTrainLoop``; a loop over epochs would
-    never end its first.
+    As in the reference (detectron2's ``TrainingSampler`` and ``AspectRatioGroupedDataset``), the
+    end of an epoch has no effect on batches: no batch is smaller, and an image that waits for its
+    batch joins a batch of the next epoch. Use it with ``ResumableIterTrainLoop``. A loop over
+    epochs would never end its first epoch.
 
     Args:
-        sampler: Gives the images of one epoch.
+        sampler: Yields the images of one epoch.
         batch_size: Images in a batch.
-        by_shape: Whether wide images are put together, and all others. Needs a data set whose
-            items have ``width`` and ``height``.
+        by_shape: Whether wide images and all other images form separate batches. The items of
+            the data set must then have ``width`` and ``height``.
 
     Raises:
-        ValueError: Another kind of sampler, or a batch size that is not positive.
+        ValueError: The sampler is of another type, or the batch size is not positive.
     """
 
     sampler: EpochIndexSampler  # type: ignore[assignment]
@@ -40,7 +40,7 @@ class EndlessBatchSampler(BatchSampler):
                 f'{type(sampler).__name__}'
             )
         if batch_size < 1:
-            raise ValueError(f'the batch size must be 1 or more, not {batch_size}')
+            raise ValueError(f'batch_size: expected at least 1, found {batch_size}')
         self.sampler = sampler
         self.batch_size = batch_size
         self.by_shape = by_shape
@@ -48,11 +48,11 @@ class EndlessBatchSampler(BatchSampler):
         self._wide: dict[int, bool] = {}
 
     def __len__(self) -> int:
-        """Give the number of batches in which about every image comes once."""
+        """Return the number of batches in which every image occurs about once."""
         return -(-len(self.sampler) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Iterate without end; the next call starts at the beginning."""
+        """Iterate without end. The next call starts at the beginning."""
         left_out, self._start = self._start, 0
         waiting: dict[bool, list[int]] = {False: [], True: []}
         for epoch in count():
@@ -69,7 +69,7 @@ class EndlessBatchSampler(BatchSampler):
                 batch.clear()
 
     def start_at(self, position: int) -> None:
-        """Leave out the first ``position`` batches in the next iteration."""
+        """Skip the first ``position`` batches in the next iteration."""
         self._start = position
 
     def _is_wide(self, index: int) -> bool:

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The faces of an image as every reader of labels gives them."""
+"""The faces of an image, in the form that every label reader returns."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class FaceAnnotation(NamedTuple):
     """The faces of one image, in pixels of the image as stored.
 
     Attributes:
-        path: ``event/name.jpg``, below the folder of the images.
-        width: Width of the image, 0 where the format does not say.
-        height: Height of the image, 0 where the format does not say.
-        bboxes: (n, 4) x1, y1, x2, y2, where x2 = x1 + w (no pixel added or taken away). May
-            leave the image or have no area, as in the file.
-        keypoints: (n, 5, 3) x, y, weight; -1, -1, 0 where a point is missing.
-        ignore: (n,) true for faces that are neither to be learned nor counted.
+        path: ``event/name.jpg``, relative to the folder of the images.
+        width: Width of the image, 0 if the format does not contain it.
+        height: Height of the image, 0 if the format does not contain it.
+        bboxes: (n, 4) x1, y1, x2, y2, where x2 = x1 + w (no pixel added or subtracted). As in the
+            file: a box may leave the image or have no area.
+        keypoints: (n, 5, 3) x, y, weight; -1, -1, 0 for a missing keypoint.
+        ignore: (n,) True for faces that are used neither for training nor for evaluation.
     """
 
     path: str
@@ -32,7 +32,7 @@ class FaceAnnotation(NamedTuple):
 
     @property
     def has_area(self) -> NDArray[np.bool_]:
-        """(n,) whether any of a box is inside the image, or anywhere if its size is unknown."""
+        """(n,) whether a box has area inside the image, or anywhere if the size is unknown."""
         corners = self.bboxes
         if self.width > 0 and self.height > 0:
             edges = np.array((self.width, self.height) * 2, np.float32)
@@ -41,7 +41,7 @@ class FaceAnnotation(NamedTuple):
         return wide & high
 
     def where(self, chosen: NDArray[np.bool_]) -> FaceAnnotation:
-        """Give the faces for which ``chosen`` (n,) is true."""
+        """Return the faces for which ``chosen`` (n,) is true."""
         bboxes, keypoints, ignore = self.bboxes[chosen], self.keypoints[chosen], self.ignore[chosen]
         return self._replace(bboxes=bboxes, keypoints=keypoints, ignore=ignore)
 
@@ -53,13 +53,13 @@ def assemble(
     points: NDArray[np.float64],
     ignore: NDArray[np.bool_],
 ) -> list[FaceAnnotation]:
-    """Deal out the faces of a file to its images.
+    """Distribute the faces of a file to its images.
 
     Args:
         heads: Path, width and height of each image.
-        owners: (n,) image of each face, ascending.
+        owners: (n,) index of the image of each face, ascending.
         boxes: (n, 4) x1, y1, x2, y2.
-        points: (n, 15) 5 x (x, y, flag); a flag below 0 marks a missing point.
+        points: (n, 15) 5 x (x, y, flag). A flag below 0 marks a missing keypoint.
         ignore: (n,) see :class:`FaceAnnotation`.
     """
     keypoints = points.reshape(-1, 5, 3).astype(np.float32)

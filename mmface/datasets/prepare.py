@@ -1,9 +1,9 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Bring WIDER FACE, in whatever layout, into the one that all configs read.
+"""Convert WIDER FACE from any layout to the one that all configs read.
 
 The canonical layout is ``{train,val}/images/<event>/*.jpg``, ``{train,val}/labelv2.txt``
 and ``val/gt/wider_{face,easy,medium,hard}_val.mat``. :class:`Preparation` first finds and
-checks everything; only :meth:`Preparation.write` touches the output folder.
+checks everything. Only :meth:`Preparation.write` changes the output folder.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mmface.utils.images import image_size
 from mmface.utils.progress import progress_bar
 
 SPLITS = ('train', 'val')
-"""Names of the splits; the official test split has no labels."""
+"""Names of the splits. The official test split has no labels."""
 
 
 @dataclass
@@ -44,12 +44,12 @@ class Split:
         name: ``train`` or ``val``.
         kind: Kind of its label file, see :data:`mmface.datasets.prepare_labels.KINDS`.
         labels: Its label file.
-        official: The official text, if there is one.
+        official: The official label text, if there is one.
         faces: Labels by ``event/name.jpg``.
         images: The listed images that were found.
-        sizes: Width and height of them, pixels.
-        unlisted: Number of images of this split that no label file names.
-        problems: What is wrong with listed images, ``event/name.jpg: reason``.
+        sizes: Their width and height, pixels.
+        unlisted: Number of images of this split that no label file lists.
+        problems: Problems of listed images, ``event/name.jpg: reason``.
     """
 
     name: str
@@ -69,24 +69,24 @@ class Split:
 
 
 class Preparation:
-    """Finds the parts of a data set and writes them to the canonical layout.
+    """Find the parts of a data set and write them to the canonical layout.
 
-    Use as a context manager: it keeps archives open.
+    Use it as a context manager, because it keeps archives open.
 
     Args:
         sources: Folders, zip archives or single label files, in any layout.
-        out: Folder to make.
-        part: A file with lines ``event/name.jpg``; the rest is left out.
+        out: Folder to create.
+        part: A file with lines ``event/name.jpg``. All other images are skipped.
         progress: Whether to show progress bars.
 
     Attributes:
-        splits: What was found, for the splits with both images and labels.
+        splits: The splits for which both images and labels were found.
         ground_truth: The ``.mat`` files by canonical name.
-        notes: What the user should know.
+        notes: Messages for the user.
 
     Raises:
-        FileNotFoundError: If a source does not exist.
-        ValueError: If labels cannot be read or do not belong to the images.
+        FileNotFoundError: A source does not exist.
+        ValueError: Labels cannot be read or do not belong to the images.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Preparation:
         self._stack.close()
 
     def _find_split(self, name: str, files: Sequence[SourceFile]) -> None:
-        """Take the best label file of a split and look for its images."""
+        """Choose the best label file of a split and find its images."""
         labels: dict[str, list[SourceFile]] = {}
         for file in files:
             kind = kind_of(file.name)
@@ -157,7 +157,7 @@ class Preparation:
         for key in split.faces:
             candidates = self._images.get(key, [])
             own = [c for c in candidates if c.split(folders_only=2) in (name, None)]
-            # What lies in a folder of this name goes before what lies anywhere else.
+            # Files in a folder with the name of the split come before all other files.
             own.sort(key=lambda c: c.split(folders_only=2) is None)
             if own:
                 split.images[key] = own[0]
@@ -167,12 +167,12 @@ class Preparation:
         if split.images:
             self.splits.append(split)
         elif split.faces:
-            self.notes.append(f'{name}: {split.labels} has labels, but there are no images')
+            self.notes.append(f'{name}: {split.labels} has labels, but no images were found')
 
     def _key(self, path: str, labels: SourceFile) -> str:
-        """Canonical ``event/name.jpg`` of a path found in a label file."""
+        """Return the canonical ``event/name.jpg`` for a path in a label file."""
         parts = tuple(path.split('/'))
-        if len(parts) == 1 and is_safe(parts):  # only a name: whose folder?
+        if len(parts) == 1 and is_safe(parts):  # only a name: look up its folder
             found = self._by_name.get(path, [])
             if len(found) == 1:
                 return found[0]
@@ -181,7 +181,7 @@ class Preparation:
         return '/'.join(parts[-2:])
 
     def _find_ground_truth(self, files: Sequence[SourceFile]) -> None:
-        """Take the ``.mat`` files from the folder that has most of them."""
+        """Take the ``.mat`` files from the folder that contains most of them."""
         folders: dict[str, dict[str, SourceFile]] = {}
         for file in files:
             name = mat_name(file.name)
@@ -236,7 +236,7 @@ class Preparation:
     def _read(
         file: SourceFile, reader: Callable[[Path], list[FaceAnnotation]]
     ) -> list[FaceAnnotation]:
-        """Read labels; from an archive through a copy, as parsers want a file on disk."""
+        """Read labels. Files in archives are copied first: parsers need a file on disk."""
         if file.member is None:
             return reader(file.path)
         with TemporaryDirectory(prefix='mmface_') as folder:
@@ -249,17 +249,17 @@ class Preparation:
 
     @property
     def problems(self) -> list[str]:
-        """Everything that keeps the data from being used."""
+        """All problems that make the data unusable."""
         return [f'{split.name}: {text}' for split in self.splits for text in split.problems]
 
     def write(self, copy: bool = False) -> None:
-        """Write the canonical layout; of a part also the list of it, ``<split>/part.txt``.
+        """Write the canonical layout, and ``<split>/part.txt`` if only a part is used.
 
         Args:
-            copy: Copy images also where a link would do.
+            copy: Whether to copy images even where a link would be possible.
 
         Raises:
-            ValueError: If there are problems, or files with other content are in the way.
+            ValueError: There are problems, or files with other content already exist.
         """
         if self.problems:
             raise ValueError(f'{len(self.problems)} problems, first: {self.problems[0]}')
@@ -273,7 +273,7 @@ class Preparation:
                     bar.update()
                 self._write_labels(split, folder)
                 if self.part is not None:
-                    # The ground truth lists all images; evaluation is told which are here.
+                    # The ground truth lists all images. Evaluation reads here which ones exist.
                     _write_new(folder / 'part.txt', ''.join(f'{key}\n' for key in split.images))
         if any(split.name == 'val' for split in self.splits):
             for name, file in self.ground_truth.items():
@@ -305,10 +305,10 @@ def _of_split(files: Sequence[SourceFile], name: str) -> bool:
 
 
 def _only(files: Sequence[SourceFile]) -> SourceFile:
-    """The only one of several label files of a kind; copies of it do not count."""
+    """Return the only label file of a kind. Identical copies of it do not count."""
     if len(files) > 1 and len({file.read_bytes() for file in files}) > 1:
         names = ', '.join(map(str, files))
-        raise ValueError(f'several different label files: {names}; leave out all but one')
+        raise ValueError(f'several different label files: {names}; pass only one of them')
     return files[0]
 
 
@@ -321,6 +321,6 @@ def _write_new(target: Path, text: str) -> None:
         if target.read_bytes().replace(b'\r\n', b'\n') == text.encode('utf-8', 'surrogateescape'):
             return
         raise ValueError(
-            f'{target} exists with other content: remove it, or name another folder with --out'
+            f'{target} exists with other content: remove it, or choose another output folder'
         )
     write_text(target, text)

@@ -12,8 +12,8 @@ import numpy as np
 from mmface.datasets.annotations import FaceAnnotation, read_annotations
 from mmface.utils.mat_files import read_mat_files
 
-# Best first. For training what has keypoints comes first; for validation what has every
-# image (the JSON files in circulation leave out images without faces).
+# Best first. For training, labels with keypoints come first. For validation, labels with every
+# image come first: the available JSON files do not list images without faces.
 KINDS = {
     'train': ('labelv2', 'retinaface', 'coco', 'bbx_gt'),
     'val': ('labelv2', 'bbx_gt', 'retinaface', 'mat', 'coco'),
@@ -24,7 +24,7 @@ MAT_NAMES = tuple(f'wider_{name}_val.mat' for name in ('face', 'easy', 'medium',
 
 
 def kind_of(name: str) -> str | None:
-    """Kind of a label file by its name: a key of :data:`KINDS`, or None."""
+    """Return the kind of a label file by its name: a key of :data:`KINDS`, or None."""
     name = name.lower()
     patterns = {
         'labelv2': r'labelv2.*\.txt',
@@ -37,7 +37,7 @@ def kind_of(name: str) -> str | None:
 
 
 def mat_name(name: str) -> str | None:
-    """Canonical name of a ground truth file, or None: ``val.mat`` is the one of all faces."""
+    """Return the canonical name of a ground truth file, or None. ``val.mat`` has all faces."""
     match = re.fullmatch(r'(?:wider_)?(face_|easy_|medium_|hard_)?val\.mat', name.lower())
     return f'wider_{match[1] or "face_"}val.mat' if match else None
 
@@ -46,16 +46,16 @@ def read_labels(path: Path, kind: str) -> list[FaceAnnotation]:
     """Read a label file of any kind.
 
     Raises:
-        ValueError: If the file does not fit its kind; names the file.
+        ValueError: The file does not match its kind. The message names the file.
     """
     return read_mat_faces(path) if kind == 'mat' else read_annotations(path, kind)
 
 
 def read_mat_faces(path: Path) -> list[FaceAnnotation]:
-    """Read boxes from an official ``.mat`` file; images are taken to be ``.jpg``.
+    """Read boxes from an official ``.mat`` file. Images are assumed to be ``.jpg``.
 
     Raises:
-        ValueError: If the file is not of that structure.
+        ValueError: The file does not have that structure.
     """
     try:
         (mat,) = read_mat_files({path: _MAT_FIELDS})
@@ -88,11 +88,11 @@ def _number(value: float) -> str:
 def labelv2_text(
     faces: Mapping[str, FaceAnnotation], sizes: Mapping[str, tuple[int, int]], split: str
 ) -> str:
-    """Text of a labelv2 file.
+    """Return the text of a labelv2 file.
 
-    Validation rows have four numbers. Training rows have 19, or, in a file without any
-    keypoint and for faces to ignore, five: the last one is 1 for a face to ignore. Boxes
-    without area are left out, as in the published files.
+    Validation rows have four numbers. Training rows have 19. They have five if the whole file
+    has no keypoint or the face is to be ignored; the last one is 1 for a face to ignore. Boxes
+    without area are skipped, as in the published files.
 
     Args:
         faces: The faces by ``event/name.jpg``.
@@ -117,7 +117,7 @@ def labelv2_text(
 
 
 def keep_images(text: str, keys: Collection[str]) -> str:
-    """Restrict a label text of any format to some images, the rest word for word."""
+    """Restrict a label text of any format to some images, without other changes."""
     kept, keep = [], False
     for line in text.splitlines(keepends=True):
         head = line.strip(' #\r\n')

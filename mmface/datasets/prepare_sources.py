@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Find the files of a data set in folders and zip archives, wherever they lie."""
+"""Find the files of a data set in folders and zip archives, in any layout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import IO
 from mmface.utils.archives import check_member, one_error
 from mmface.utils.files import is_safe, whole_file
 
-#: Of the images of WIDER FACE and of the sets made from it.
+#: Suffixes of the images of WIDER FACE and of data sets made from it.
 WIDER_SUFFIXES = ('.jpg', '.jpeg', '.png')
 _WANTED = (*WIDER_SUFFIXES, '.txt', '.mat', '.json')
 _ARCHIVES = re.compile(r'\.(tar|tgz|tar\.\w+|rar|7z)$')
@@ -31,7 +31,7 @@ class SourceFile:
 
     Attributes:
         path: The file, or the archive.
-        parts: Its path below the source, the name of the source first; says what it is.
+        parts: Path components that begin with the name of the source. They tell what the file is.
         archive: The open archive, or None.
         member: The member of the archive.
     """
@@ -51,10 +51,10 @@ class SourceFile:
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """Open for reading.
+        """Open the file for reading.
 
         Raises:
-            ValueError: Within the block too: a member of an archive is damaged.
+            ValueError: A member of an archive is damaged. It may be raised inside the block too.
         """
         if self.archive is None or self.member is None:
             with self.path.open('rb') as handle:
@@ -69,10 +69,10 @@ class SourceFile:
             return handle.read()
 
     def split(self, folders_only: int = 0) -> str | None:
-        """``train`` or ``val`` if the nearest component that names one names only that.
+        """Return ``train`` or ``val`` from the nearest component that names exactly one of them.
 
         Args:
-            folders_only: How many components at the end to leave out.
+            folders_only: Number of components to skip at the end.
         """
         for part in reversed(self.parts[: len(self.parts) - folders_only]):
             words = set(re.split(r'[^a-z]+', part.lower()))
@@ -82,18 +82,18 @@ class SourceFile:
         return None
 
     def place(self, target: Path, copy: bool = False) -> None:
-        """Make ``target`` this file: a symbolic or hard link where possible, or a copy.
+        """Link or copy this file to ``target``: a symbolic or hard link if possible, or a copy.
 
-        A file that is already there is kept if it holds the same; a link is replaced.
+        An existing file with the same content is kept. An existing link is replaced.
 
         Raises:
-            ValueError: If a file with other content is there.
+            ValueError: ``target`` exists and has other content.
         """
         if target.exists() and not target.is_symlink():
             if not self._same(target):
                 raise ValueError(
-                    f'{target} exists and is not the same as {self}: '
-                    'remove it, or name another folder with --out'
+                    f'{target} exists and differs from {self}: '
+                    'remove it, or choose another output folder'
                 )
             return
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -131,19 +131,19 @@ def scan(sources: Sequence[Path], out: Path, stack: ExitStack) -> list[SourceFil
     """List the images, texts, ``.mat`` and JSON files of folders and zip archives.
 
     Args:
-        sources: Folders, archives or single files. Archives inside of folders are opened too.
-        out: Folder that is being made; left out of a search through a folder around it.
+        sources: Folders, archives or single files. Archives inside folders are opened too.
+        out: Output folder. The search skips it if it is inside a source.
         stack: Closes the archives.
 
     Raises:
-        FileNotFoundError: If a source does not exist.
-        ValueError: If an archive is broken, of another kind than zip, or holds a member whose
-            path leads out of it, has a password, or is beyond the limits of ``check_member``.
+        FileNotFoundError: A source does not exist.
+        ValueError: An archive is broken, is not zip, or has a member that has a password, that
+            exceeds the limits of ``check_member``, or whose path leads out of the archive.
     """
     found: list[SourceFile] = []
     for source in sources:
         if not source.exists():
-            raise FileNotFoundError(f'{source} does not exist: give folders or zip archives')
+            raise FileNotFoundError(f'{source} does not exist: expected folders or zip archives')
         if source.is_dir():
             root = source.resolve()
             for path in _walk(source, out):
@@ -155,7 +155,7 @@ def scan(sources: Sequence[Path], out: Path, stack: ExitStack) -> list[SourceFil
 
 
 def _walk(top: Path, out: Path) -> Iterator[Path]:
-    """Files below ``top``, sorted; links to folders are followed, each folder is seen once."""
+    """Yield the files below ``top``, sorted. Links to folders are followed, each folder once."""
     seen: set[str] = set()
     skip = os.path.realpath(out)
     if skip == os.path.realpath(top):
@@ -177,10 +177,10 @@ def _files_of(
     if name.endswith('.zip'):
         return _members(path, parts, stack)
     if _ARCHIVES.search(name) and required:
-        raise ValueError(f'{path} is not a zip archive: unpack it and give the folder instead')
+        raise ValueError(f'{path} is not a zip archive: unpack it and pass the folder instead')
     if not name.endswith(_WANTED):
         if required:
-            raise ValueError(f'{path} is neither a folder, a zip archive nor a label file')
+            raise ValueError(f'{path} is not a folder, a zip archive or a label file')
         return []
     return [SourceFile(path, parts)]
 
@@ -193,16 +193,16 @@ def _members(path: Path, parts: tuple[str, ...], stack: ExitStack) -> list[Sourc
         inner = tuple(member.filename.rstrip('/').split('/'))
         if not is_safe(inner):
             raise ValueError(
-                f'{path} holds {member.filename!r}, a path that leads out of it: do not trust it'
+                f'{path} holds {member.filename!r}, a path outside the archive: do not trust it'
             )
         if inner[-1].lower().endswith('.zip'):
             raise ValueError(
-                f'{path} holds another archive, {inner[-1]}: unpack it and give the folder'
+                f'{path} holds another archive, {inner[-1]}: unpack it and pass the folder'
             )
         hidden = any(part.startswith(('.', '__MACOSX')) for part in inner)
         if member.is_dir() or hidden or not inner[-1].lower().endswith(_WANTED):
             continue
         check_member(path, member)
-        outer = (*parts[:-1], path.stem)  # WIDER_train.zip tells the split as a folder does
+        outer = (*parts[:-1], path.stem)  # WIDER_train.zip names the split like a folder
         found.append(SourceFile(path, (*outer, *inner), archive, member))
     return found

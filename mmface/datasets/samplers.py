@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Sample order from (seed, epoch) that can begin anywhere in an epoch."""
+"""A sample order computed from (seed, epoch) that can start anywhere in an epoch."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from mmface.utils.epoch_index import EpochIndex
 class EpochIndexSampler(Sampler[int]):
     """Yield every index once per epoch, as an ``EpochIndex``.
 
-    The order is a function of (seed, epoch); rank r of w takes the places r, r + w, ...
+    The order is a function of (seed, epoch). Rank r of w takes the positions r, r + w, ...
     of it. The transform ``SeedSample`` reads seed and epoch from the index.
 
     Args:
-        dataset: Anything with a length.
-        shuffle: Permute the indices, differently in every epoch.
-        seed: Seed, the same on all ranks. None draws one and shares it. The training
+        dataset: Any object with a length.
+        shuffle: Whether to permute the indices, differently in every epoch.
+        seed: Seed, the same on all ranks. If None, one is drawn and shared. The training
             loop overwrites it with the seed of the run.
-        round_up: Repeat the first indices so that all ranks get the same number.
+        round_up: Whether to repeat the first indices so that all ranks get the same number.
 
     Raises:
         ValueError: The data set is empty.
@@ -39,7 +39,7 @@ class EpochIndexSampler(Sampler[int]):
         seed: int | None = None,
         round_up: bool = True,
     ) -> None:
-        """See the class."""
+        """Initialize the sampler; see the class."""
         self.dataset = dataset
         self.length = len(dataset)
         if self.length == 0:
@@ -55,13 +55,13 @@ class EpochIndexSampler(Sampler[int]):
         self._start = 0
 
     def __len__(self) -> int:
-        """Number of indices of this rank in a whole epoch, wherever it is begun."""
+        """Return the number of indices of this rank in a whole epoch, wherever it starts."""
         if self.round_up:
             return -(-self.length // self.world_size)
         return -(-(self.length - self.rank) // self.world_size)
 
     def __iter__(self) -> Iterator[int]:
-        """Iterate over the rest of the epoch; the next call starts at the beginning."""
+        """Iterate over the rest of the epoch. The next call starts at the beginning."""
         order: NDArray[np.signedinteger] = np.arange(self.length)
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
@@ -73,9 +73,9 @@ class EpochIndexSampler(Sampler[int]):
         return (EpochIndex(index, epoch, seed) for index in mine)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration."""
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def start_at(self, position: int) -> None:
-        """Leave out the first ``position`` indices of this rank in the next iteration."""
+        """Skip the first ``position`` indices of this rank in the next iteration."""
         self._start = position

@@ -28,40 +28,40 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
     """Images with faces, from any of the label formats in :mod:`mmface.datasets.annotations`.
 
     An item has ``img_path``, ``img_id`` (``event/name.jpg``), ``width`` and ``height`` (0 if
-    the labels do not say), ``bboxes`` (n, 4) float32 x1, y1, x2, y2 in pixels, ``keypoints``
-    (n, 5, 3) float32 x, y, weight, and ``ignore_flags`` (n,) bool. Labels without keypoints may
-    be trained on: all weights are 0.
+    the labels do not contain them), ``bboxes`` (n, 4) float32 x1, y1, x2, y2 in pixels,
+    ``keypoints`` (n, 5, 3) float32 x, y, weight, and ``ignore_flags`` (n,) bool. Training on
+    labels without keypoints is possible: all weights are then 0.
 
-    For training (``test_mode=False``) boxes are dropped that have no area inside the image (or
-    at all, where the labels do not give its size), then images without a face to learn and
-    images whose short side is below ``min_image_side``; the numbers are logged. For testing
-    everything is kept, in the order of the file.
+    In training (``test_mode=False``) three things are dropped, and their numbers are logged:
+    boxes without area inside the image (or without any area, if the labels do not contain the
+    size of the image), images without a face to learn, and images whose short side is below
+    ``min_image_side``. In testing everything is kept, in the order of the file.
 
     Args:
-        *args: Those of ``mmengine.dataset.BaseDataset``: ``ann_file``, ``data_root``,
+        *args: Arguments of ``mmengine.dataset.BaseDataset``: ``ann_file``, ``data_root``,
             ``data_prefix=dict(img_path='train/images/')``, ``indices``, ``pipeline``,
             ``test_mode`` and more.
-        ann_format: ``labelv2``, ``bbx_gt``, ``retinaface``, ``coco``, or ``auto`` to go by the
-            file.
-        part: A text file with ``event/name.jpg`` on each line; only these images are used,
-            and only they need to be there. Not relative to ``data_root``.
+        ann_format: ``labelv2``, ``bbx_gt``, ``retinaface``, ``coco``, or ``auto`` to detect the
+            format from the file.
+        part: A text file with ``event/name.jpg`` on each line. Only these images are used,
+            and only these must exist. The path is not relative to ``data_root``.
         min_size: In training, faces narrower or lower than this, in pixels of the image, are
-            ignored. Default ``None``: none.
-        min_image_side: In training, images with a short side below this are dropped. Has no
-            effect for formats without sizes (``bbx_gt``, ``retinaface``): sizes are not read
-            from the images when the run starts. 32 as in SCRFD.
-        keep_empty: Whether to train on images without faces too, as pure background.
-        need_keypoints: Whether training labels without a single keypoint are refused. Without
-            this a model with keypoints would train all but them and say nothing.
-        bbox_clip_border: Whether ``RandomSquareCrop`` cuts boxes and keypoints at the edge of
-            its crop. Set here, a model's config changes it in one line, wherever in the pipeline
-            the crop is.
+            ignored. Default ``None``: no face is ignored for its size.
+        min_image_side: In training, images with a short side below this are dropped. It has no
+            effect on formats without sizes (``bbx_gt``, ``retinaface``), because sizes are not
+            read from the images at the start of the run. 32 as in SCRFD.
+        keep_empty: Whether to train also on images without faces, as pure background.
+        need_keypoints: Whether to refuse training labels without a single keypoint. Otherwise
+            a model with keypoints would silently train everything except the keypoints.
+        bbox_clip_border: Whether ``RandomSquareCrop`` clips boxes and keypoints at the border of
+            its crop. As it is set here, a model config can change it in one line, wherever the
+            crop is in the pipeline.
         max_bad_images: See :class:`.SkipBadImages`.
-        **kwargs: As ``*args``.
+        **kwargs: See ``*args``.
 
     Raises:
-        FileNotFoundError: If the label file, the folder of images or an image is missing.
-        ValueError: If the labels do not fit their format, have no keypoints although they are
+        FileNotFoundError: The label file, the folder of images or an image is missing.
+        ValueError: The labels do not fit their format, have no keypoints although they are
             needed, or no image is left.
     """
 
@@ -89,7 +89,7 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Read the labels and check that every image is there."""
+        """Read the labels and check that every image exists."""
         images = read_annotations(self.ann_file, self.ann_format)
         if self.part is not None:
             images = self._restrict(images)
@@ -99,11 +99,11 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
         items = [self.parse_data_info(image) for image in images]
         if not self.test_mode:
             dropped = sum(len(p.bboxes) for p in images) - sum(len(i['bboxes']) for i in items)
-            self._log(f'{dropped} boxes without area in their image dropped', dropped)
+            self._log(f'{dropped} boxes without area inside their image dropped', dropped)
         return items
 
     def parse_data_info(self, raw_data_info: FaceAnnotation) -> dict:
-        """Turn the labels of an image into an item; see the class."""
+        """Convert the labels of an image to an item (see the class)."""
         image = raw_data_info
         if not self.test_mode:
             image = image.where(image.has_area)
@@ -112,7 +112,7 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
             sides = image.bboxes[:, 2:] - image.bboxes[:, :2]
             ignore = ignore | (sides < self.min_size).any(axis=1)
         return dict(
-            # Not a Path: with one for each image they take a third of the start-up.
+            # Not a Path: creating one per image would take a third of the start-up time.
             img_path=os.path.join(self.data_prefix['img_path'], image.path),  # noqa: PTH118
             img_id=image.path,
             width=image.width,
@@ -124,13 +124,13 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
         )
 
     def filter_data(self) -> list[dict]:
-        """Drop, for training, images without a face to learn and images too small."""
+        """Drop images without a face to learn and images that are too small, in training."""
         items = self.data_list
         if not self.test_mode:
             if not self.keep_empty:
                 items = [item for item in items if not item['ignore_flags'].all()]
             empty = len(self.data_list) - len(items)
-            # 0 means that the labels do not say.
+            # 0 means that the labels do not contain the size.
             items = [
                 item
                 for item in items
@@ -147,7 +147,7 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
         return items
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Give the class of each face of an image: 0."""
+        """Return the class of each face of an image, always 0."""
         return [0] * len(self.get_data_info(idx)['bboxes'])
 
     def _restrict(self, images: list[FaceAnnotation]) -> list[FaceAnnotation]:
@@ -166,7 +166,7 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
             raise ValueError(
                 f'{self.ann_file}: expected faces with five keypoints, found none in '
                 f'{len(images)} images. Use labels with keypoints (labelv2.txt, label.txt or '
-                'JSON with keypoints), a model without, or need_keypoints=False for this data set'
+                'JSON with keypoints), a model without them, or need_keypoints=False here'
             )
 
     def _check_images(self, paths: list[str]) -> None:

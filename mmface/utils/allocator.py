@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""How the C library keeps memory that was freed."""
+"""Control whether the C library keeps freed memory."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ _VARIABLES = ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_MAX_', 'MALLOC_MMAP_THRESHO
 
 
 def keep_freed_memory() -> bool:
-    """Let this process, and workers it forks, use large blocks again that were freed.
+    """Let this process, and the workers it forks, reuse large blocks that were freed.
 
-    By default every image or map of megabytes is asked from the system and given back, and each
-    of its pages is a fault when it is touched first. Training scrfd_500m_bnkps with 16 images at
-    once on a CPU takes half the time without. The process keeps its largest size until it ends.
+    By default, every image or map of several megabytes is requested from the system and returned,
+    and the first access to each of its pages is a page fault. Without these faults, training
+    scrfd_500m_bnkps with a batch of 16 images on a CPU takes half the time. The process keeps its
+    largest size until it ends.
 
     Returns:
-        Whether it is so now: not with another C library than GNU's, nor where the user has set one
-        of its environment variables for this.
+        Whether this is active now. It is not active with a C library other than GNU's, or if the
+        user has set one of its environment variables for this.
     """
     if any(name in os.environ for name in _VARIABLES):
         return False

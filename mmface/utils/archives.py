@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Limits of zip archives from strangers, and one error for all that can be wrong with them."""
+"""Limits for untrusted zip archives, and a single error type for all their faults."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: Bytes of a member, unpacked. The largest that is wanted, a label file, has below 100 MB.
+#: Unpacked bytes of a member. The largest file needed, a label file, is below 100 MB.
 MAX_MEMBER = 512 << 20
-#: How many times larger than packed; images 1, label files up to 30 times. Not for small ones.
+#: Unpacked over packed size: images 1, label files up to 30. Not checked for small members.
 MAX_RATIO = 200
 _SMALL = 1 << 20
 _KINDS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-_ENCRYPTED = 1  # bit of the flags
+_ENCRYPTED = 1  # bit of the flags of a member
 #: What zipfile and the libraries behind it raise on damaged archives.
 _BROKEN = (
     zipfile.BadZipFile,
@@ -35,7 +35,7 @@ _BROKEN = (
 
 @contextmanager
 def one_error(place: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn what a damaged archive makes Python raise into a ValueError that names it.
+    """Turn every exception of a damaged archive into a ValueError that names the archive.
 
     Args:
         place: The archive, or archive and member.
@@ -44,20 +44,20 @@ def one_error(place: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except _BROKEN as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise  # of the disk, where it is read from or written to
+            raise  # a disk error
         raise ValueError(
             f'{place} cannot be read from its zip archive ({error or type(error).__name__}): it is '
-            'damaged or not complete, get it again'
+            'damaged or incomplete, get it again'
         ) from error
 
 
 def check_member(archive: str | os.PathLike[str], member: zipfile.ZipInfo) -> None:
-    """Refuse, before anything is unpacked, what cannot or should not be.
+    """Check a member before it is unpacked.
 
     Raises:
         ValueError: The member has a password, an unknown compression, or is far too large.
     """
-    place, remedy = f'{archive}/{member.filename}', 'unpack it yourself and give the folder'
+    place, remedy = f'{archive}/{member.filename}', 'unpack it yourself and pass the folder'
     if member.flag_bits & _ENCRYPTED:
         raise ValueError(f'{place} has a password: {remedy}')
     if member.compress_type not in _KINDS:
@@ -66,6 +66,6 @@ def check_member(archive: str | os.PathLike[str], member: zipfile.ZipInfo) -> No
         _SMALL, MAX_RATIO * member.compress_size
     ):
         raise ValueError(
-            f'{place} would unpack to {member.file_size} bytes of {member.compress_size} (limits: '
+            f'{place} unpacks to {member.file_size} bytes from {member.compress_size} (limits: '
             f'{MAX_MEMBER} bytes, {MAX_RATIO} times): if you trust it, {remedy}'
         )

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Checkpoints from strangers: read without running code, checked against the model."""
+"""Untrusted checkpoints: read them without running code, and check them against the model."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from torch import nn
 from mmface.utils.checkpoint_health import check_checkpoint_file
 from mmface.utils.files import whole_file
 
-#: Keys shown of a list that may be long.
+#: Number of keys that messages show of a long list.
 SHOWN_KEYS = 4
 
-#: Whether the user has said that checkpoints of this process may hold any Python object.
+#: Whether the user allows any Python object in the checkpoints of this process.
 _trusting = False
 
 
@@ -34,24 +34,26 @@ def load_checkpoint_file(
     trust: bool = False,
     map_location: str | torch.device | Callable | None = 'cpu',
 ) -> dict[str, Any]:
-    """Read a checkpoint file without running code that may be in it.
+    """Read a checkpoint file without running code that it may contain.
 
     Only tensors, plain Python values, numpy arrays and numbers, and mmengine's log history
-    are read. This holds on both mmengine distributions, one of which otherwise falls back
+    are read. This holds for both mmengine distributions. One of them would otherwise fall back
     to full unpickling with a warning.
 
     Args:
         path: A file written by ``torch.save``.
-        trust: Read any Python object. A file then can run any code: only for own files.
-        map_location: As for ``torch.load``.
+        trust: Whether to read any Python object. The file can then run any code: use it only for
+            your own files.
+        map_location: See ``torch.load``.
 
     Returns:
-        The content, with the weights under ``state_dict`` even if the file is a bare
-        mapping of names to tensors, or has them under ``model`` as detectron2's.
+        The content, with the weights under ``state_dict``. This holds even if the file is only a
+        mapping of names to tensors, or has them under ``model`` like detectron2.
 
     Raises:
-        FileNotFoundError: No such file.
-        ValueError: Not a checkpoint, damaged, cut short, or with objects outside the list above.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a checkpoint, is damaged or truncated, or contains other
+            objects than those listed above.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -67,12 +69,12 @@ def load_checkpoint_file(
         raise ValueError(_refusal(file, str(error))) from error
     except Exception as error:  # whatever the bytes of a damaged file make of it
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
-            raise  # of the disk; a cut zip file seeks in front of its start
+            raise  # a disk error; in a truncated zip file, a seek before its start is EINVAL
         raise ValueError(
-            f'{file} is not a checkpoint, or only a part of one (download or copy again): '
+            f'{file} is not a checkpoint, or is incomplete (download or copy it again): '
             f'{str(error).splitlines()[0] if str(error) else type(error).__name__}'
         ) from error
-    # The second name is that of detectron2.
+    # detectron2 uses the second name.
     for key in ('state_dict', 'model'):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             weights = content[key]
@@ -84,7 +86,7 @@ def load_checkpoint_file(
     if not isinstance(weights, Mapping) or not weights:
         raise ValueError(
             f'{file} is not a checkpoint: expected a mapping of parameter names to tensors, '
-            f'possibly under the key state_dict, found {type(weights).__name__}'
+            f'optionally under the key state_dict, found {type(weights).__name__}'
         )
     alien = [key for key, value in weights.items() if not isinstance(value, torch.Tensor)]
     if alien:
@@ -99,13 +101,14 @@ def save_checkpoint_file(path: str | os.PathLike[str], content: Mapping[str, Any
     """Write a checkpoint, whole or not at all.
 
     Args:
-        path: The file.
+        path: Path of the file.
         content: See ``load_checkpoint_file``.
 
     Raises:
-        OSError: It cannot be written, for example because the disk is full; names the file.
+        OSError: The file cannot be written, for example because the disk is full. The message
+            names the file.
     """
-    # Made in memory: torch hides what the disk says, and ends with an error of its own.
+    # Serialized in memory first: torch hides disk errors and raises an error of its own.
     memory = io.BytesIO()
     torch.save(dict(content), memory)
     with whole_file(path) as tmp:
@@ -115,17 +118,17 @@ def save_checkpoint_file(path: str | os.PathLike[str], content: Mapping[str, Any
 def load_weights(
     model: nn.Module, checkpoint: Mapping[str, Any], source: str, strict: bool = True
 ) -> None:
-    """Load ``checkpoint['state_dict']`` into ``model``, which has to fit.
+    """Load ``checkpoint['state_dict']`` into ``model``, and check that it fits.
 
     Args:
         model: The bare model, not a data-parallel wrapper.
         checkpoint: Content of a checkpoint, see ``load_checkpoint_file``.
         source: Name of the checkpoint for messages.
-        strict: Every parameter and buffer must be there with its shape and nothing
-            besides. Otherwise one that fits is enough, and the rest stays as it is.
+        strict: Whether the file must contain exactly the parameters and buffers of the model,
+            with their shapes. Otherwise one that fits is enough, and the others keep their values.
 
     Raises:
-        ValueError: The weights do not fit; the message shows some keys and their number.
+        ValueError: The weights do not fit. The message shows some keys and their number.
     """
     weights = checkpoint['state_dict']
     metadata = getattr(weights, '_metadata', OrderedDict())
@@ -137,8 +140,8 @@ def load_weights(
         f'{key} ({tuple(weights[key].shape)} in the file, {tuple(own[key].shape)} in the model)'
         for key in sorted(wrong_shape)
     ]
-    # A shape that differs stops torch at once; without those keys it lists all others, and
-    # hooks of the modules that rename old keys have their say.
+    # torch stops at once at a wrong shape. Without those keys it lists all other keys, and the
+    # hooks of modules that rename old keys are called.
     for key in wrong_shape:
         del weights[key]
     result = model.load_state_dict(weights, strict=False)
@@ -162,27 +165,27 @@ def load_weights(
     if strict or len(unexpected) == len(weights):
         raise ValueError(
             f'{source} does not fit the model of this config: of {len(own)} keys '
-            f'{"; ".join(problems)}; is it the checkpoint of another config?'
+            f'{"; ".join(problems)}; does the checkpoint belong to another config?'
         )
 
 
 def secure_mmengine_loading(trust: bool | None = None) -> None:
-    """Make everything that loads a checkpoint in this process do it safely.
+    """Make every function that loads a checkpoint in this process do so safely.
 
-    mmengine's loader for local files is replaced by ``load_checkpoint_file`` (``load_from``,
-    ``resume``, ``init_cfg``), and torch is told to refuse code in all other files, such as
+    ``load_checkpoint_file`` replaces mmengine's loader for local files (``load_from``,
+    ``resume``, ``init_cfg``). torch is set to refuse code in all other files, such as
     downloads.
 
     Args:
-        trust: Whether any Python object is allowed everywhere instead. None keeps what an earlier
-            call said, and is safe without one.
+        trust: Whether to allow any Python object everywhere. None keeps the setting of an
+            earlier call; without an earlier call it is safe.
     """
     from mmengine.runner import CheckpointLoader
 
     global _trusting
     _trusting = _trusting if trust is None else trust
 
-    # The name up to its 10th character is cut off and the rest logged by mmengine.
+    # mmengine drops the first 10 characters of this name and logs the rest.
     def load_from_local(
         filename: str, map_location: str | torch.device | Callable | None = None
     ) -> dict[str, Any]:
@@ -195,15 +198,15 @@ def secure_mmengine_loading(trust: bool | None = None) -> None:
 
 
 def _history_method(owner: type, name: str) -> Callable:
-    """Stand in for ``getattr``: a log history refers to its own four methods by it."""
+    """Replace ``getattr``, with which a log history refers to its own four methods."""
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(HistoryBuffer, name)
     raise pickle.UnpicklingError('Unsupported global: GLOBAL builtins.getattr')
 
 
 def _safe_globals() -> list[Any]:
-    """List what a checkpoint of mmengine holds besides tensors and plain values."""
-    multiarray = np.zeros(0).__reduce__()[0].__module__  # renamed by numpy 2
+    """List the types that an mmengine checkpoint contains besides tensors and plain values."""
+    multiarray = np.zeros(0).__reduce__()[0].__module__  # numpy 2 renamed it
     reconstruct, scalar = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
     names = {multiarray, 'numpy.core.multiarray', 'numpy._core.multiarray'}
     return [
@@ -218,13 +221,13 @@ def _safe_globals() -> list[Any]:
 
 
 def _refusal(file: Path, reason: str) -> str:
-    """Say why the unpickler stopped: foreign objects, or no pickle at all."""
+    """Return why the unpickler stopped: unknown objects, or the file is not a pickle."""
     found = re.search(r'GLOBAL (\S+)', reason)
     if found or zipfile.is_zipfile(file):
         name = f' ({found.group(1)})' if found else ''
         return (
-            f'{file} holds a Python object{name} that could run code and was not loaded; if you '
-            'know where the file comes from, pass --trust-checkpoint'
+            f'{file} contains a Python object{name} that could run code and was not loaded; if you '
+            'trust the source of the file, pass trust=True (command line: --trust-checkpoint)'
         )
     return f'{file} is not a checkpoint written by torch.save'
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Whether checkpoint files are whole, and which one a run goes on from."""
+"""Check whether checkpoint files are intact, and find the one to resume from."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
-#: How a zip archive begins, the form in which ``torch.save`` writes since version 1.6.
+#: First bytes of a zip archive. ``torch.save`` has written zip archives since version 1.6.
 ZIP_START = b'PK\x03\x04'
 PICKLE_START = b'\x80'
-#: What :mod:`zipfile` raises on damaged archives; a cut one may seek in front of its start.
+#: What :mod:`zipfile` raises on damaged archives. A truncated one may seek before its start.
 BROKEN_ZIP = (
     zipfile.BadZipFile,
     zlib.error,
@@ -33,16 +33,16 @@ _EPOCH_OR_ITER = re.compile(r'(epoch|iter)_(\d+)\.pth')
 
 
 def check_checkpoint_file(path: str | os.PathLike[str]) -> None:
-    """Compare every record of a checkpoint with its checksum (CRC-32); nothing is unpickled.
+    """Compare every record of a checkpoint with its checksum (CRC-32), without unpickling.
 
-    torch does not look at them: it reads a file with flipped bits and gives other weights.
-    Costs about 0.02 s for 100 MB that are in the page cache. Two kinds of files have nothing to
-    compare with, which is logged: those of torch before 1.6 (no zip archive), and those saved
+    torch does not check them: it reads a file with flipped bits and returns wrong weights.
+    The check takes about 0.02 s for 100 MB in the page cache. Two kinds of files have no
+    checksums, which is logged: those of torch before 1.6 (not a zip archive), and those saved
     with ``torch.serialization.set_crc32_options(False)``.
 
     Raises:
         OSError: The disk cannot be read.
-        ValueError: The file is damaged or cut short; names the record.
+        ValueError: The file is damaged or truncated. The message names the record.
     """
     file = Path(path)
     with file.open('rb') as handle:
@@ -51,22 +51,22 @@ def check_checkpoint_file(path: str | os.PathLike[str]) -> None:
         if start[:1] != PICKLE_START:
             found = f'it begins with {start!r}' if start else 'it is empty'
             raise ValueError(f'{file} is not a checkpoint written by torch.save: {found}')
-        _say_unchecked(file, 'is of the format of torch before 1.6, which has')
+        _say_unchecked(file, 'has the format of torch before 1.6, with')
         return
     try:
         with zipfile.ZipFile(file) as archive:
             records = archive.infolist()
             if sum(record.file_size for record in records) > file.stat().st_size:
-                raise ValueError('its records say they are larger than the file')
+                raise ValueError('its records claim to be larger than the file')
             bad = archive.testzip() if any(record.CRC for record in records) else None
     except BROKEN_ZIP as error:
-        if type(error) is OSError and error.errno != errno.EINVAL:  # of the disk, not of the file
+        if type(error) is OSError and error.errno != errno.EINVAL:  # a disk error
             raise
         raise ValueError(
             f'{file} is not a checkpoint, damaged, or only a part of one ({error}): {_AGAIN}'
         ) from error
     if bad is not None:
-        raise ValueError(f'{file} is damaged: the checksum of {bad} does not fit; {_AGAIN}')
+        raise ValueError(f'{file} is damaged: the checksum of {bad} does not match; {_AGAIN}')
     if not any(record.CRC for record in records):
         _say_unchecked(file, 'was saved with')
 
@@ -74,15 +74,17 @@ def check_checkpoint_file(path: str | os.PathLike[str]) -> None:
 def find_resume_checkpoint(work_dir: str | os.PathLike[str]) -> Path | None:
     """Find the newest healthy checkpoint of the run in ``work_dir``.
 
-    That is the one ``last_checkpoint`` names, looked for in ``work_dir`` first, so that a folder
-    may be moved or copied; or else, as long as a file is damaged or missing, the next older
-    ``epoch_N.pth`` or ``iter_N.pth``. A warning is logged for each that is passed over.
+    The first candidate is the file that ``last_checkpoint`` names. It is looked up in
+    ``work_dir`` first, so that a folder can be moved or copied. While a file is damaged or
+    missing, the next older ``epoch_N.pth`` or ``iter_N.pth`` is tried. A warning is logged for
+    each file that is skipped.
 
     Returns:
-        The path, or None if no run has begun there: neither a checkpoint nor ``last_checkpoint``.
+        The path, or None if no run has started there: neither a checkpoint nor
+        ``last_checkpoint`` exists.
 
     Raises:
-        FileNotFoundError: ``last_checkpoint`` is there, but no checkpoint.
+        FileNotFoundError: ``last_checkpoint`` exists, but no checkpoint does.
         ValueError: Every checkpoint is damaged.
     """
     folder = Path(work_dir)
@@ -93,9 +95,9 @@ def find_resume_checkpoint(work_dir: str | os.PathLike[str]) -> Path | None:
     if not candidates:
         if note.is_file():
             raise FileNotFoundError(
-                f'{note} was written by a run, but its checkpoint is gone and {folder} has no '
-                'other (epoch_N.pth, iter_N.pth); name the one to go on from, or remove that file '
-                'to start anew'
+                f'{note} was written by a run, but its checkpoint is missing and {folder} has no '
+                'other (epoch_N.pth, iter_N.pth); name the one to resume from, or remove that file '
+                'to start a new run'
             )
         return None
     if named is None:
@@ -114,7 +116,7 @@ def find_resume_checkpoint(work_dir: str | os.PathLike[str]) -> Path | None:
         return path
     raise ValueError(
         f'none of the {len(candidates)} checkpoints in {folder} can be read, the newest: '
-        f'{problems[0]}; name a healthy one to go on from, or choose another work dir'
+        f'{problems[0]}; name a healthy one to resume from, or choose another work dir'
     )
 
 
@@ -124,18 +126,18 @@ def _named_by(note: Path) -> Path | None:
         name = note.read_bytes().decode().strip()
         places = (note.parent / Path(name).name, Path(name))
         return next((path for path in places if name and path.is_file()), None)
-    except (OSError, ValueError):  # no such file; no text; a null character
+    except (OSError, ValueError):  # file missing; not text; a null character in the name
         return None
 
 
 def _newest_first(work_dir: Path, named: Path | None) -> Iterator[Path]:
-    """List checkpoints, those saved last first.
+    """Yield checkpoints, newest first.
 
-    By the number in the name; by the time of writing between ``epoch`` and ``iter``, of which
-    a run has both only if it was stopped within an epoch.
+    They are sorted by the number in the name. Between ``epoch`` and ``iter`` files, the time of
+    writing decides. A run has both only if it was stopped within an epoch.
     """
     folders = {work_dir.resolve(): work_dir}
-    if named is not None:  # a checkpoint hook with a folder of its own
+    if named is not None:  # the checkpoint hook may use another folder
         folders.setdefault(named.parent.resolve(), named.parent)
     kinds: dict[str, list[tuple[int, Path]]] = {'epoch': [], 'iter': []}
     for folder in folders.values():
@@ -151,7 +153,7 @@ def _newest_first(work_dir: Path, named: Path | None) -> Iterator[Path]:
 
 def _say_unchecked(file: Path, why: str) -> None:
     print_log(
-        f'{file} {why} no checksums: that its numbers are undamaged was not checked',
+        f'{file} {why} no checksums: whether its numbers are intact was not checked',
         logger='current',
         level=logging.INFO,
     )

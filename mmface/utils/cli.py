@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What command-line tools share: one-line errors, the help layout, options of running a model.
+"""Shared parts of the command-line tools: one-line errors, help layout, model options.
 
 A tool looks like this::
 
@@ -13,8 +13,8 @@ A tool looks like this::
     if __name__ == '__main__':
         main_guard(main)
 
-This module imports neither torch nor mmengine, so ``--help`` stays quick for tools
-that import those inside ``main``.
+This module imports neither torch nor mmengine. So ``--help`` stays fast for tools that import
+those inside ``main``.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from typing import NoReturn
 
 from mmface.utils.extras import missing_package
 
-#: Set this variable to see the full traceback of an error that a tool shows in one line.
+#: If this variable is set, errors that a tool shows in one line keep their full traceback.
 TRACEBACK_ENV = 'MMFACE_TRACEBACK'
 
-#: Exit status of a training that was asked to stop and can go on; EX_TEMPFAIL of sysexits.h.
+#: Exit status of a training run that was asked to stop and can be resumed (EX_TEMPFAIL).
 PREEMPTED = 75
 
-# The package raises ValueError and FileNotFoundError for what the user gave; any other
-# OSError (disk full, no permission, not a directory) is not a fault of the code either.
+# The package raises ValueError and FileNotFoundError for bad user input. Any other OSError
+# (disk full, no permission, not a directory) is not a bug in the code either.
 USER_ERRORS: tuple[type[BaseException], ...] = (ValueError, OSError)
 
 
 def one_line(error: BaseException) -> str:
-    """Give the message of ``error`` as one line.
+    """Return the message of ``error`` as one line.
 
-    A data loader worker sends its traceback as the message of the exception; then the
-    last line of it, without the class name in front, is the message.
+    A data loader worker sends its traceback as the message of the exception. In this case the
+    message is the last line of the traceback, without the class name in front.
     """
     text = str(error).strip()
     if isinstance(error, OSError) and error.strerror and error.errno is not None:
@@ -55,19 +55,19 @@ def one_line(error: BaseException) -> str:
         name, colon, rest = text.partition(': ')
         if colon and name.replace('.', '').isidentifier():
             text = rest
-    # mmengine puts the class it was building in front.
+    # mmengine puts the name of the class that it was building in front.
     text = re.sub(r'^class `\w+` in \S+: ', '', text)
     return ' '.join(text.split()) or type(error).__name__
 
 
 def main_guard(main: Callable[[], object]) -> NoReturn:
-    """Run ``main`` and end the program.
+    """Run ``main`` and exit the program.
 
-    ``ValueError`` and ``OSError`` end as one line ``error: <message>`` on standard error
-    with exit status 2, and so does a missing optional package; Ctrl-C ends with 130, a training
-    that was asked to stop with ``PREEMPTED``; every other exception is a bug and keeps its
-    traceback. With the environment variable ``MMFACE_TRACEBACK`` set, ``ValueError`` and
-    ``OSError`` keep theirs too.
+    ``ValueError``, ``OSError`` and a missing optional package are printed as one line
+    ``error: <message>`` on standard error, with exit status 2. Ctrl-C exits with 130, and a
+    training run that was asked to stop exits with ``PREEMPTED``. Every other exception is a bug
+    and keeps its traceback. If the environment variable ``MMFACE_TRACEBACK`` is set,
+    ``ValueError`` and ``OSError`` keep theirs too.
     """
     try:
         main()
@@ -90,9 +90,9 @@ def main_guard(main: Callable[[], object]) -> NoReturn:
 
 
 def make_parser(description: str, example: str) -> argparse.ArgumentParser:
-    """Make a parser whose ``--help`` ends with ``example``, a command to copy.
+    """Build a parser whose ``--help`` ends with ``example``, a command to copy.
 
-    An example of a tool, ``python tools/...``, reads ``mmface COMMAND`` under that command.
+    An example ``python tools/...`` is shown as ``mmface COMMAND`` when that command runs.
     """
     prog = Path(sys.argv[0]).name
     if prog.startswith('mmface '):

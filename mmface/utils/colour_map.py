@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A change of the colours of an image that can wait until the image is on the device."""
+"""A colour change of an image that can be applied later, on the device."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 
 class ColourMap(NamedTuple):
-    """What happens to a BGR image of grey levels 0 to 255; the defaults change nothing.
+    """A colour change of a BGR image with grey levels 0 to 255. The defaults change nothing.
 
-    A channel c becomes own c' + value V + grey g + mean m + shift, rounded and clipped to 0..255,
-    where c' is c after the turn of the hue, V the largest channel of the pixel, g its grey and m
-    the mean grey of the image. Then the channels change places.
+    A channel c becomes own c' + value V + grey g + mean m + shift, rounded and clipped to 0..255.
+    Here c' is c after the hue rotation, V the largest channel of the pixel, g its grey and m
+    the mean grey of the image. Then the channels are permuted.
 
     Attributes:
         hue: Added to the hue, in degrees.
@@ -20,7 +20,7 @@ class ColourMap(NamedTuple):
         grey: Factor of the grey of the pixel.
         mean: Factor of the mean grey of the image.
         shift: Added to blue, green and red, in grey levels.
-        channels: Which channel each channel of the result is.
+        channels: Index of the source channel for each channel of the result.
     """
 
     hue: float = 0.0

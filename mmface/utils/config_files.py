@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Find the configs that come with mmface; needs the standard library only."""
+"""Find the configs that are part of mmface. Needs only the standard library."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def config_dir() -> Path:
-    """Return the folder of the configs: in the package if installed, else in the checkout."""
+    """Return the folder of the configs: in the installed package, or else in the checkout."""
     inside = _PACKAGE / 'configs'
     return inside if inside.is_dir() else _PACKAGE.parent / 'configs'
 
 
 def model_configs() -> list[Path]:
-    """List the configs of detectors, those of ``_base_`` left out."""
+    """List the configs of detectors, without those of ``_base_``."""
     return sorted(config_dir().glob('[!_]*/*.py'))
 
 
 def config_path(config_or_name: str | os.PathLike[str]) -> Path:
-    """Find a config from any folder.
+    """Find a config from any working directory.
 
     Args:
-        config_or_name: A file; or the name of a detector of mmface, such as 'scrfd_10g'; or a
-            path below the folder of the configs, such as '_base_/tta/face_tta.py'.
+        config_or_name: A file, the name of a detector of mmface such as 'scrfd_10g', or a
+            path relative to the folder of the configs such as '_base_/tta/face_tta.py'.
 
     Returns:
-        The path of the file, as given if that is one.
+        The path of the file. A file is returned as given.
 
     Raises:
-        FileNotFoundError: There is no such file and no such name; the message has similar names.
+        FileNotFoundError: Neither a file nor a config has this name. The message lists similar
+            names.
 
     Example:
         >>> config_path('scrfd_10g').name

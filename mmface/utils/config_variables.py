@@ -2,8 +2,8 @@
 """Options that change the variables of a config.
 
 A config computes its settings from variables (``max_epochs``, ``image_size``) while it is read.
-mmengine merges options afterwards, when a variable has no effect any more. Here the file that
-defines the variable is read again, with the new value after the old one.
+mmengine merges options afterwards, when a change of a variable has no effect. This module reads
+the file that defines the variable again, with the new value after the old one.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-#: Settings that are no parameter of ``Runner`` but used as they are.
+#: Settings that are not parameters of ``Runner`` but are used directly.
 OTHER_SETTINGS = ('tta_model', 'tta_pipeline')
-#: Text that mmengine replaces by the folder of the config file.
+#: Text that mmengine replaces with the folder of the config file.
 FOLDER_MARK = re.compile(r'\{\{\s*fileDirname\s*\}\}')
 
 
@@ -31,12 +31,12 @@ def read_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     """Read a config file and apply options.
 
     An option whose first name is a variable of the config (``max_epochs``,
-    ``train_steps.crop.size``) acts as if the file that defines the variable held the new value. A
-    warning names the settings that are computed from the variable there but set otherwise by a
-    config that inherits it.
+    ``train_steps.crop.size``) acts as if the file that defines the variable contained the new
+    value. Settings may be computed from the variable there but set again by a config that
+    inherits it. A warning names those settings.
 
     Args:
-        path: A config file, of Python code with ``_base_`` for variables to act.
+        path: A config file. Variables work only in Python configs with ``_base_``.
         options: Dotted keys and values.
     """
     _read_plain.cache_clear()  # files may have changed
@@ -60,19 +60,19 @@ def read_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
 def explain_without_effect(
     path: str | Path, key: str, options: Mapping[str, Any] | None = None
 ) -> str | None:
-    """Return a message if a variable does not change all that is computed from it.
+    """Return a message if a variable does not change every setting computed from it.
 
     Args:
         path: The config file.
         key: Dotted key of the variable.
-        options: All options; settings among them need no warning.
+        options: All options. Settings among them need no warning.
     """
     definer = _definer(Path(path), key.split('.')[0])
     if definer is None:
         return None
     try:
         reached, fed = changed_settings(str(path), key), changed_settings(str(definer), key)
-    except Exception:  # the trial value does not suit this config: nothing is known
+    except Exception:  # the config does not accept the trial value, so the effect is unknown
         return None
     settings = _leaves(_read_plain(str(path)))
     missed = (fed - reached) & settings.keys()
@@ -80,7 +80,7 @@ def explain_without_effect(
         return None
     names = ', '.join(sorted(missed))
     if missed and reached:
-        return f'{key} does not change all in this config: change {names}, too'
+        return f'{key} does not change all settings in this config: change {names}, too'
     if missed:
         return f'{key} changes nothing in this config: change {names}'
     if not reached and (fed or _is_read(definer, key.split('.')[0])):
@@ -90,7 +90,7 @@ def explain_without_effect(
 
 @cache
 def _settings() -> frozenset[str]:
-    """Return the names that a run reads, rather than other lines of the config."""
+    """Return the names that a run reads, as opposed to other variables of the config."""
     from mmengine.runner import Runner  # imports torch
 
     return frozenset({*inspect.signature(Runner.__init__).parameters, *OTHER_SETTINGS})
@@ -107,7 +107,7 @@ def _read_plain(path: str) -> Config:
 
 
 def read_changed(path: str | Path, changes: Mapping[str, Any]) -> Config:
-    """Read a config in which variables have other values."""
+    """Read a config in which some variables have new values."""
     with tempfile.TemporaryDirectory() as folder:
         copy = _write_changed(Path(path), dict(changes), Path(folder))
         cfg = Config.fromfile(str(copy), import_custom_modules=False)
@@ -121,7 +121,7 @@ def _write_changed(path: Path, changes: dict[str, Any], folder: Path) -> Path:
     Each change is made in the file that assigns the variable last.
 
     Returns:
-        The copy; its file name is that of ``path``.
+        The path of the copy. Its file name is that of ``path``.
     """
     tree = _parse(path)
     own = {key: value for key, value in changes.items() if key.split('.')[0] in _assigned(tree)}
@@ -134,7 +134,7 @@ def _write_changed(path: Path, changes: dict[str, Any], folder: Path) -> Path:
             body += ast.parse(f'_base_ = {copies!r}').body
             continue
         body.append(statement)
-        # Again after every statement with the variable: one of them may change a part of it.
+        # Repeated after every statement with the variable: each may change a part of it.
         for key, value in own.items():
             if key.split('.')[0] in _names(statement):
                 body += ast.parse(_assignment(key, value)).body
@@ -144,7 +144,7 @@ def _write_changed(path: Path, changes: dict[str, Any], folder: Path) -> Path:
 
 
 def _write_base(base: str, path: Path, changes: dict[str, Any], folder: Path) -> str:
-    if '::' in base:  # of another package: as it is
+    if '::' in base:  # a config of another package is not changed
         return base
     return str(_write_changed(path.parent / base, changes, folder))
 
@@ -154,13 +154,13 @@ def _assignment(key: str, value: Any) -> str:
     if not parts:
         return f'{name} = {value!r}'
     place = ''.join(f'[{int(part) if part.isdecimal() else part!r}]' for part in parts)
-    # The statement may stand before the one that makes this part of the variable.
+    # The statement may come before the one that creates this part of the variable.
     errors = 'except (LookupError, TypeError, NameError):'
     return f'try:\n    {name}{place} = {value!r}\n{errors}\n    pass'
 
 
 def _definer(path: Path, name: str) -> Path | None:
-    """Return the file, of a config and those it inherits, that assigns a variable last."""
+    """Return the last file, of a config and those it inherits, that assigns a variable."""
     tree = _parse(path)
     if name in _assigned(tree):
         return path
@@ -172,7 +172,7 @@ def _definer(path: Path, name: str) -> Path | None:
 
 
 def bases(path: Path) -> list[Path]:
-    """Return the files that a config inherits, without those of other packages."""
+    """Return the files that a config inherits, except those of other packages."""
     statements = [item for item in _parse(path).body if '_base_' in _targets(item)]
     names = [name for statement in statements for name in _base_names(statement)]
     return [path.parent / name for name in names if '::' not in name]
@@ -180,7 +180,7 @@ def bases(path: Path) -> list[Path]:
 
 @cache
 def changed_settings(path: str, key: str) -> set[str]:
-    """Return the settings that change if a variable of a config does."""
+    """Return the settings that change if a variable of a config changes."""
     plain = _read_plain(path)
     value: Any = plain
     for part in key.split('.'):
@@ -190,7 +190,7 @@ def changed_settings(path: str, key: str) -> set[str]:
 
 
 def other_value(value: Any) -> Any:
-    """Return another value of the same type and shape, to see what depends on it."""
+    """Return another value of the same type and shape, to find the settings that depend on it."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, (int, float)):

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Draw faces into an image with OpenCV, or hide them; no torch."""
+"""Draw faces into an image with OpenCV, or hide them. Does not need torch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mmface.utils.images import Image
 
 Colour = tuple[int, int, int]
 
-# RGB. One per keypoint: left eye, right eye, nose, left and right corner of the mouth, left
-# as seen in the image. More keypoints begin again with the first.
+# RGB, one per keypoint: left eye, right eye, nose, left and right corner of the mouth. Left is
+# as seen in the image. Further keypoints start again with the first colour.
 KEYPOINT_COLOURS: tuple[Colour, ...] = (
     (255, 80, 80),
     (80, 160, 255),
@@ -24,14 +24,14 @@ KEYPOINT_COLOURS: tuple[Colour, ...] = (
 )
 FACE_COLOUR: Colour = (60, 220, 90)
 TRUTH_COLOUR: Colour = (255, 255, 255)
-# A label is only readable on a face this wide (pixels); smaller ones would be hidden by it.
+# A label is readable only on a face of at least this width (pixels) and would hide a smaller one.
 MIN_LABEL_WIDTH = 24
-#: How far beyond its box a face is hidden on each side, relative to the box: boxes end at
-#: forehead and chin, and hair and ears tell people apart too.
+#: Extra border of a hidden face on each side, relative to the box. A box ends at forehead and
+#: chin, but hair and ears identify people too.
 MARGIN = 0.25
-#: Along the longer side of what is hidden: about four across the face, which leave its tint.
+#: Along the longer side of the hidden area: about four across the face, which keep its tint.
 CELLS = 6
-#: Pixels; the cells of a small face are at least so large.
+#: Minimum size of a cell in pixels, for small faces.
 MIN_CELL = 8
 
 
@@ -44,13 +44,13 @@ def draw_faces(
 ) -> np.ndarray:
     """Draw boxes, scores and keypoints into a copy of ``image``.
 
-    Lines and text grow with the image, keypoints with their face.
+    The size of lines and text depends on the image, that of keypoints on their face.
 
     Args:
-        image: (H, W, 3) uint8 RGB. For BGR give ``colour`` accordingly.
+        image: (H, W, 3) uint8 RGB. For BGR, pass ``colour`` in BGR.
         bboxes: (n, 4) x1, y1, x2, y2 in pixels of ``image``.
-        scores: (n,) scores, written above the boxes of faces large enough.
-        keypoints: (n, K, 3) x, y, weight; points of weight 0 are not there.
+        scores: (n,) scores, written above the boxes of faces that are large enough.
+        keypoints: (n, K, 3) x, y, weight; keypoints of weight 0 are not drawn.
         colour: Colour of the boxes.
 
     Returns:
@@ -58,10 +58,10 @@ def draw_faces(
     """
     canvas = np.ascontiguousarray(image).copy()
     line = max(1, round(max(image.shape[:2]) / 640))
-    order = range(len(bboxes)) if scores is None else np.argsort(scores)  # best on top
+    order = range(len(bboxes)) if scores is None else np.argsort(scores)  # best score on top
     for i in order:
         x1, y1, x2, y2 = np.round(bboxes[i]).astype(int).tolist()
-        # A dark rim keeps the box visible on a bright ground.
+        # A dark border keeps the box visible on a bright background.
         cv2.rectangle(canvas, (x1, y1), (x2, y2), (0, 0, 0), line + 2)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, line)
         if keypoints is not None:
@@ -76,7 +76,7 @@ def mark_faces(image: Image, faces: Sequence[Face]) -> Image:
 
     Args:
         image: (H, W, 3) BGR.
-        faces: What was detected in it.
+        faces: The faces detected in it.
 
     Returns:
         (H, W, 3) BGR.
@@ -94,14 +94,14 @@ def mark_faces(image: Image, faces: Sequence[Face]) -> Image:
 
 
 def blur_faces(image: Image, faces: Sequence[Face]) -> Image:
-    """Hide ``faces`` in a copy of ``image`` behind a few coarse, smoothed cells each.
+    """Hide ``faces`` in a copy of ``image``, each behind a few coarse, smoothed cells.
 
-    All a hidden face keeps are the means of ``CELLS`` x ``CELLS`` cells at most: what the cells
-    averaged away is not in the image any more. Smoothing them only makes it look calmer.
+    Of a hidden face, only the means of at most ``CELLS`` x ``CELLS`` cells remain. All other
+    detail is removed from the image. Smoothing the cells only improves the appearance.
 
     Args:
         image: (H, W, 3) BGR.
-        faces: What was detected in it.
+        faces: The faces detected in it.
 
     Returns:
         (H, W, 3) BGR.
@@ -137,7 +137,7 @@ def _draw_keypoints(canvas: np.ndarray, points: np.ndarray, radius: int) -> None
 def _draw_label(
     canvas: np.ndarray, text: str, corner: tuple[int, int], colour: Colour, line: int
 ) -> None:
-    """Write ``text`` on a filled plate above ``corner``, or below it at the upper edge."""
+    """Write ``text`` on a filled plate above ``corner``, or below it at the top edge."""
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.4 * line
     (width, height), _ = cv2.getTextSize(text, font, scale, line)
     x, y = corner

@@ -1,7 +1,8 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What is installed and what works: versions, OpenCV, torch, devices, mmcv's operators.
+"""Report what is installed and what works: versions, OpenCV, torch, devices, mmcv operators.
 
-Needs the standard library only, so that the set-up script can ask before anything is installed.
+Needs only the standard library, so that the set-up script can use it before anything is
+installed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from mmface.utils.extras import opencv_remedy
 
-#: Name shown and the distributions that may provide it.
+#: Displayed name, and the distributions that may provide the package.
 DISTRIBUTIONS = {
     'torch': ['torch'],
     'torch_npu': ['torch-npu'],
@@ -47,15 +48,15 @@ def distributions(name: str) -> list[str]:
 
 
 def installed() -> dict[str, str]:
-    """Map each package that is there to its distribution and version; imports nothing."""
+    """Map each installed package to its distribution and version, without imports."""
     return {name: ' and '.join(found) for name in DISTRIBUTIONS if (found := distributions(name))}
 
 
 def check_opencv() -> None:
-    """Import OpenCV; its wheel needs shared libraries of the system.
+    """Import OpenCV. Its wheel needs shared libraries of the system.
 
     Raises:
-        RuntimeError: It cannot be imported (the text names the Debian packages), or two
+        RuntimeError: OpenCV cannot be imported (the message names the Debian packages), or two
             distributions have written the same files.
     """
     try:
@@ -71,18 +72,18 @@ def check_opencv() -> None:
 
 
 def check_torch(device: str) -> None:
-    """Import torch and, for another device than the CPU, see that it is there.
+    """Import torch and check that the device is available.
 
     Raises:
-        RuntimeError: torch does not load or does not see the device.
+        RuntimeError: torch cannot be imported or does not find the device.
     """
     try:
         torch = import_module('torch')
         if device == 'npu':
             import_module('torch_npu')
-    except Exception as error:  # torch_npu's autoload raises all kinds when CANN is missing
+    except Exception as error:  # torch_npu's autoload raises many types if CANN is missing
         remedy = (
-            'source the set_env.sh of the CANN that fits torch_npu'
+            'source the set_env.sh of the CANN version that fits torch_npu'
             if device == 'npu'
             else 'install torch 2.13.0 again, or uninstall torch_npu on a machine without NPU'
         )
@@ -90,15 +91,15 @@ def check_torch(device: str) -> None:
     if device != 'cpu' and not getattr(torch, device).is_available():
         raise RuntimeError(
             f'torch {torch.__version__} sees no {device} device: install the driver and a torch '
-            'built for it, or use --device cpu'
+            "built for it, or use the device 'cpu'"
         )
 
 
 def check_ops(device: str) -> None:
-    """Run mmcv's NMS, whose right answer is known, on the device.
+    """Run mmcv's NMS on the device and compare it with the known answer.
 
     Raises:
-        RuntimeError: The operators do not load or give a wrong answer.
+        RuntimeError: The operators cannot be loaded or return a wrong answer.
     """
     torch = import_module('torch')
     try:
@@ -112,16 +113,16 @@ def check_ops(device: str) -> None:
             'uninstall mmcv, or remove the environment, and run bash build_mmcv.sh again'
         ) from None
     if kept != [1, 2]:
-        raise RuntimeError(f'mmcv.ops.nms on {device} kept boxes {kept} where [1, 2] are right')
+        raise RuntimeError(f'mmcv.ops.nms on {device} kept boxes {kept}, expected [1, 2]')
 
 
 def check_mmdet() -> None:
     """Import mmdet, which checks the versions of mmcv and mmengine itself.
 
     Raises:
-        RuntimeError: It cannot be imported.
+        RuntimeError: mmdet cannot be imported.
     """
-    noise = io.StringIO()  # it prints about optional packages
+    noise = io.StringIO()  # mmdet prints messages about optional packages
     try:
         with contextlib.redirect_stdout(noise):
             import_module('mmdet.registry')
@@ -130,16 +131,16 @@ def check_mmdet() -> None:
 
 
 def torch_devices() -> dict[str, str]:
-    """Map each device that torch sees to what it is.
+    """Map each device that torch finds to its description.
 
     Raises:
-        RuntimeError: torch does not load.
+        RuntimeError: torch cannot be imported.
     """
     check_torch('cpu')
     torch = import_module('torch')
     found = {'cpu': f'{torch.get_num_threads()} threads'}
     for kind in ('cuda', 'npu'):
-        backend = getattr(torch, kind, None)  # torch has npu once torch_npu is loaded
+        backend = getattr(torch, kind, None)  # torch.npu exists after torch_npu is loaded
         if backend is not None and backend.is_available():
             for number in range(backend.device_count()):
                 found[f'{kind}:{number}'] = backend.get_device_name(number)
@@ -152,13 +153,13 @@ def row(name: str, text: str) -> str:
 
 
 def version_rows() -> list[str]:
-    """List Python and the packages that are there, a line each."""
+    """List Python and the installed packages, one line each."""
     rows = [row('python', f'{platform.python_version()} at {sys.prefix}')]
     return rows + [row(name, text) for name, text in installed().items()]
 
 
 def state_of(check: Callable[[], None], good: str) -> str:
-    """Return ``good``, or why ``check`` fails."""
+    """Return ``good`` if ``check`` passes, or else the reason of the failure."""
     try:
         check()
     except RuntimeError as error:

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A sample index that remembers where in the training it was drawn."""
+"""A sample index that carries the seed and epoch in which it was drawn."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import SupportsIndex
 class EpochIndex(int):
     """An ``int`` that carries the epoch and the seed it was drawn with.
 
-    It indexes a data set as its plain value does. Data set wrappers shift or fold the
-    index (``idx - start``, ``idx % length``): those two keep the additional values, any
-    other arithmetic gives a plain ``int``.
+    It indexes a data set like a plain ``int``. Data set wrappers shift or wrap the
+    index (``idx - start``, ``idx % length``). These two operations keep the additional values.
+    Any other arithmetic returns a plain ``int``.
 
     Attributes:
-        epoch: Epoch, from 0, the index was drawn in.
+        epoch: Epoch, from 0, in which the index was drawn.
         seed: Seed of the run.
-        origin: Index as the sampler gave it, before wrappers changed it. Two copies of a
-            image in a repeated data set differ in it.
+        origin: Index from the sampler, before wrappers changed it. Two copies of an
+            image in a repeated data set have different origins.
     """
 
     epoch: int
@@ -27,7 +27,7 @@ class EpochIndex(int):
     def __new__(
         cls, value: SupportsIndex, epoch: int, seed: int, origin: int | None = None
     ) -> EpochIndex:
-        """Make an index with value ``value``; ``origin`` is ``value`` unless given."""
+        """Create an index with value ``value``. ``origin`` defaults to ``value``."""
         self = super().__new__(cls, value)
         self.epoch = epoch
         self.seed = seed
@@ -39,13 +39,13 @@ class EpochIndex(int):
         return EpochIndex(value, self.epoch, self.seed, self.origin)
 
     def __sub__(self, other: int) -> EpochIndex:
-        """Give ``self - other``, as the parts of a concatenated data set need it."""
+        """Return ``self - other``, which a concatenated data set needs."""
         return self.moved(int(self) - int(other))
 
     def __mod__(self, other: int) -> EpochIndex:
-        """Give ``self % other``, as a repeated data set needs it."""
+        """Return ``self % other``, which a repeated data set needs."""
         return self.moved(int(self) % int(other))
 
     def __reduce__(self) -> tuple[type[EpochIndex], tuple[int, int, int, int]]:
-        """Pickle all four values: samples travel to worker processes that way."""
+        """Pickle all four values, because samples are sent to worker processes this way."""
         return EpochIndex, (int(self), self.epoch, self.seed, self.origin)

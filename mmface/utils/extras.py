@@ -1,12 +1,12 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Packages that only a part of mmface needs, and how to get them; imports none of them."""
+"""Packages that only some parts of mmface need, and how to install them. Imports none of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: Import names, and the extra of pyproject.toml that brings each.
+#: Import names, and the extra of pyproject.toml that installs each.
 EXTRAS = {
     'onnx': 'cpu',
     'onnxruntime': 'cpu',
@@ -14,7 +14,7 @@ EXTRAS = {
     'pycocotools': 'eval',
     'scipy': 'eval',
 }
-#: What pip alone cannot install rightly: mmcv needs its compiled operators.
+#: Packages that pip alone cannot install correctly: mmcv needs its compiled operators.
 SET_UP = ('torch', 'mmcv', 'mmengine', 'mmdet')
 
 
@@ -22,10 +22,10 @@ def missing_package(error: ImportError) -> str | None:
     """Return one sentence that names the missing package and how to install it.
 
     Args:
-        error: What an import raised.
+        error: The exception of an import.
 
     Returns:
-        The sentence, or ``None`` for a package that is not optional.
+        The sentence, or ``None`` if the package is not optional.
     """
     name = (error.name or '').partition('.')[0]
     if name == 'cv2':
@@ -43,7 +43,7 @@ def missing_package(error: ImportError) -> str | None:
 def opencv_remedy(error: ImportError) -> str:
     """Return one sentence about an OpenCV that cannot be imported."""
     remedy = 'pip install opencv-python'
-    if '.so' in str(error):  # its wheel needs shared libraries of the system
+    if '.so' in str(error):  # the wheel needs shared libraries of the system
         remedy = (
             'install its system libraries, on Debian and Ubuntu with: '
             'sudo apt-get install libgl1 libglib2.0-0'
@@ -53,10 +53,10 @@ def opencv_remedy(error: ImportError) -> str:
 
 @contextmanager
 def optional_imports() -> Iterator[None]:
-    """Let an import that fails in this block say which extra brings the package.
+    """Extend the error of a failed import in this block with the extra that has the package.
 
     Raises:
-        ModuleNotFoundError: The package is missing; the message has the pip line.
+        ModuleNotFoundError: The package is missing. The message contains the pip command.
 
     Example:
         >>> with optional_imports():

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Write files whole or not at all, and only where the user said."""
+"""Write files whole or not at all, and only where the user allowed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Part of every temporary name, so that nothing else is ever taken for one.
+# Part of every temporary name, so that no other file is mistaken for a temporary one.
 _MARK = 'mmface-tmp-'
 _TEMPORARY = re.compile(rf'\..*\.{_MARK}[a-z0-9_]{{8}}(\.[^.]+)?')
 
-#: What a part of a path may not hold: the separator and drives of Windows, the end of a C string.
+#: Forbidden in a path component: separator and drives of Windows, the end of a C string.
 _UNSAFE = re.compile(r'[\\\0]|^[A-Za-z]:')
 
 
@@ -27,10 +27,10 @@ def is_safe(parts: Sequence[str]) -> bool:
 
 
 def inside(folder: str | os.PathLike[str], name: str) -> Path:
-    """Return the path of ``name`` in ``folder``. Every writer that gets a name from data asks here.
+    """Return the path of ``name`` in ``folder``. Every writer with a name from data calls this.
 
-    Names in label files, manifests, archives and models are data. They may choose a file in the
-    folder that the user named, and nothing else.
+    Names in label files, manifests, archives and models are data. They may only select a file
+    inside the folder that the user chose.
 
     Args:
         folder: The folder that the user chose.
@@ -50,22 +50,23 @@ def inside(folder: str | os.PathLike[str], name: str) -> Path:
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str], sync: bool = True) -> Iterator[Path]:
-    """Give a temporary name beside ``path`` and rename it to ``path`` at the end.
+    """Yield a temporary name next to ``path`` and rename it to ``path`` at the end.
 
-    A reader never sees half a file, and a failure (exception, full disk) leaves
-    whatever stood at ``path`` before untouched. Parent folders are made.
+    A reader never sees an incomplete file. A failure (exception, full disk) leaves an existing
+    file at ``path`` unchanged. Parent folders are created.
 
     Args:
-        path: The name the file gets once the block has ended without an exception.
-        sync: Whether to wait until the content is on the disk, so that not even a power
-            failure leaves an empty file. Costs milliseconds; off for thousands of small files.
+        path: Name of the file after the block has ended without an exception.
+        sync: Whether to wait until the content is on the disk, so that even a power
+            failure does not leave an empty file. Takes milliseconds; disable it for thousands of
+            small files.
 
     Raises:
-        OSError: It cannot be written; names ``path``.
+        OSError: The file cannot be written. The message names ``path``.
 
     Yields:
-        The temporary name to write to. It has the suffix of ``path``, so that writers
-        that look at the suffix (OpenCV, matplotlib, numpy) behave.
+        The temporary name to write to. It has the suffix of ``path``, because some writers
+        (OpenCV, matplotlib, numpy) depend on the suffix.
 
     Example:
         >>> with whole_file('out/metrics.json') as tmp:
@@ -78,7 +79,7 @@ def whole_file(path: str | os.PathLike[str], sync: bool = True) -> Iterator[Path
         fd, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=target.suffix)
     tmp = Path(name)
     try:
-        # Held until the end, by whichever way it comes: tells remove_leftovers that we live.
+        # Held until the block ends in any way: tells remove_leftovers that the writer is alive.
         with suppress(OSError):  # a file system without locks
             fcntl.flock(fd, fcntl.LOCK_SH)
         with _named(target, tmp):
@@ -98,14 +99,14 @@ def whole_file(path: str | os.PathLike[str], sync: bool = True) -> Iterator[Path
 
 @contextmanager
 def _named(target: Path, tmp: Path) -> Iterator[None]:
-    """Let errors name the file that is to be written: full disks name none, others ``tmp``."""
+    """Make errors name the target file: a full disk names no file, other errors name ``tmp``."""
     try:
         yield
     except OSError as error:
         named = error.filename
         if isinstance(named, str | os.PathLike) and tmp not in (Path(named), Path(named).parent):
             raise
-        if error.errno is None:  # numpy's
+        if error.errno is None:  # raised by numpy
             if str(target) in str(error):
                 raise
             raise OSError(f'{target} could not be written: {error}') from error
@@ -121,13 +122,13 @@ def write_text(path: str | os.PathLike[str], text: str, sync: bool = True) -> No
 def remove_leftovers(folder: str | os.PathLike[str], recursive: bool = False) -> int:
     """Remove the temporary files of ``whole_file`` whose writers were killed.
 
-    A writer locks its file (``flock``), and the kernel unlocks it when the writer ends, however
-    it does. So one that can be locked is dead and is removed; where the file system knows no locks,
-    nothing is.
+    A writer locks its file (``flock``), and the kernel unlocks it when the writer ends for any
+    reason. So a file that can be locked has no writer and is removed. On a file system without
+    locks, nothing is removed.
 
     Args:
-        folder: Where to look; may be missing.
-        recursive: Whether to look in all folders below too.
+        folder: Folder to search. It may be missing.
+        recursive: Whether to search all subfolders too.
 
     Returns:
         Number of files removed.

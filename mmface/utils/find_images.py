@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Find the image files of WIDER FACE val, or of any folder laid out as ``event/name.jpg``."""
+"""Find the image files of WIDER FACE val, or of any folder with the layout ``event/name.jpg``."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mmface.utils.images import IMAGE_SUFFIXES
 def find_images(
     root: str | os.PathLike[str], names: Iterable[str] | None = None
 ) -> dict[str, Path]:
-    """Find the images of a folder, or of WIDER FACE val in it.
+    """Find the images of a folder, or of WIDER FACE val inside it.
 
     Args:
         root: Folder of the images, or of the data set (then its ``val/images``).
-        names: The images wanted, ``event/name.jpg`` or ``event/name``; all if ``None``.
+        names: The required images, ``event/name.jpg`` or ``event/name``; ``None`` for all.
 
     Returns:
-        Path of each image by its name relative to the folder, ``event/name.jpg``; sorted if
+        Path of each image by its name relative to the folder, ``event/name.jpg``. Sorted if
         ``names`` is ``None``.
 
     Raises:
-        FileNotFoundError: If the folder, an image wanted, or any image is missing.
+        FileNotFoundError: The folder or a required image is missing, or there is no image.
     """
     folder = Path(root)
     if not folder.is_dir():
@@ -47,11 +47,11 @@ def find_images(
     if missing:
         raise FileNotFoundError(
             f'{len(missing)} of {len(asked)} images are not in {folder} (first: {missing[0]}); '
-            'get them, or name only those you have'
+            'download them, or list only those you have'
         )
     return {name: found[name] for name in known if name is not None}
 
 
 def _walk(folder: Path) -> Iterable[tuple[str, list[str], list[str]]]:
-    # Links are followed: prepared data sets are made of them.
+    # Links are followed, because prepared data sets consist of links.
     return os.walk(folder, followlinks=True)

@@ -1,8 +1,8 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Decode the content of image files: one rule for orientation, damage and size; no torch.
+"""Decode image files, with one rule for orientation, damage and size. Does not need torch.
 
-What is wrong with a file, and what becomes of it (training with ``max_bad_images``, see
-:mod:`mmface.datasets.bad_images`):
+The table shows how each fault of a file is handled. The training column is with
+``max_bad_images``, see :mod:`mmface.datasets.bad_images`.
 
 =============================  ==================  =================  ======================
 file                           training            testing            detection, ``--decode``
@@ -36,34 +36,34 @@ from mmface.utils.png import check_png
 Image = NDArray[np.uint8]
 OnDamage = Callable[[str], None]
 
-#: Images of more pixels are refused before they are decoded. As Pillow does.
+#: Images with more pixels are refused before they are decoded. Same limit as Pillow.
 MAX_PIXELS = 178_956_970
-#: EXIF tag; images with the values 5 to 8 are turned by a quarter.
+#: EXIF tag. Images with the values 5 to 8 are rotated by a quarter turn.
 ORIENTATION = 274
 END_MARKER = b'\xff\xd9'
 EXIF = b'Exif\x00\x00'
-# What libjpeg says of a file that ends too early, and of one with damaged data. All other messages
-# are about kinds of files that simplejpeg cannot decode.
+# Messages of libjpeg for a truncated file and for damaged data. All other messages are about kinds
+# of files that simplejpeg cannot decode.
 _CUT, _DAMAGED = 'Premature end of JPEG file', 'Corrupt JPEG data'
 
 
 class BadImage(ValueError):
-    """A file that cannot be used as an image. The message names it."""
+    """A file that cannot be used as an image. The message names the file."""
 
 
 def is_jpeg(data: bytes) -> bool:
-    """Return whether the content of a file begins as JPEG; simplejpeg's test wants its end too."""
+    """Return whether the data start as JPEG. simplejpeg's test also requires the end marker."""
     return data[:3] == b'\xff\xd8\xff'
 
 
 def refuse_damaged(message: str) -> None:
-    """Raise ``BadImage``: what an evaluation does with damaged data."""
+    """Raise ``BadImage``. An evaluation handles damaged data this way."""
     raise BadImage(message)
 
 
 @lru_cache(4096)
 def warn_damaged(message: str) -> None:
-    """Log a warning, once for each message."""
+    """Log a warning, only once per message."""
     logging.getLogger('mmface').warning(message)
 
 
@@ -72,18 +72,18 @@ def decode_image(
     path: str | os.PathLike[str],
     on_damage: OnDamage = warn_damaged,
 ) -> Image:
-    """Decode the content of an image file to uint8 BGR, turned as its EXIF orientation says.
+    """Decode the content of an image file to uint8 BGR, rotated by its EXIF orientation.
 
-    Grey becomes three equal channels, alpha is left out, 16 bits become 8. Orientation acts on all
-    formats alike, whatever the version of OpenCV.
+    Grey becomes three equal channels, alpha is dropped, 16 bits become 8. The orientation is
+    applied to all formats in the same way, with any version of OpenCV.
 
     Args:
         data: The content; an array is (n,).
-        path: Where it comes from, for messages.
+        path: Path of the file, for messages.
         on_damage: Called with a message if the data are damaged inside but can be decoded.
 
     Raises:
-        BadImage: It cannot be decoded, or has more than ``MAX_PIXELS``.
+        BadImage: The content cannot be decoded, or has more than ``MAX_PIXELS``.
     """
     data = bytes(data)
     check_pixels(data, path)
@@ -99,47 +99,47 @@ def decode_jpeg(
     on_damage: OnDamage = warn_damaged,
     out: NDArray[np.uint8] | None = None,
 ) -> Image | None:
-    """Decode a JPEG file to uint8 BGR, not turned.
+    """Decode a JPEG file to uint8 BGR, without rotation.
 
     Args:
         data: The content.
-        path: Where it comes from, for messages.
+        path: Path of the file, for messages.
         on_damage: See ``decode_image``.
-        out: Where the pixels may be put, uint8 (H, W, 3).
+        out: Memory that may be used for the pixels, uint8 (H, W, 3).
 
     Returns:
-        The image; None if this is a kind of JPEG (four colours, for example) that only OpenCV
-        decodes.
+        The image, or None if only OpenCV can decode this kind of JPEG (four colours, for
+        example).
 
     Raises:
-        BadImage: It is cut before its end.
+        BadImage: The file is truncated.
     """
     try:
         return simplejpeg.decode_jpeg(data, 'BGR', buffer=out, strict=True)
     except ValueError as error:
         reason = str(error)
     if reason.startswith(_CUT):
-        try:  # some programs leave out the end marker, and no pixel is lost with it
+        try:  # some programs do not write the end marker; no pixel is lost by that
             closed = data.rstrip(b'\0') + END_MARKER
             return simplejpeg.decode_jpeg(closed, 'BGR', buffer=out, strict=True)
         except ValueError:
             raise BadImage(
-                f'image {path} ({len(data)} bytes) is cut before its end: get the file again'
+                f'image {path} ({len(data)} bytes) is cut before its end: download or copy it again'
             ) from None
     if not reason.startswith(_DAMAGED):
         return None
     on_damage(
-        f'image {path} has damaged data inside ({reason}): some of its rows are wrong; get the '
-        'file again, or take it out of the labels'
+        f'image {path} has damaged data inside ({reason}): some of its rows are wrong; '
+        'download or copy it again, or remove it from the labels'
     )
     return simplejpeg.decode_jpeg(data, 'BGR', buffer=out, strict=False)
 
 
 def check_pixels(data: bytes, path: str | os.PathLike[str]) -> None:
-    """Check the number of pixels that the header of an image file states.
+    """Check the number of pixels in the header of an image file.
 
     Raises:
-        BadImage: It is above ``MAX_PIXELS``.
+        BadImage: The number is above ``MAX_PIXELS``.
     """
     try:
         if is_jpeg(data):
@@ -149,7 +149,7 @@ def check_pixels(data: bytes, path: str | os.PathLike[str]) -> None:
                 width, height = image.size
     except PIL.Image.DecompressionBombError as error:
         raise BadImage(f'image {path}: {error}') from None
-    except Exception:  # unknown to Pillow, or damaged: decoding will tell
+    except Exception:  # Pillow does not know it or it is damaged; decoding reports that
         return
     if width * height > MAX_PIXELS:
         raise BadImage(
@@ -158,32 +158,32 @@ def check_pixels(data: bytes, path: str | os.PathLike[str]) -> None:
 
 
 def orientation(data: bytes) -> int:
-    """Return the EXIF orientation, 1 to 8, that is still to be applied to decoded pixels.
+    """Return the EXIF orientation, 1 to 8, that must still be applied to decoded pixels.
 
-    TIFF files are turned by every decoder, so for them it is 1.
+    It is 1 for TIFF files, because every decoder rotates them.
     """
     if EXIF not in data and data[:4] not in (b'\x89PNG', b'RIFF') and data[4:8] != b'ftyp':
         return 1
     try:
         with PIL.Image.open(io.BytesIO(data)) as image:
             return exif_orientation(image)
-    except Exception:  # a format unknown to Pillow
+    except Exception:  # Pillow does not know the format
         return 1
 
 
 def exif_orientation(image: PIL.Image.Image) -> int:
-    """Return what ``orientation`` returns, for an image that Pillow has opened."""
+    """Return the same as ``orientation``, for an image that Pillow has opened."""
     if image.format == 'TIFF':
         return 1
     try:
         value = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # a damaged EXIF block; the image itself may be fine
+    except Exception:  # a damaged EXIF block; the image itself may be intact
         return 1
     return value if value in range(1, 9) else 1
 
 
 def turn(image: Image, orientation: int) -> Image:
-    """Turn decoded pixels as an EXIF orientation from 1 to 8 says."""
+    """Rotate and flip decoded pixels according to an EXIF orientation from 1 to 8."""
     if orientation in (5, 6, 7, 8):
         image = cv2.transpose(image)
     flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
@@ -198,11 +198,11 @@ def _decode_any(data: bytes, path: str | os.PathLike[str]) -> Image:
         raise BadImage(f'image {path} ({len(data)} bytes) cannot be read: {error}') from error
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error as error:  # more pixels than OpenCV takes
+    except cv2.error as error:  # more pixels than OpenCV accepts
         raise BadImage(f'image {path}: OpenCV cannot read it: {error.err}') from error
     if image is None:
         raise BadImage(
             f'image {path} ({len(data)} bytes) cannot be read: it is truncated, not an image, or '
-            'of a kind that OpenCV does not know. Get the file again, or leave it out'
+            'in a format that OpenCV does not know. Download or copy it again, or skip it'
         )
     return np.asarray(image, np.uint8)

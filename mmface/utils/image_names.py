@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Names of WIDER FACE images, and lists of them."""
+"""Names of WIDER FACE images, and lists of such names."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ _IMAGE_SUFFIXES = {'jpg', 'jpeg', 'png', 'bmp', 'txt'}
 
 
 def image_key(name: str) -> str:
-    """Give ``event/stem`` for ``event/name.jpg``; other dots of a name stay."""
+    """Return ``event/stem`` for ``event/name.jpg``. Other dots in the name are kept."""
     name = name.replace('\\', '/')
     stem, _, suffix = name.rpartition('.')
     return stem if suffix.lower() in _IMAGE_SUFFIXES else name
 
 
 def read_part(path: str | os.PathLike[str]) -> list[str]:
-    """Read a list of images: a line ``event/name.jpg`` (or without extension) each.
+    """Read a list of images, one ``event/name.jpg`` (or without extension) per line.
 
     Raises:
-        FileNotFoundError: No such file.
-        ValueError: A line that does not name event and image, a list without a line, or one in
-            another encoding than UTF-8.
+        FileNotFoundError: The file does not exist.
+        ValueError: A line does not name event and image, the list is empty, or the encoding is
+            not UTF-8.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f'expected a list of images, a line event/name.jpg each: {path}')
+        raise FileNotFoundError(f'expected a list of images, one event/name.jpg per line: {path}')
     try:
         text = Path(path).read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:
@@ -42,5 +42,5 @@ def read_part(path: str | os.PathLike[str]) -> list[str]:
             raise ValueError(f'{path}:{number}: expected event/name.jpg, found {name!r}')
         names.append(name)
     if not names:
-        raise ValueError(f'{path}: expected a line event/name.jpg for each image, found none')
+        raise ValueError(f'{path}: expected one event/name.jpg per line, found none')
     return names

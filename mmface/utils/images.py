@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Find, read, measure and write image files, and find the videos beside them; no torch."""
+"""Find, read, measure and write image files, and find video files. Does not need torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mmface.utils.image_decoding import (
     warn_damaged,
 )
 
-#: What is taken from a folder; OpenCV reads and writes all of them.
+#: Suffixes that are used from a folder. OpenCV reads and writes all of them.
 IMAGE_SUFFIXES = frozenset(['.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'])
 VIDEO_SUFFIXES = frozenset(
     ['.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.flv', '.ts']
@@ -33,12 +33,12 @@ PathLike = str | os.PathLike[str]
 
 
 class Source(NamedTuple):
-    """A file to work on.
+    """An input file.
 
     Attributes:
-        path: Where it is.
-        name: What its result is called, relative to the folder of the results: the file's name,
-            for files of a folder with the path from that folder on.
+        path: Path of the file.
+        name: Name of its result, relative to the folder of the results. This is the name of the
+            file; for files found in a folder, the path relative to that folder.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class Source(NamedTuple):
 
     @property
     def is_video(self) -> bool:
-        """Whether the suffix is one of a video."""
+        """Whether the suffix is a video suffix."""
         return self.path.suffix.lower() in VIDEO_SUFFIXES
 
 
@@ -56,18 +56,18 @@ def find_sources(
     """List the files that ``inputs`` name.
 
     Args:
-        inputs: Files, whatever their suffix, and folders, which are searched with all below
-            them. Hidden files are left out.
-        videos: Whether videos in folders are taken too.
-        skip: A folder that is not searched, such as that of the results.
+        inputs: Files with any suffix, and folders, which are searched recursively. Hidden files
+            are skipped.
+        videos: Whether to include videos in folders.
+        skip: A folder that is not searched, such as the folder of the results.
 
     Returns:
-        The files in the order given, those of a folder sorted by path.
+        The files in the given order, those of a folder sorted by path.
 
     Raises:
-        FileNotFoundError: A path that does not exist.
-        ValueError: An address on the net, a folder without images, or two files whose results
-            would have the same name.
+        FileNotFoundError: A path does not exist.
+        ValueError: An input is a URL, a folder has no images, or two files would have results
+            of the same name.
     """
     found: list[Source] = []
     for given in inputs:
@@ -91,16 +91,16 @@ def find_sources(
 
 
 def local_path(given: PathLike) -> str:
-    """Give ``given`` as text.
+    """Return ``given`` as text.
 
     Raises:
-        ValueError: If it is an address on the net.
+        ValueError: It is a URL.
     """
     text = os.fspath(given)
     if re.match(r'[a-z][a-z0-9+.-]*:/', text, re.IGNORECASE):
         raise ValueError(
-            f'{text} is a URL: nothing is fetched from the net here, so that no input can make '
-            'this computer call another; download the file and give its path'
+            f'{text} is a URL: mmface does not download inputs, so that no input can make this '
+            'computer contact another; download the file and pass its path'
         )
     return text
 
@@ -125,8 +125,8 @@ def read_image(path: PathLike, on_damage: OnDamage = warn_damaged) -> Image:
     """Read an image as (H, W, 3) BGR; see ``decode_image``.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        BadImage: It cannot be read.
+        FileNotFoundError: The file does not exist.
+        BadImage: The image cannot be read.
     """
     file = Path(path)
     if not file.is_file():
@@ -135,16 +135,16 @@ def read_image(path: PathLike, on_damage: OnDamage = warn_damaged) -> Image:
 
 
 def as_bgr(image: NDArray[np.generic]) -> Image:
-    """Convert an array to uint8 (H, W, 3), blue green red; one that is so already is not copied.
+    """Convert an array to uint8 (H, W, 3) BGR. An array of this form is not copied.
 
-    Grey images (H, W) and (H, W, 1) get three equal channels, the alpha channel of (H, W, 4)
-    is dropped, and of 16-bit images the high byte is taken, as ``cv2.imread`` does by itself.
+    Grey images (H, W) and (H, W, 1) get three equal channels. The alpha channel of (H, W, 4)
+    is dropped. Of 16-bit images the high byte is used, as in ``cv2.imread``.
 
     Args:
         image: uint8 or uint16.
 
     Raises:
-        ValueError: It is not an array, has another type or shape, or has no pixels.
+        ValueError: The input is not an array, has another type or shape, or has no pixels.
     """
     if not isinstance(image, np.ndarray):
         hint = (
@@ -178,12 +178,12 @@ def image_size(file: PathLike | IO[bytes]) -> tuple[int, int]:
     """Read from the header the width and height that ``read_image`` will return.
 
     Raises:
-        OSError: It is not a readable image.
-        ValueError: Likewise.
+        OSError: The file is not a readable image.
+        ValueError: The file is not a readable image.
     """
     try:
         opened = PIL.Image.open(file)
-    except PIL.Image.DecompressionBombError as error:  # of no class of those above
+    except PIL.Image.DecompressionBombError as error:  # a subclass of neither
         raise ValueError(f'{file}: {error}') from error
     with opened as image:
         width, height = image.size
@@ -194,12 +194,12 @@ def image_size(file: PathLike | IO[bytes]) -> tuple[int, int]:
 def missing_images(root: PathLike, names: Iterable[str]) -> list[str]:
     """Return those of ``names``, paths relative to ``root``, that are not files in it.
 
-    Listing each folder once is far quicker on network disks than asking for every file.
+    On network disks, listing each folder once is much faster than checking every file.
     """
     there: dict[str, set[str]] = {}
     missing = []
     for name in names:
-        # Not a Path for each name: those take longer than the listing.
+        # Not a Path for each name: creating them takes longer than the listing.
         folder, _, file = name.rpartition('/')
         if folder not in there:
             place = Path(root) / folder
@@ -210,10 +210,10 @@ def missing_images(root: PathLike, names: Iterable[str]) -> list[str]:
 
 
 def result_path(source: Source, out_dir: PathLike) -> Path:
-    """Name what is written for ``source``; an image if it has no suffix of a video.
+    """Return the path of the result for ``source``: an image unless it has a video suffix.
 
     Raises:
-        ValueError: It is that of ``source`` itself, which would be lost.
+        ValueError: The path is that of ``source`` itself, which would be overwritten.
     """
     name = source.name
     # OpenCV chooses the format by the suffix.
@@ -229,14 +229,14 @@ def write_image(path: PathLike, image: Image) -> None:
     """Write an image, whole or not at all, in the format of the suffix.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The image cannot be written.
     """
     try:
         written, data = cv2.imencode(Path(path).suffix, image)
-    except cv2.error:  # a suffix it does not know
+    except cv2.error:  # unknown suffix
         written = False
     if not written:
         raise OSError(f'{path} cannot be written as an image')
-    # Not by imwrite, which says nothing when the disk is full.
+    # imwrite is not used, because it does not report a full disk.
     with whole_file(path, sync=False) as tmp:
         tmp.write_bytes(data.tobytes())

@@ -1,12 +1,12 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""torchrun with the signals and exit statuses of a single process.
+"""Run torchrun with the signals and exit statuses of a single process.
 
 Usage: ``python -m mmface.utils.launch OPTIONS_OF_TORCHRUN SCRIPT ARGS...``
 
-torchrun passes SIGTERM on and kills what still runs 30 s later, is itself ended by SIGUSR1, and
-ends with 1 and a long report whatever the ranks ended with. Here both signals go to the
-ranks, which end by themselves, and the exit status is that of the rank that ended first: 75
-after a stop that can go on, 128 + n after signal n.
+torchrun forwards SIGTERM and kills the ranks that still run 30 s later. SIGUSR1 ends torchrun
+itself. It exits with 1 and a long report, whatever the exit statuses of the ranks. Here both
+signals are sent to the ranks, which end by themselves. The exit status is that of the rank that
+ended first: 75 after a stop that can be resumed, 128 + n after signal n.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch.distributed.run import parse_args, run
 from mmface.utils.cli import PREEMPTED
 from mmface.utils.stop_signals import STOP_SIGNALS
 
-#: What is left to torchrun.
+#: Signals that torchrun handles.
 TORCHRUN_SIGNALS = 'SIGINT,SIGHUP,SIGQUIT'
 
 
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _pass_on(number: int, frame: FrameType | None) -> None:
-    """Send a signal to the ranks; without any yet, end."""
+    """Send a signal to the ranks, or end if there are none yet."""
     ranks = _children()
     for pid in ranks:
         try:
@@ -64,7 +64,7 @@ def _children() -> list[int]:
 
 
 def _status(error: ChildFailedError) -> int:
-    """Return the exit status of the rank that ended first; say so unless it was a stop."""
+    """Return the exit status of the rank that ended first, and print it unless it was a stop."""
     rank, first = error.get_first_failure()
     code = first.exitcode
     if code == PREEMPTED:

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The child process of :mod:`mmface.utils.mat_files`: reads with scipy, says it as JSON lines.
+"""The child process of :mod:`mmface.utils.mat_files`. Reads with scipy, prints JSON lines.
 
 Usage: python -m mmface.utils.mat_child FILE FIELD,FIELD [FILE FIELD,FIELD ...]
 """
@@ -14,26 +14,26 @@ from typing import Any
 
 import numpy as np
 
-#: Limits of the process: address space and processor time. The official files take 0.2 GB, 0.3 s.
+#: Limits for address space and processor time. The official files take 0.2 GB and 0.3 s.
 MAX_BYTES = 1536 << 20
 MAX_SECONDS = 60
-#: Content of all fields together; that of the official files is 2 MB.
+#: Content of all fields together. The official files have 2 MB.
 MAX_CONTENT = 128 << 20
-#: Bytes counted for a cell, text or table besides its content.
+#: Bytes counted per cell, text or table in addition to its content.
 _ENTRY = 64
 
 
 def read_fields(path: str, fields: list[str]) -> dict[str, Any]:
-    """Read some fields of a ``.mat`` file into what JSON can say.
+    """Read some fields of a ``.mat`` file into a form that JSON can represent.
 
     Returns:
-        The fields that the file has. A cell becomes ``[shape, cells]``, text a string, a table of
-        numbers ``{'shape', 'dtype', 'data'}`` with the bytes in base64.
+        The fields that exist in the file. A cell becomes ``[shape, cells]``, text a string, a
+        table of numbers ``{'shape', 'dtype', 'data'}`` with the bytes in base64.
 
     Raises:
-        Exception: Whatever scipy raises; the process may also end.
+        Exception: Any exception of scipy. The process may also crash.
     """
-    # Here, so that the limits hold for what its import runs too.
+    # Imported here, so that the limits apply to the import too.
     from scipy.io import loadmat
 
     content = loadmat(path, variable_names=fields)
@@ -57,7 +57,7 @@ def _encode(value: Any, left: list[int]) -> Any:
 
 
 def main() -> None:
-    """Print a line for each file."""
+    """Print one line for each file."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_SECONDS, MAX_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Read ``.mat`` files from strangers: scipy's reader may end the process, so it is not ours."""
+"""Read untrusted ``.mat`` files in a child process, because scipy's reader may crash it."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ OFFICIAL = frozenset(
         'bb1af19dc5bc4dd9517dd8ae8096326c68175f2c3411763bdd4f23fa98638b78',
     ]
 )
-#: Larger files are refused unread; the official ones have 0.4 MB.
+#: Larger files are refused without reading. The official ones have 0.4 MB.
 _MAX_FILE = 64 << 20
 
 
 def read_mat_files(files: Mapping[Path, Sequence[str]]) -> list[dict[str, Any]]:
     """Read some fields of MATLAB 5 files.
 
-    The four official files are known by their hash and read here. Others are read, all of them by
-    one child process with limits of memory and time: 0.3 s more.
+    The four official files are recognized by their hash and read in this process. All other files
+    are read by one child process with limits of memory and time, which takes 0.3 s more.
 
     Args:
-        files: The fields wanted of each file.
+        files: The required fields of each file.
 
     Returns:
-        For each file the fields it has: cells as object arrays, text as arrays of one string,
+        For each file the fields that exist: cells as object arrays, text as arrays of one string,
         numbers as arrays.
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A file is none, holds something else than cells, text and numbers, is too
-            large, or its reader ended.
+        ValueError: A file is not a MATLAB 5 file, contains anything but cells, text and numbers,
+            is too large, or crashed the child process.
     """
     strange = [path for path in files if not _is_official(path)]
     answers = dict(zip(strange, _ask_child(strange, files), strict=True)) if strange else {}
@@ -55,7 +55,7 @@ def read_mat_files(files: Mapping[Path, Sequence[str]]) -> list[dict[str, Any]]:
         if path in answers:
             found.append({key: _decode(value) for key, value in answers[path].items()})
             continue
-        # Here, because most users of this module's callers never need scipy.
+        # Imported here, because most users of this module's callers never need scipy.
         from scipy.io import loadmat
 
         content = loadmat(path, variable_names=list(fields))
@@ -73,11 +73,11 @@ def _is_official(path: Path) -> bool:
 
 
 def _ask_child(paths: Sequence[Path], files: Mapping[Path, Sequence[str]]) -> list[dict[str, Any]]:
-    """Let the child read files; give its answers."""
+    """Let the child process read files, and return its answers."""
     command = [sys.executable, '-m', 'mmface.utils.mat_child']
     for path in paths:
         command += [os.fspath(path), ','.join(files[path])]
-    # Threads of a linear algebra library would take the address space; found as here.
+    # Threads of a linear algebra library would use up the address space. Modules are found as here.
     env = {**os.environ, 'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1'}
     env['PYTHONPATH'] = os.pathsep.join(str(Path(place).resolve()) for place in sys.path)
     try:
@@ -94,7 +94,7 @@ def _ask_child(paths: Sequence[Path], files: Mapping[Path, Sequence[str]]) -> li
         except (IndexError, ValueError):
             raise ValueError(
                 f'{path}: the process that read it ended ({status}; limits {MAX_BYTES >> 20} MB '
-                f'and {MAX_SECONDS} s): it is damaged, or made to harm'
+                f'and {MAX_SECONDS} s): it is damaged or malicious'
             ) from None
         if 'error' in answer:
             raise ValueError(f'{path} is not a MATLAB 5 file ({answer["error"]})')
@@ -103,7 +103,7 @@ def _ask_child(paths: Sequence[Path], files: Mapping[Path, Sequence[str]]) -> li
 
 
 def _decode(value: Any) -> Any:
-    """Turn a field as ``mat_child`` says it back into arrays."""
+    """Convert a field from the JSON form of ``mat_child`` to arrays."""
     if isinstance(value, str):
         return np.array([value])
     if isinstance(value, dict):

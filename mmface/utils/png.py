@@ -1,23 +1,23 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A check of PNG files before they are decoded."""
+"""Check PNG files before they are decoded."""
 
 from __future__ import annotations
 
 _SIGNATURE = b'\x89PNG\r\n\x1a\n'
-_HEAD, _CHECKSUM = 8, 4  # bytes of a chunk in front of and behind its content
+_HEAD, _CHECKSUM = 8, 4  # bytes of a chunk before and after its content
 
 
 def check_png(data: bytes) -> None:
-    """Refuse a PNG file that says a part of it is longer than the file.
+    """Raise an error if a chunk of a PNG file claims to be longer than the file.
 
-    OpenCV (4.12) makes room for the part before it looks how much is there: 252 bytes took 2 GB
+    OpenCV (4.12) allocates memory for the chunk before it checks the length: 252 bytes took 2 GB
     and 3.6 s. Files of other formats pass.
 
     Args:
         data: The content of a file.
 
     Raises:
-        ValueError: A part would end behind the end of the file.
+        ValueError: A chunk would end after the end of the file.
     """
     if not data.startswith(_SIGNATURE):
         return
@@ -27,6 +27,6 @@ def check_png(data: bytes) -> None:
         place += _HEAD + length + _CHECKSUM
         if place > len(data):
             raise ValueError(
-                f'a part of this PNG is said to have {length} bytes and ends behind the end of the '
-                'file: it is truncated or damaged'
+                f'a chunk of this PNG claims {length} bytes and ends after the end of the file: '
+                'it is truncated or damaged'
             )

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Bars that show how far a job is."""
+"""Progress bars."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tqdm import tqdm
 
 
 def progress_bar(iterable: Iterable[Any] | None = None, show: bool = True, **kwargs: Any) -> tqdm:
-    """Make a bar on a terminal; a log that is no terminal gets nothing of it.
+    """Build a progress bar. It is shown only on a terminal, not in a log.
 
     Args:
-        iterable: What the bar runs over, if it is not moved with ``update``.
-        show: Whether there is a bar on a terminal.
-        kwargs: Of tqdm, such as ``total``, ``desc`` and ``unit``.
+        iterable: The items to iterate over, unless the bar is advanced with ``update``.
+        show: Whether to show a bar on a terminal.
+        kwargs: Arguments of tqdm, such as ``total``, ``desc`` and ``unit``.
     """
     return tqdm(iterable, disable=None if show else True, **kwargs)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Use the framework and OpenCV without their chatter."""
+"""Use the framework and OpenCV without their unneeded messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import importlib
 import io
 import warnings
 
-# What the configs do for accelerators and DDP, harmless elsewhere.
+# Warnings about settings of our configs for accelerators and DDP. Harmless elsewhere.
 HARMLESS = (
     r".*'pin_memory' argument is set as true but no accelerator is found",
     r'`broadcast_buffers` is deprecated',
@@ -18,15 +18,15 @@ NOISY = ('mmdet.models', 'mmdet.datasets', 'mmdet.evaluation', 'mmdet.visualizat
 
 
 def import_mmdet_quietly() -> None:
-    """Import mmdet's packages without lines about optional packages that are not there.
+    """Import mmdet's packages without messages about missing optional packages.
 
-    mmdet prints and warns, at its first import, about packages face detection has no use
-    for. Two warnings about harmless settings are ignored from then on. Errors are raised as ever.
+    At its first import, mmdet prints and warns about packages that face detection does not
+    need. Two warnings about harmless settings are ignored from then on. Errors are still raised.
     """
     for message in HARMLESS:
         warnings.filterwarnings('ignore', message)
     collects = gc.isenabled()
-    # What modules make stays: looking for garbage among it takes a fifth of the time.
+    # Objects made by the modules stay: collecting garbage among them takes a fifth of the time.
     gc.disable()
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -39,9 +39,9 @@ def import_mmdet_quietly() -> None:
 
 
 def quiet_opencv() -> None:
-    """Let OpenCV print nothing about files that it cannot read."""
+    """Stop OpenCV from printing messages about files that it cannot read."""
     import cv2
 
-    # OpenCV 5 has it in a module that OpenCV 4 lacks.
+    # OpenCV 5 has it in a module that OpenCV 4 does not have.
     logging = cv2 if hasattr(cv2, 'setLogLevel') else getattr(cv2.utils, 'logging')  # noqa: B009
     logging.setLogLevel(0)

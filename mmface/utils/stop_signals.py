@@ -1,9 +1,9 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Requests to stop a training: noted at once, acted on at the end of an iteration.
+"""Requests to stop a training run: recorded at once, handled at the end of an iteration.
 
-SIGTERM and SIGUSR1 (what ``--signal`` of slurm sends) are noted by a thread, so that a second
-one ends the process even while the main thread waits inside an operator. Imports no framework:
-a tool can call :func:`catch_stop_signals` before its slow imports.
+A thread records SIGTERM and SIGUSR1 (which ``--signal`` of slurm sends). So a second signal
+ends the process even while the main thread waits inside an operator. This module imports no
+framework: a tool can call :func:`catch_stop_signals` before its slow imports.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import time
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-#: Seconds in which further signals are copies of the first: a launcher and the system may both
-#: send one to the same process.
+#: For this many seconds, further signals are copies of the first: a launcher and the system may
+#: both send one to the same process.
 COPIES = 1.0
 
 _reason: str | None = None
@@ -27,10 +27,10 @@ _pipe: tuple[int, int] | None = None
 
 
 def catch_stop_signals() -> None:
-    """Note SIGTERM and SIGUSR1 from now on; a second one ends the process with 128 + its number.
+    """Record SIGTERM and SIGUSR1 from now on. A second one exits with 128 + its number.
 
-    Does nothing where it was done before, and outside of the main thread, where Python
-    handles no signals.
+    Does nothing if it was called before, or outside the main thread, where Python handles no
+    signals.
     """
     global _pipe
     if _former or threading.current_thread() is not threading.main_thread():
@@ -46,7 +46,7 @@ def catch_stop_signals() -> None:
 
 
 def release_stop_signals() -> None:
-    """Undo :func:`catch_stop_signals` and forget what was noted."""
+    """Undo :func:`catch_stop_signals` and forget the recorded signal."""
     global _reason
     if _former:
         signal.set_wakeup_fd(-1)
@@ -56,7 +56,7 @@ def release_stop_signals() -> None:
 
 
 def ignore_stop_signals() -> None:
-    """Let further signals pass: all is written and the process is about to end."""
+    """Ignore further signals, because everything is written and the process is about to end."""
     if _former:
         signal.set_wakeup_fd(-1)
         for number in STOP_SIGNALS:
@@ -64,12 +64,12 @@ def ignore_stop_signals() -> None:
 
 
 def stop_reason() -> str | None:
-    """Return the name of the signal that asks to stop; None if there was none."""
+    """Return the name of the signal that asks to stop, or None if there was none."""
     return _reason
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:
-    """Stand in for the default action: the C part of Python's handler wakes the watcher."""
+    """Replace the default action. The C part of Python's handler wakes the watcher thread."""
 
 
 def _watch(pipe: int) -> None:
@@ -92,7 +92,7 @@ def _say(text: str) -> None:
 
 
 def _forget_in_child() -> None:
-    """Keep a forked process, such as a loader worker, from waking its parent."""
+    """Prevent a forked process, such as a loader worker, from waking its parent."""
     if _former:
         release_stop_signals()
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A handful of images in the canonical layout."""
+"""A few images in the canonical layout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POINTS = '20 25 1 40 25 1 30 35 0 22 50 0 38 50 1'
 
 @pytest.fixture
 def tiny_root(tmp_path: Path) -> Path:
-    """Six training images: two with faces, none, only ignored, too small, without area."""
+    """Write six training images: two with faces, no face, only ignored, too small, no area."""
     root = tmp_path / 'WIDERFace'
     labels = {
         'a/1.jpg': (64, 48, [f'10 10 50 60 {POINTS}', '1 1 9 9', '5 5 5 9']),
@@ -38,6 +38,6 @@ def tiny_root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mmdet_scope():
-    """Find transforms by name in pipelines, as inside a run."""
+    """Let pipelines find transforms by name, as inside a run."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         yield

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Label files: what is read from good ones, what is said about bad ones."""
+"""Label files: the result for good files, the message for bad files."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_missing_file_and_unknown_format(tmp_path, write):
 
 
 def test_labelv2__as_many_images_and_faces_as_the_real_training_set(tmp_path):
-    """With all columns. How long this takes beside a plain reader, `benchmark.py import` says."""
+    """All columns are present. `benchmark.py import` compares the time with a plain reader."""
     rng = np.random.default_rng(0)
     points = [' '.join(f'{v:.5f}' for v in row) for row in rng.uniform(0, 500, (500, 15))]
     with (tmp_path / 'labelv2.txt').open('w') as handle:
@@ -189,17 +189,17 @@ def test_labelv2__as_many_images_and_faces_as_the_real_training_set(tmp_path):
 
 @pytest.mark.reference
 def test_real_files__have_the_known_counts(reference_dir):
-    """Counts as the authors of the data set and of SCRFD give them."""
+    """The expected counts are those of the authors of the data set and of SCRFD."""
     folder = reference_dir / 'data/wider/annotations'
     official = read_annotations(folder / 'wider_face_val_bbx_gt.txt')
     labelv2 = read_annotations(folder / 'labelv2_val.txt')
     assert len(official) == len(labelv2) == 3226
-    # 39,708 rows: 4 are the rows of zeros of images without faces, 7 more have no area.
+    # 39,708 rows: 4 are rows of zeros of images without faces, 7 more have no area.
     assert sum(len(image.bboxes) for image in official) == 39704
     assert sum(int(image.ignore.sum()) for image in official) == 585
     assert sum(len(image.bboxes) for image in labelv2) == 39697
     assert sum(len(image.bboxes) == 0 for image in labelv2) == 4
-    # labelv2 holds the official boxes that have area, in the same order.
+    # labelv2 contains the official boxes that have area, in the same order.
     boxes = {image.path: image.bboxes for image in labelv2}
     for image in official:
         has_area = (image.bboxes[:, 2:] > image.bboxes[:, :2]).all(axis=1)
@@ -214,5 +214,5 @@ def test_real_keypoints__lie_around_their_boxes(reference_dir):
     labelled = keypoints[..., 2].all(axis=1)
     assert (len(bboxes), int(labelled.sum())) == (6323, 4144)
     nose = keypoints[labelled, 2, :2]
-    # Except for some faces in profile, unless columns are mixed up.
+    # True except for some faces in profile, and false if columns are mixed up.
     assert ((nose > bboxes[labelled, :2]) & (nose < bboxes[labelled, 2:])).all(axis=1).mean() > 0.95

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""CenterFace's augmentation as a whole, with the numbers of both references."""
+"""CenterFace's whole augmentation, with the numbers of both references."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_images_without_faces__pass(repo, toy, tmp_path, mmdet_scope):
 @pytest.mark.reference
 @pytest.mark.parametrize('kind', ['chenjun2hao', 'mindspore'])
 def test_real_faces__are_where_their_labels_are(repo, reference_dir, mmdet_scope, kind):
-    """Colours stay related to those of the same face cut from the image as stored."""
+    """Colours match those of the same face cropped from the image as stored."""
     import cv2
 
     dataset = make(

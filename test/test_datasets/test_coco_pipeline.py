@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""COCO images on their way to CenterNet2, against the reference's own steps."""
+"""COCO images in the CenterNet2 pipeline, compared with the steps of the reference."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def toy(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def data(cfg, toy):
-    """Training and test data with all images."""
+    """Build training and test data with all images."""
     options = dict(data_root=str(toy), metainfo=dict(classes=CLASSES), filter_cfg=None)
     return [
         DATASETS.build({**loader.dataset, **options})
@@ -45,7 +45,7 @@ def data(cfg, toy):
 
 
 def _reference_size(height, width, short, longest):
-    """detectron2 ``ResizeShortestEdge.get_output_shape``."""
+    """Compute the size as detectron2 ``ResizeShortestEdge.get_output_shape`` does."""
     scale = short / min(height, width)
     high, wide = (short, scale * width) if height < width else (scale * height, short)
     if max(high, wide) > longest:
@@ -56,7 +56,7 @@ def _reference_size(height, width, short, longest):
 
 @pytest.mark.parametrize('index', [0, 6, 8])
 def test_training_sample__equals_that_of_the_reference(data, toy, index):
-    """Size, pixels and boxes, for each of the sizes that the draws give."""
+    """Size, pixels and boxes are equal for each of the sizes that the draws give."""
     train = data[0]
     table = json.loads((toy / 'annotations/instances_train2017.json').read_text())
     rows = [row for row in table['annotations'] if row['image_id'] == index + 1]

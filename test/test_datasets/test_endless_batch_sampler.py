@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Batches without end: full, of one shape, and the same wherever one begins."""
+"""Endless batches: full, of one shape, and independent of the start position."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COUNT = 23
 
 
 class _Shapes:
-    """Every third image is wide; one is square."""
+    """A data set in which every third image is wide and one is square."""
 
     def __len__(self):
         return COUNT
@@ -39,7 +39,7 @@ def test_batches__are_full_and_of_one_shape():
 
 
 def test_each_epoch_has_every_image_once():
-    """Nothing is lost at an epoch's end: what waits goes into a batch of the next one."""
+    """Nothing is lost at the end of an epoch: waiting images go into a batch of the next one."""
     drawn = [(index.epoch, int(index)) for batch in _batches(60) for index in batch]
     assert len(set(drawn)) == len(drawn)
     for epoch in range(8):
@@ -79,5 +79,5 @@ def test_next_iteration__begins_anew():
 def test_refuses():
     with pytest.raises(ValueError, match="needs sampler=dict\\(type='EpochIndexSampler'\\)"):
         EndlessBatchSampler(SequentialSampler(_Shapes()), 4)
-    with pytest.raises(ValueError, match='must be 1 or more, not 0'):
+    with pytest.raises(ValueError, match=r'batch_size.* 0'):
         EndlessBatchSampler(EpochIndexSampler(_Shapes(), seed=5), 0)

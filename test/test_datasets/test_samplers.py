@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Order and resumption of the sampler, and the index it gives."""
+"""Order and resumption of the sampler, and the index that it returns."""
 
 from __future__ import annotations
 

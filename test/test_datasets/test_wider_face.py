@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The data set: what is kept, what is dropped, what is missing."""
+"""The data set: kept, dropped and missing images."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_official_labels__sizes_are_unknown(tiny_root):
     rows = 'b/5.jpg\n2\n1 1 9 9 0 0 0 0 0 0\n2 2 9 9 0 0 0 1 0 0\nb/3.jpg\n0\n0 0 0 0 0 0 0 0 0 0\n'
     (tiny_root / 'train/gt.txt').write_text(rows)
     dataset = make(tiny_root, ann_file='train/gt.txt')
-    # 31 pixels wide, but the labels do not say so.
+    # The image is 31 pixels wide, but the labels do not contain its size.
     assert ids(dataset) == ['b/5.jpg']
     item = dataset[0]
     assert (item['width'], item['height']) == (0, 0)
@@ -167,6 +167,6 @@ def test_real_part__loads(reference_dir):
         data_prefix=dict(img_path='WIDER_train/images'),
     )
     assert len(dataset) == 600
-    # Some images hold nothing but faces marked invalid.
+    # In some images all faces are marked invalid.
     assert 590 < len(official) <= 600
     assert 'WiderFaceDataset' in mmface.datasets.__all__

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The data set from JSON, in the layouts of the CenterFace projects."""
+"""The data set with JSON labels, in the layouts of the CenterFace projects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAYOUTS = {
 
 @pytest.fixture(params=LAYOUTS)
 def layout(request, tiny_root):
-    """The folder, and the arguments for its training part."""
+    """Return the folder, and the arguments for its training part."""
     labels, images = LAYOUTS[request.param]
     root = tiny_root.parent / 'centerface'
     shutil.copytree(tiny_root / 'train/images', root / images)

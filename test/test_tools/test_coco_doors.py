@@ -63,8 +63,8 @@ def refused(door, tmp_path):
 def test_training__validates_and_measures(trained):
     work, text = trained
     assert 'coco/bbox_mAP_50' in text
-    assert 'boxes without area in their image dropped' in text
-    assert 'images without a box to learn dropped' in text
+    assert 'boxes without area' in text
+    assert 'images without a box' in text
     assert json.loads((work / 'throughput.json').read_text())['images'] == 8
     assert (work / 'last_checkpoint').read_text().endswith('iter_4.pth')
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Freed memory that is used again."""
+"""Freed memory is reused."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Reading checkpoints without trust."""
+"""Reading untrusted checkpoints."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_load__refuses_code(tmp_path, attack):
     function, args = attack.call
     attack.call = function, tuple(a.format(mark=mark) if isinstance(a, str) else a for a in args)
     path = _save(tmp_path / 'a.pth', {'state_dict': WEIGHTS, 'x': attack})
-    with pytest.raises(ValueError, match=r'could run code .* --trust-checkpoint'):
+    with pytest.raises(ValueError, match=r'could run code .* trust=True'):
         load_checkpoint_file(path)
     assert not mark.exists()
 
@@ -111,9 +111,9 @@ def test_secure_mmengine_loading__covers_mmengines_own_loader(tmp_path, monkeypa
         tmp_path / 'a.pth', {'state_dict': WEIGHTS, 'x': _Call(os.system, f'touch {mark}')}
     )
     secure_mmengine_loading()
-    with pytest.raises(ValueError, match='trust-checkpoint'):
+    with pytest.raises(ValueError, match='trust=True'):
         _load_checkpoint(str(path))
-    with pytest.raises(Exception, match='weights_only'):  # what downloads are loaded with
+    with pytest.raises(Exception, match='weights_only'):  # the loader of downloads
         torch.load(path, weights_only=False)
     assert not mark.exists()
     secure_mmengine_loading(trust=True)

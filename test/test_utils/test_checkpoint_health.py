@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Damaged checkpoints are noticed, and a run goes on from the newest healthy one."""
+"""Damaged checkpoints are noticed, and a run resumes from the newest healthy one."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def _save(path: Path, value: float = 1.0, **options) -> Path:
 
 
 def _flip_a_bit(path: Path) -> None:
-    """Change one number in the tensor: torch reads the file as if nothing were wrong."""
+    """Change one number in the tensor. torch reads the file without an error."""
     data = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
         record = next(r for r in archive.infolist() if r.filename.endswith('data/0'))
-    at = record.header_offset + 300  # behind the header, padded to a multiple of 64
+    at = record.header_offset + 300  # after the header, padded to a multiple of 64
     data[at] ^= 0x40
     path.write_bytes(data)
 
 
 @pytest.fixture
 def messages(caplog, monkeypatch):
-    """Give what is said at level warning; mmengine's logger does not pass it on."""
+    """Collect messages of level warning, because mmengine's logger does not propagate them."""
     said: list[str] = []
     monkeypatch.setattr(
         'mmface.utils.checkpoint_health.print_log',
@@ -72,7 +72,7 @@ def test_check__files_without_checksums_are_read_and_named(tmp_path, monkeypatch
         torch.serialization.set_crc32_options(True)
     for path in (old, bare):
         assert load_checkpoint_file(path)['state_dict']['a'].sum() == 1000
-    assert 'old.pth is of the format of torch before 1.6, which has no checksums' in said[0]
+    assert 'old.pth has the format of torch before 1.6, with no checksums' in said[0]
     assert 'bare.pth was saved with no checksums' in said[1]
 
 
@@ -92,7 +92,7 @@ def test_check__no_checkpoint_at_all(tmp_path, content):
 
 @pytest.fixture
 def run(tmp_path):
-    """Make a work dir with three checkpoints."""
+    """Create a work dir with three checkpoints."""
     folder = tmp_path / 'run'
     folder.mkdir()
     for epoch in (2, 9, 10):  # 10 comes before 2 by name
@@ -160,7 +160,7 @@ def test_find__all_damaged_or_gone_is_an_error(run):
         find_resume_checkpoint(run)
     for path in run.glob('*.pth'):
         path.unlink()
-    with pytest.raises(FileNotFoundError, match='its checkpoint is gone'):
+    with pytest.raises(FileNotFoundError, match=r'checkpoint is missing .*epoch_N\.pth'):
         find_resume_checkpoint(run)
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""How tools end."""
+"""How command-line tools end."""
 
 from __future__ import annotations
 

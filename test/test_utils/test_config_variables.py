@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Variables of a config act from the command line, or a warning names what does."""
+"""Options can change the variables of a config; otherwise a warning names the right setting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mmface.utils.config_variables import (
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 ALL = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py'))
 HEADER = re.compile(r'^# -+ Often modified -+\n(.*?)(?:^# -+ |\Z)', re.MULTILINE | re.DOTALL)
-#: What a run reads. Everything else at the top of a config is a variable.
+#: Settings that a run reads. Every other name at the top level of a config is a variable.
 SETTINGS = {
     'model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator',
     'test_evaluator', 'train_cfg', 'val_cfg', 'test_cfg', 'optim_wrapper', 'param_scheduler',
@@ -62,9 +62,9 @@ def test_every_variable_of_a_header__acts_or_names_what_does(name):
         message = explain_without_effect(path, variable)
         changed = read_changed(str(path), {variable: other_value(plain[variable])})
         if settings(changed) == settings(plain):
-            assert message is not None, f'{variable} changes nothing and nobody says so'
+            assert message is not None, f'{variable} changes nothing and no message says so'
             assert 'changes nothing' in message
-        for key in re.findall(r'[\w.]+\.[\w.]+', message or ''):  # each is there, and the same
+        for key in re.findall(r'[\w.]+\.[\w.]+', message or ''):  # each exists with the same value
             assert value_at(changed, key) == value_at(plain, key)
 
 
@@ -85,7 +85,7 @@ def test_step__is_changed_by_its_name():
     toy = str(CONFIGS / 'scrfd/scrfd_500m_bnkps_toy.py')
     cfg = load_config(toy, {'train_steps.crop.size': 96, 'image_size': (64, 64)})
     crop = cfg.train_dataloader.dataset.pipeline[2]
-    assert (crop['type'], crop['size']) == ('RandomSquareCrop', 96)  # the more exact option
+    assert (crop['type'], crop['size']) == ('RandomSquareCrop', 96)  # the more specific option
     assert cfg.test_dataloader.dataset.pipeline[1]['scale'] == (64, 64)
 
 
@@ -108,7 +108,7 @@ def test_part_that_does_not_change__is_named():
 
 
 def test_config_of_a_user__inherits_and_changes(tmp_path):
-    """Relative bases, bases in a list, text that mmengine replaces, an own variable."""
+    """Relative bases, bases in a list, text that mmengine replaces, a variable of its own."""
     (tmp_path / 'base').mkdir()
     (tmp_path / 'base/a.py').write_text('side = 3\ntrain_cfg = dict(side=side, twice=2 * side)\n')
     (tmp_path / 'base/b.py').write_text("names = ('a',)\nmodel = dict(classes=len(names))\n")
@@ -134,7 +134,7 @@ def test_variable_that_breaks_the_config__is_an_error_that_names_it(tmp_path):
 
 
 def edits_by_position(path: Path) -> list[str]:
-    """Return the statements that change an item of a list by its number."""
+    """Return the statements that change an item of a list by its index."""
     found = []
     for statement in ast.parse(path.read_text()).body:
         places: list[ast.AST] = list(getattr(statement, 'targets', []))

@@ -11,7 +11,7 @@ from mmface.utils.device import use_device
 
 @pytest.fixture(autouse=True)
 def found(monkeypatch):
-    """The best device of this machine; the choice of a test ends with it."""
+    """Return the best device of this machine; the choice of a test ends with the test."""
     monkeypatch.setattr(mmengine.device.utils, 'DEVICE', mmengine.device.utils.DEVICE)
     return get_device()
 
@@ -38,8 +38,8 @@ def test_use_device__cpu_holds_for_all_of_mmengine():
 def test_use_device__missing_one_names_the_found_one_and_the_remedy(found, name, remedy):
     if name == found:
         pytest.skip(f'{name} is there')
-    with pytest.raises(ValueError, match=f"device '{name}' was asked for") as caught:
+    with pytest.raises(ValueError, match=f"device '{name}'") as caught:
         use_device(name)
-    assert f"only '{found}' was found here" in str(caught.value)
+    assert f"only '{found}' was found" in str(caught.value)
     assert remedy in str(caught.value)
     assert get_device() == found

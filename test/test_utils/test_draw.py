@@ -68,7 +68,7 @@ def test_blur_faces__no_detail_in_the_face_and_its_margin(noise, side):
     right, bottom = int(x + side + grow) + 1, int(y + side + grow) + 1
     part = noise[top:bottom, left:right].astype(float)
     blurred = hidden[top:bottom, left:right]
-    # Noise of 74 grey levels: what the mean of a cell of n pixels keeps is 74 / sqrt(n).
+    # Noise of 74 grey levels: the mean of a cell of n pixels keeps 74 / sqrt(n).
     assert blurred.std(axis=(0, 1)).max() < part.std() / 3
     outside = np.ones(noise.shape[:2], bool)
     outside[top:bottom, left:right] = False
@@ -76,7 +76,7 @@ def test_blur_faces__no_detail_in_the_face_and_its_margin(noise, side):
 
 
 def test_blur_faces__depends_on_the_means_alone():
-    """Two faces of the same cell means cannot be told apart."""
+    """Two faces with the same cell means give the same image."""
     rng = np.random.default_rng(1)
     # 96 px and margins of 24 px: 144 px, cells of 24 px.
     one = rng.integers(0, 256, (200, 200, 3), np.uint8)

@@ -11,7 +11,7 @@ from mmface.utils import environment
 
 @pytest.fixture
 def pretend(tmp_path, monkeypatch):
-    """Let a distribution seem to be installed besides those that are."""
+    """Let a distribution appear to be installed in addition to the real ones."""
 
     def install(name: str, version: str) -> None:
         folder = tmp_path / f'{name.replace("-", "_")}-{version}.dist-info'

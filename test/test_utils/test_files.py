@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Files appear whole or not at all, and killed writers leave nothing for long."""
+"""Files appear whole or not at all, and the leftovers of killed writers are removed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ with whole_file(sys.argv[1]) as tmp:
 
 @pytest.fixture
 def writer(tmp_path):
-    """Start a process that is in the middle of a write, in a folder two below."""
+    """Start a process that is in the middle of a write, in a folder two levels below."""
     process = subprocess.Popen(
         [sys.executable, '-c', WRITER, str(tmp_path / 'a' / 'b' / 'epoch_1.pth')],
         stdout=subprocess.PIPE,
@@ -49,7 +49,7 @@ def test_remove_leftovers__only_of_dead_writers(writer, tmp_path):
     assert remove_leftovers(folder) == 0
     writer.send_signal(signal.SIGKILL)
     writer.wait()
-    assert remove_leftovers(tmp_path) == 0  # not below
+    assert remove_leftovers(tmp_path) == 0  # does not search subfolders
     assert remove_leftovers(tmp_path, recursive=True) == 1
     assert list(folder.iterdir()) == []
 
@@ -75,7 +75,7 @@ def test_whole_file__errors_name_the_file(tmp_path):
             raise OSError('9 requested and 5 written')
     with pytest.raises(FileNotFoundError) as other, whole_file(target):
         (tmp_path / 'missing').read_text()
-    assert other.value.filename == str(tmp_path / 'missing')  # is not blamed on the target
+    assert other.value.filename == str(tmp_path / 'missing')  # the target is not blamed
     target.mkdir()
     with pytest.raises(IsADirectoryError) as there:
         write_text(target, 'x')

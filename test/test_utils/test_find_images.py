@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Files of WIDER FACE val are found by the names of its lists."""
+"""Files of WIDER FACE val are found by the names in its lists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def root(tmp_path):
     (folder / '0--Parade').mkdir(parents=True)
     (folder / '0--Parade' / 'a.jpg').touch()
     (folder / '0--Parade' / 'notes.txt').touch()
-    (folder / '1--Fair').symlink_to(stored)  # prepared data sets are made of links
+    (folder / '1--Fair').symlink_to(stored)  # prepared data sets consist of links
     return tmp_path / 'wider'
 
 

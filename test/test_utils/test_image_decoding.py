@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""One rule for orientation and damage, whatever the format."""
+"""The same rule for orientation and damage in all formats."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mmface.utils.image_decoding import (
 )
 from mmface.utils.images import image_size, read_image
 
-# Four corners of four colours, smooth enough for lossy formats.
+# Four corners in four colours, smooth enough for lossy formats.
 CORNERS = np.zeros((48, 64, 3), np.uint8)
 CORNERS[:24, :32], CORNERS[:24, 32:], CORNERS[24:, 32:] = (250, 0, 0), (0, 250, 0), (250, 250, 250)
 NOISE = cv2.GaussianBlur(

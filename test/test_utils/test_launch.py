@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The launcher ends as its ranks do; signals are in test/faults/preempt_cases.py."""
+"""The launcher ends like its ranks. Signals are tested in test/faults/preempt_cases.py."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-""".mat files of strangers are read outside of this process, within limits."""
+"""Untrusted .mat files are read in another process, within limits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TABLE = {
 def _equal(a, b) -> bool:
     if a.dtype == object:
         return a.shape == b.shape and all(map(_equal, a.ravel(), b.ravel()))
-    if a.dtype.kind == 'U':  # empty text is an array of none or one string
+    if a.dtype.kind == 'U':  # empty text is an array of zero strings or one
         return ''.join(a.ravel()) == ''.join(b.ravel())
     return a.dtype == b.dtype and a.shape == b.shape and bool((a == b).all())
 
@@ -78,7 +78,7 @@ def test_read__no_mat_file_at_all_is_named(tmp_path):
 
 
 def test_read__a_reader_that_dies_names_the_file(tmp_path, monkeypatch):
-    """The child is told to die at its second file by a stand-in for Python."""
+    """A stand-in for Python makes the child process die at its second file."""
     script = tmp_path / 'python'
     script.write_text('#!/bin/sh\necho \'{"fields": {}}\'\nkill -SEGV $$\n')
     script.chmod(0o755)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The order of weights in memory."""
+"""The memory order of weights."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Signals are noted at once, and a second one ends even a process that hangs."""
+"""Signals are recorded at once, and a second one ends even a process that hangs."""
 
 from __future__ import annotations
 

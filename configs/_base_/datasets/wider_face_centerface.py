@@ -1,20 +1,20 @@
 # WIDER FACE for CenterFace: the layout and loaders of wider_face.py with the augmentation of
-# chenjun2hao's code (Ascend's is the same; MindSpore's numbers are in the comments).
-# The JSON labels of those projects can be used where they are, without preparation, e.g.
+# chenjun2hao's code. Ascend's is the same; MindSpore's numbers are in the comments.
+# The JSON labels of those projects can be used without preparation, for example:
 #   train_dataloader = dict(dataset=dict(ann_file='annotations/train_wider_face.json',
 #                                        data_prefix=dict(img_path='image/')))
 _base_ = './wider_face.py'
 
 # ---- Often modified ----------------------------------------------------------------------
 image_size = 800  # side of the square the network sees; MindSpore: 512 (test 832)
-# Sides of the crops, relative to the long side of the image. chenjun2hao's code has notes of
+# Sides of the crops, relative to the long side of the image. Comments in chenjun2hao's code say
 # 0.3 to 1.1; MindSpore: np.arange(0.6, 1.0, 0.05), and 0.8 to 1.3 for 768 or 800.
 crop_choice = [1.0]
 # ---- Normally not modified ---------------------------------------------------------------
 # MindSpore: 16 to 88 in steps of 8, 96, 128, 256, 512; the first 11; areas up to 8.
 anchors = [16, 32, 48, 64, 96, 128, 256, 512]
-max_choices = 5  # a target is one of so many smallest anchors
-min_keypoint_area = 16  # keypoints of faces up to this area are not learned, square pixels
+max_choices = 5  # the target is drawn from this many smallest anchors
+min_keypoint_area = 16  # square pixels; keypoints of faces up to this area are not trained
 
 train_steps = dict(
     seed=dict(type='SeedSample'),
@@ -32,8 +32,8 @@ train_steps = dict(
     pack=dict(type='PackFaceInputs'),
 )
 train_pipeline = list(train_steps.values())
-train_steps.update(_delete_=True)  # none of the steps of wider_face.py stays
-# Annotations come after the resizing: ground truth stays in pixels of the image as stored.
+train_steps.update(_delete_=True)  # replaces all steps of wider_face.py
+# Annotations come after the resize: ground truth stays in pixels of the image as stored.
 test_steps = _base_.test_steps
 test_steps.resize = dict(type='FaceLetterbox', size=image_size)
 test_pipeline = list(test_steps.values())

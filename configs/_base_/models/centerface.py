@@ -1,10 +1,10 @@
 # CenterFace (arXiv 1911.03599) as trained by chenjun2hao and Ascend: neck of 64 channels with
-# depthwise up-sampling, ReLU6 backbone, BGR images. The other variants change what differs.
+# depthwise up-sampling, ReLU6 backbone, BGR images. Configs of other variants set the differences.
 # Numbers: chenjun2hao CenterFace.pytorch src/lib/{opts_pose,models}, Ascend ModelZoo CenterFace.
 
 # ---- Possibly modified -------------------------------------------------------------------
 num_keypoints = 5  # 0: no keypoints
-prior_prob = 0.1  # heat at the start; 0.5 as in the references starts with a loss of a thousand
+prior_prob = 0.1  # initial heatmap value; the references' 0.5 starts with a loss of a thousand
 # ---- Normally not modified ---------------------------------------------------------------
 model = dict(
     type='CenterFace',
@@ -22,7 +22,7 @@ model = dict(
         type='CenterFaceHead',
         num_keypoints=num_keypoints,
         head_module=dict(type='CenterFaceModule', in_channels=64, prior_prob=prior_prob),
-        # keypoint_anchor='centre' gives the keypoints that chenjun2hao's code gives.
+        # keypoint_anchor='centre' gives the same keypoints as chenjun2hao's code.
         coder=dict(type='CenterFaceCoder', convention='centernet', keypoint_anchor='cell'),
         loss_heatmap=dict(type='DenseGaussianFocalLoss', alpha=2.0, gamma=4.0),
         loss_size=dict(type='SmoothL1Loss', beta=1.0, loss_weight=0.1),
@@ -37,6 +37,6 @@ model = dict(
             mask_ignored=False,  # True: ignored faces are not background
         )
     ),
-    # The 200 hottest of the 3x3 peaks, whatever their score; no `nms`.
+    # The 200 highest of the 3x3 peaks, with any score; no `nms`.
     test_cfg=dict(peak=3, topk=200, score_thr=0.0, max_per_img=-1),
 )

@@ -1,5 +1,5 @@
-# CenterNet2 a few channels wide, for drawn images and quick runs: 1/8 of the backbone, 1/4 of the
-# rest. It starts from nothing, so the norms of the backbone learn, which are frozen otherwise.
+# A narrow CenterNet2 for drawn images and quick runs: 1/8 of the backbone's channels, 1/4 of the
+# others. It trains from scratch, so the norms of the backbone are not frozen as they usually are.
 _base_ = './centernet2_r50.py'
 model = dict(
     backbone=dict(

@@ -1,14 +1,14 @@
 # CenterNet2 (arXiv 2103.07461) with ResNet-50 and FPN, three stages after the proposals.
 # CenterNet2-F is `model = dict(roi_head=dict(num_stages=1))`.
-# Numbers: xingyizhou CenterNet2 configs/Base-CenterNet2.yaml, centernet/config.py and what
-# detectron2 adds to them.
+# Numbers: xingyizhou CenterNet2 configs/Base-CenterNet2.yaml, centernet/config.py, and the
+# defaults of detectron2.
 
 # ---- Possibly modified -------------------------------------------------------------------
-# A child says `model = dict(roi_head=dict(bbox_head=dict(num_classes=...)))`: 1203 for LVIS, 365
+# A child sets `model = dict(roi_head=dict(bbox_head=dict(num_classes=...)))`: 1203 for LVIS, 365
 # for Objects365.
 num_classes = 80
-# True: no shape depends on the data, as NPUs like it; False: what is not needed is left out. None:
-# True on NPUs. A child sets that of rpn_head and roi_head.
+# True: no shape depends on the data, which suits NPUs. False: unneeded rows are dropped. None:
+# True on NPUs. A child sets it for both rpn_head and roi_head.
 fixed_shape = None
 # ---- Normally not modified ---------------------------------------------------------------
 model = dict(
@@ -20,7 +20,7 @@ model = dict(
         bgr_to_rgb=False,
         pad_size_divisor=32,
     ),
-    # To start from ImageNet convert R-50.pkl (MSRA) or its copy in MMDetection,
+    # To start from ImageNet weights, convert R-50.pkl (MSRA) or its copy in MMDetection,
     # resnet50_msra-5891d200.pth, with tools/weights/convert.py and add
     # init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.').
     backbone=dict(
@@ -74,7 +74,7 @@ model = dict(
         rpn=None,
         rpn_proposal=dict(
             score_thr=1e-4,
-            nms_pre=4000,  # a level
+            nms_pre=4000,  # per level
             nms=dict(type='nms', iou_threshold=0.9),
             max_per_img=2000,
         ),
@@ -83,7 +83,7 @@ model = dict(
     test_cfg=dict(
         rpn=dict(
             score_thr=1e-4,
-            nms_pre=1000,  # a level
+            nms_pre=1000,  # per level
             nms=dict(type='nms', iou_threshold=0.9),
             max_per_img=256,
         ),

@@ -1,10 +1,10 @@
-# SCRFD (arXiv 2105.04714), all that its models share. A child adds the backbone, the widths
-# of neck and head, and for the BatchNorm models a head that is not shared by the strides.
+# SCRFD (arXiv 2105.04714), common parts of its models. A child adds the backbone and the widths
+# of neck and head. BatchNorm models also set a separate head for each stride.
 # Numbers: insightface detection/scrfd/configs/scrfd.
 
 # ---- Possibly modified -------------------------------------------------------------------
 num_classes = 1
-score_thr = 0.02  # low on purpose: the WIDER FACE protocol integrates over all scores
+score_thr = 0.02  # intentionally low: the WIDER FACE protocol integrates over all scores
 nms_iou = 0.45
 # ---- Normally not modified ---------------------------------------------------------------
 model = dict(

@@ -1,11 +1,11 @@
-# What the published CenterFace schedules share: 140 epochs of Adam without warm-up, decay or
-# averaging. Rate and drops are MindSpore's for one card; the variants set their own.
+# Common to the published CenterFace schedules: 140 epochs of Adam without warm-up, decay or
+# averaging. Learning rate and steps are MindSpore's for one card. The variants set their own.
 
 # ---- Often modified ----------------------------------------------------------------------
 max_epochs = 140
 base_lr = 5e-4
 # ---- Possibly modified -------------------------------------------------------------------
-steps = [90, 120]  # epochs at which the rate drops to a tenth
+steps = [90, 120]  # epochs at which the learning rate drops to a tenth
 val_interval = 5
 # ---- Normally not modified ---------------------------------------------------------------
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=base_lr, weight_decay=0))

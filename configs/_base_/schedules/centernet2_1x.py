@@ -1,11 +1,11 @@
 # The published CenterNet2 schedule: 90,000 iterations of SGD, lr 0.02 for a total batch of 16.
-# Counts in iterations: combine it with `_base_/iteration_runtime.py`.
+# It counts iterations: combine it with `_base_/iteration_runtime.py`.
 
 # ---- Often modified ----------------------------------------------------------------------
 max_iters = 90_000
 base_lr = 0.02
 # ---- Possibly modified -------------------------------------------------------------------
-steps = [60_000, 80_000]  # iterations at which the rate drops to a tenth
+steps = [60_000, 80_000]  # iterations at which the learning rate drops to a tenth
 warmup_iters = 4000
 val_interval = max_iters
 # ---- Normally not modified ---------------------------------------------------------------
@@ -16,7 +16,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(norm_decay_mult=0.0),
     clip_grad=dict(type='value', clip_value=1.0),
 )
-# Reaches the full rate in iteration `warmup_iters`, hence the + 1.
+# The full learning rate is reached in iteration `warmup_iters`, hence the + 1.
 warmup = dict(type='LinearLR', start_factor=0.00025, by_epoch=False, begin=0, end=warmup_iters + 1)
 drops = dict(
     type='MultiStepLR', by_epoch=False, begin=0, end=max_iters, milestones=steps, gamma=0.1

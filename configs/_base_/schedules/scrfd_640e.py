@@ -4,7 +4,7 @@
 max_epochs = 640
 base_lr = 0.01
 # ---- Possibly modified -------------------------------------------------------------------
-steps = [440, 544]  # epochs at which the rate drops to a tenth
+steps = [440, 544]  # epochs at which the learning rate drops to a tenth
 warmup_iters = 1500
 val_interval = 80
 # ---- Normally not modified ---------------------------------------------------------------
@@ -13,7 +13,7 @@ optim_wrapper = dict(
     # The decay applies to norms and biases too, as in the reference.
     optimizer=dict(type='SGD', lr=base_lr, momentum=0.9, weight_decay=5e-4),
 )
-# Reaches the full rate in iteration `warmup_iters`, hence the + 1.
+# The full learning rate is reached in iteration `warmup_iters`, hence the + 1.
 warmup = dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=warmup_iters + 1)
 drops = dict(
     type='MultiStepLR', by_epoch=True, begin=0, end=max_epochs, milestones=steps, gamma=0.1

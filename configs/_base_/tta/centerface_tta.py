@@ -1,6 +1,6 @@
 # Test-time augmentation with the sizes of the CenterFace references: 0.8, 1, 1.2 and 1.4 of 800.
-# They resize the image and then put it on a canvas of 800x800, which cuts the edges of the two
-# large sizes; here every size is seen whole.
+# The references resize the image and put it on a canvas of 800x800, which crops the edges of the
+# two large sizes. Here every size is used completely.
 _base_ = './face_tta.py'
 
 # ---- Often modified ----------------------------------------------------------------------

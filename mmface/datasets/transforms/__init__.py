@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Transforms of images with faces; importing this registers them."""
+"""Transforms of images with faces. Importing this package registers them."""
 
 from mmface.datasets.transforms.colour_jitter import ColourJitter
 from mmface.datasets.transforms.data_anchor_sample import DataAnchorSample
@@ -31,5 +31,5 @@ __all__ = [
     'SeedSample',
 ]
 
-#: Names of the transforms that decide the size of the images of a test.
+#: Names of the transforms that determine the size of test images.
 RESIZES = tuple(kind.__name__ for kind in (FaceResize, FaceLetterbox, FaceStretch))

@@ -15,8 +15,8 @@ from mmface.datasets.transforms.colour_place import defer_colours, use_device_co
 from mmface.utils.colour_map import ColourMap
 
 STEPS = ('brightness', 'contrast', 'saturation')
-# Principal components of the colours of COCO images, rows blue, green, red, in units of the
-# full range of grey levels: CenterNet, datasets/dataset/coco_hp.py.
+# Principal components of the colours of COCO images; rows are blue, green, red. The unit is the
+# full range of grey levels. Source: CenterNet, datasets/dataset/coco_hp.py.
 EIGENVALUES = np.array([0.2141788, 0.01817699, 0.00341571])
 EIGENVECTORS = np.array(
     [
@@ -25,17 +25,17 @@ EIGENVECTORS = np.array(
         [-0.56089297, 0.71832671, 0.41158938],
     ]
 )
-GREY_WEIGHTS = np.array([0.114, 0.587, 0.299])  # blue, green, red; those of OpenCV
+GREY_WEIGHTS = np.array([0.114, 0.587, 0.299])  # blue, green, red, as in OpenCV
 
 
 class ColourChange(NamedTuple):
-    """What happens to an image; the defaults change nothing.
+    """A change of the colours of an image. The defaults change nothing.
 
     Attributes:
         brightness: Factor of every value.
         contrast: Factor of the distance from the mean grey of the image.
         saturation: Factor of the distance from the grey of the pixel.
-        order: In which the three are done; each of ``STEPS`` once.
+        order: Order of these three steps; each of ``STEPS`` once.
         lighting: Added to blue, green and red, in grey levels.
     """
 
@@ -46,8 +46,8 @@ class ColourChange(NamedTuple):
     lighting: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def to_map(self) -> ColourMap:
-        """Give all steps in one."""
-        # The result of the steps so far is own * pixel + grey * (grey of it) + mean * (mean grey).
+        """Combine all steps into one colour map."""
+        # After each step the result is own * pixel + grey * (its grey) + mean * (mean grey).
         own, grey, mean = 1.0, 0.0, 0.0
         for step in self.order:
             factor = getattr(self, step)
@@ -63,24 +63,25 @@ class ColourChange(NamedTuple):
 class ColourJitter(BaseTransform):
     """Distort the colours of a uint8 image.
 
-    Same as CenterNet's and CenterFace's ``color_aug``: brightness, contrast and saturation in
-    random order, each by a factor in [1 - ``strength``, 1 + ``strength``], then a random
-    shift along the principal components of the colours. Grey and its mean are those of the
-    image as it came, in all steps. There images are floats that may leave their range; here
-    the result is clipped to 0..255 and rounded, once, at the end (within one grey level).
+    This is ``color_aug`` of CenterNet and CenterFace. Brightness, contrast and saturation change
+    in random order, each by a factor in [1 - ``strength``, 1 + ``strength``]. Then a random
+    shift along the principal components of the colours is added. All steps use the grey and the
+    mean grey of the original image. In the references, images are floats that may leave their
+    range. Here the result is clipped to 0..255 and rounded once at the end (within one grey
+    level).
 
-    Every step is linear in the colours of a pixel, so all of them together are one 3 x 4 matrix,
+    Every step is linear in the colours of a pixel. So all steps together are one 3 x 4 matrix,
     applied in one pass over the bytes.
 
-    MindSpore's version seeds its generator anew for every image, so all of them get
-    the same factors; that is left out.
+    MindSpore's version seeds its generator again for every image, so all images get the same
+    factors. This is not reproduced here.
 
     Args:
         strength: Largest change of each of the three factors.
         lighting_std: Standard deviation of the three weights of the principal components.
-        on_device: Whether only to draw the change here and leave it to ``FaceDataPreprocessor``
-            to apply it, for the whole batch on the device; see :mod:`.colour_place`. Default
-            ``None``: on a CUDA device or an NPU.
+        on_device: Whether to only draw the change here. ``FaceDataPreprocessor`` then applies it
+            to the whole batch on the device; see :mod:`.colour_place`. Default ``None``: true on
+            a CUDA device or an NPU.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class ColourJitter(BaseTransform):
         return results
 
     def draw(self) -> ColourChange:
-        """Draw a change."""
+        """Draw a random change."""
         order = tuple(STEPS[step] for step in np.random.permutation(len(STEPS)))
         brightness, contrast, saturation = np.random.uniform(
             1 - self.strength, 1 + self.strength, len(STEPS)
@@ -111,7 +112,7 @@ class ColourJitter(BaseTransform):
 
     @staticmethod
     def apply(img: NDArray[np.uint8], change: ColourChange) -> NDArray[np.uint8]:
-        """Change a uint8 BGR image (h, w, 3); gives a new one."""
+        """Apply a change to a uint8 BGR image (h, w, 3). Return a new image."""
         colours = change.to_map()
         mean = cv2.mean(cv2.cvtColor(img, cv2.COLOR_BGR2GRAY))[0] if colours.mean else 0.0
         matrix = colours.own * np.eye(3) + colours.grey * GREY_WEIGHTS

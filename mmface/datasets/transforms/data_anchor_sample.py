@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Data-anchor sampling, which gives a random face the size of one of a list of anchors."""
+"""Data-anchor sampling, which scales a random face to the size of an anchor from a list."""
 
 from __future__ import annotations
 
@@ -27,30 +27,31 @@ INTERPOLATIONS = (
 class DataAnchorSample(BaseTransform):
     """Shrink an image so that a random face becomes as large as a random smaller anchor.
 
-    As in chenjun2hao's CenterFace (``utils.py``) and MindSpore's (``augmentations.py``): a face
-    of w x h has the side sqrt((w + 1)(h + 1)); the anchor nearest to it is the k-th; the
-    target is drawn from the first min(k, ``max_choices``) anchors and the image is resized by
+    This follows chenjun2hao's CenterFace (``utils.py``) and MindSpore's (``augmentations.py``).
+    A face of w x h has the side sqrt((w + 1)(h + 1)). The anchor nearest to it is the k-th. The
+    target is drawn from the first min(k, ``max_choices``) anchors. The image is resized by
     target / side x 2^u, u uniform in [-1, 1], with a random interpolation.
 
-    The crop that follows there, as ``FaceAffineCrop``, takes a share of the long side
-    and resizes it to a fixed square. So the ratio has no influence on the size that faces
-    get, only on the detail they are left with. Hence images are not enlarged here: pixels
-    would be made only to be thrown away. What differs: the interpolation of those images is
-    that of the crop alone. A ratio above 1 still counts in ``min_keypoint_area``.
+    The crop that follows in the references, as in ``FaceAffineCrop``, takes a fraction of the
+    long side and resizes it to a fixed square. So the ratio does not change the final size of
+    the faces, only their detail. Therefore images are not enlarged here: the extra pixels would
+    be discarded again. The only difference: those images are interpolated by the crop alone. A
+    ratio above 1 still counts for ``min_keypoint_area``.
 
-    Faces to ignore are not chosen; an image without other faces is left as it is. The
-    references draw from all faces, fail without one, and scale the labels in the data set
-    itself, so that they drift from epoch to epoch.
+    Faces to ignore are not chosen. An image without other faces is not changed. The references
+    draw from all faces and fail if there is none. They also scale the labels inside the data
+    set, so that the labels drift from epoch to epoch.
 
     Args:
         anchors: Sides in pixels, ascending.
-        max_choices: How many of the smallest anchors may be a target: 5 and 11 in the references.
-        max_side: No ratio gives an image a larger area than this side squared.
-        min_keypoint_area: Keypoints of faces with at most this area, in square pixels of the
-            image resized by the ratio, get weight 0: 16 for chenjun2hao, 8 for MindSpore.
+        max_choices: Number of the smallest anchors that may be a target. The references use 5
+            and 11.
+        max_side: The ratio is limited so that the image area is at most this side squared.
+        min_keypoint_area: Keypoints of faces with at most this area get weight 0. The area is in
+            square pixels of the image resized by the ratio: 16 for chenjun2hao, 8 for MindSpore.
 
     Raises:
-        ValueError: If the anchors are not positive and ascending, or nothing may be chosen.
+        ValueError: The anchors are not positive and ascending, or ``max_choices`` is below 1.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class DataAnchorSample(BaseTransform):
         self._scratch = Scratch()
 
     def transform(self, results: dict) -> dict:
-        """Resize image, boxes and keypoints; sets ``img_shape``."""
+        """Resize image, boxes and keypoints, and set ``img_shape``."""
         bboxes = results['gt_bboxes']
         learned = bboxes[~results['gt_ignore_flags']]
         if not len(learned):
@@ -86,7 +87,7 @@ class DataAnchorSample(BaseTransform):
         keypoints[area <= self.min_keypoint_area, :, 2] = 0
         if ratio < 1:
             size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-            # Whole pixels: the axes may differ a little, and the labels go with the pixels.
+            # Sides are whole pixels: the two factors may differ slightly. Labels use both.
             factor = (size[0] / width, size[1] / height)
             out = self._scratch.take(size[1], size[0], 3)
             results['img'] = cv2.resize(results['img'], size, out, interpolation=interpolation)
@@ -97,15 +98,15 @@ class DataAnchorSample(BaseTransform):
         return results
 
     def draw(self, width: int, height: int, bboxes: NDArray[np.float32]) -> float:
-        """Draw the ratio by which the image changes its size.
+        """Draw the resize ratio of the image.
 
         Args:
             width: Width of the image.
             height: Height of the image.
-            bboxes: (n, 4) at least one box to choose.
+            bboxes: (n, 4) boxes to choose from, at least one.
         """
         box = bboxes[np.random.randint(len(bboxes))]
-        # A box may be inverted where labels of images of unknown size are wrong.
+        # A box may be inverted if labels are wrong and the size of the image is unknown.
         side = float(np.sqrt(np.maximum(box[2:] - box[:2] + 1, 1).prod()))
         nearest = int(np.abs(self.anchors - side).argmin())
         target = self.anchors[np.random.randint(min(nearest + 1, self.max_choices))]

@@ -15,34 +15,34 @@ from mmface.datasets.transforms.square import resize_square
 from mmface.structures import scale_keypoints, translate_keypoints
 
 BORDERS = (0.1, 0.2, 0.25)  # CenterNet, sample/multi_pose.py
-ANTIALIAS_BELOW = 0.5  # Bilinear interpolation leaves out pixels when it shrinks more than this.
+ANTIALIAS_BELOW = 0.5  # Below this scale, bilinear interpolation skips pixels.
 
 
 @TRANSFORMS.register_module()
 class FaceAffineCrop(BaseTransform):
-    """Cut out a random square, black outside of the image, and resize it to ``size``.
+    """Crop a random square, black outside the image, and resize it to ``size``.
 
-    The side is a random choice of ``crop_choice`` times the long side of the image. Along
-    each axis the centre is uniform over the image without a border at both ends, which is
-    0.1, 0.2 or 0.25 of the side of the square (one choice for both axes), halved until something
-    is left between. The same as in the CenterFace projects (``multi_pose.py``), whose affine
-    map has no other effect as long as it does not rotate. What differs:
+    The side is a random choice of ``crop_choice`` times the long side of the image. The centre
+    is uniform along each axis, except for a border at both ends of the image. The border is
+    0.1, 0.2 or 0.25 of the side of the square (one choice for both axes). It is halved until a
+    range remains. This is the crop of the CenterFace projects (``multi_pose.py``). Their affine
+    map does nothing else unless it rotates. There are two differences:
 
     * The square starts at a whole pixel and is resized once with ``cv2.resize``, which is
-      quicker and finer than ``cv2.warpAffine``; by areas where it shrinks to less than half.
-    * Coordinates are those of the edges of pixels, as everywhere in this package: a scale s
-      moves x to s x. The references warp indices of pixels, whose centres are half a pixel
-      further, so their content lies (1 - s) / 2 px of the result further than their labels.
+      faster and more precise than ``cv2.warpAffine``. Below half the size, by ``INTER_AREA``.
+    * Coordinates refer to the edges of pixels, as everywhere in this package: a scale s
+      maps x to s x. The references warp pixel indices, and the centre of a pixel is half a pixel
+      further. So their content is shifted by (1 - s) / 2 px of the result against their labels.
 
-    No face has to be inside: a crop of background alone is a sample too. Boxes and keypoints
-    are not cut; faces of which nothing is inside the square are dropped.
+    The square may contain no face: a crop of only background is a sample too. Boxes and
+    keypoints are not clipped. Faces that are completely outside the square are dropped.
 
     Args:
         size: Side of the result in pixels.
         crop_choice: Sides to choose from, relative to the long side of the image.
 
     Raises:
-        ValueError: If a side is not positive.
+        ValueError: A side is not positive.
     """
 
     def __init__(self, size: int, crop_choice: Sequence[float] = (1.0,)) -> None:
@@ -55,7 +55,7 @@ class FaceAffineCrop(BaseTransform):
         self._square, self._resized = Scratch(), Scratch()
 
     def transform(self, results: dict) -> dict:
-        """Crop and resize image, boxes and keypoints; sets ``img_shape``."""
+        """Crop and resize image, boxes and keypoints, and set ``img_shape``."""
         height, width = results['img'].shape[:2]
         left, top, side = self.draw(width, height)
         scale = self.size / side
@@ -78,7 +78,7 @@ class FaceAffineCrop(BaseTransform):
         return results
 
     def draw(self, width: int, height: int) -> tuple[int, int, int]:
-        """Draw a square.
+        """Draw a random square.
 
         Args:
             width: Width of the image.

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Mirror an image with its faces."""
+"""Flip an image with its faces."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from mmface.structures import FLIP_INDICES_5, flip_bboxes, flip_keypoints
 
 @TRANSFORMS.register_module()
 class FaceFlip(BaseTransform):
-    """Mirror left and right at random; left and right keypoints change places.
+    """Flip horizontally at random, and swap the left and right keypoints.
 
-    Stock flips keep the order of the keypoints, which teaches a model that the left eye may
-    be at the right. Positions are those of the edges of pixels, so x becomes width - x; the
-    CenterFace projects take them for indices and use width - 1 - x. Sets ``flip`` and
+    Standard flips keep the order of the keypoints, which teaches a model that the left eye may
+    be on the right. Coordinates refer to the edges of pixels, so x becomes width - x. The
+    CenterFace projects use pixel indices and width - 1 - x. Sets ``flip`` and
     ``flip_direction``.
 
     Args:
-        prob: Probability of mirroring.
-        flip_indices: For each keypoint, which one it is after mirroring. Default: five points.
+        prob: Probability of a flip.
+        flip_indices: New index of each keypoint after a flip. Default: five keypoints.
     """
 
     def __init__(self, prob: float = 0.5, flip_indices: Sequence[int] = FLIP_INDICES_5) -> None:
@@ -34,7 +34,7 @@ class FaceFlip(BaseTransform):
         self._scratch = Scratch()
 
     def transform(self, results: dict) -> dict:
-        """Mirror image, boxes and keypoints, or leave them."""
+        """Flip image, boxes and keypoints with probability ``prob``."""
         results['flip'] = bool(np.random.rand() < self.prob)
         results['flip_direction'] = 'horizontal' if results['flip'] else None
         if results['flip']:

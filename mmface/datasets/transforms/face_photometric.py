@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from mmface.datasets.transforms.colour_place import defer_colours, use_device_colours
 from mmface.utils.colour_map import ColourMap
 
-TILE_ROWS = 32  # Floats of so many rows of a usual image stay in the second-level cache.
+TILE_ROWS = 32  # This many rows of a usual image fit, as floats, in the second-level cache.
 
 
 class PhotometricChange(NamedTuple):
-    """What happens to an image; the defaults change nothing.
+    """A change of the colours of an image. The defaults change nothing.
 
     Attributes:
         brightness: Added to each value, in grey levels.
         contrast: Factor of each value.
         saturation: Factor of the saturation.
         hue: Added to the hue, in degrees.
-        channels: Which channel each channel of the result is.
+        channels: Index of the source channel for each channel of the result.
     """
 
     brightness: float = 0.0
@@ -35,7 +35,7 @@ class PhotometricChange(NamedTuple):
     channels: tuple[int, ...] = (0, 1, 2)
 
     def to_map(self) -> ColourMap:
-        """Give the same change as the data preprocessor takes it."""
+        """Convert the change to the colour map that the data preprocessor takes."""
         own = self.contrast * self.saturation
         shift = (self.contrast * self.brightness,) * 3
         return ColourMap(self.hue, own, self.contrast - own, shift=shift, channels=self.channels)
@@ -45,27 +45,27 @@ class PhotometricChange(NamedTuple):
 class FacePhotometric(BaseTransform):
     """Distort the colours of a uint8 image.
 
-    Same as PhotoMetricDistortion of mmdet 2.7, which SCRFD was trained with: brightness,
-    contrast, saturation, hue and a new order of the channels, each in half of the images,
-    with the range of values open from step to step (saturation may exceed 1). That one works
-    on floats, and what leaves 0 to 255 stays so; here the result is clipped to 0..255 and
-    rounded, once, at the end. The steps are done together, which changes nothing else:
+    This is PhotoMetricDistortion of mmdet 2.7, which SCRFD was trained with. Brightness,
+    contrast, saturation, hue and the order of the channels change, each in half of the images.
+    Values are not clipped between the steps (saturation may exceed 1). mmdet's transform returns
+    floats outside 0 to 255. Here the result is clipped to 0..255 and rounded once at the end.
+    The steps are computed together, which changes nothing else:
 
-    With V the largest channel of a pixel, c a channel after the turn of the hue, and HSV's
-    definition S = (V - min) / V, a saturation factor s moves c to V - s (V - c), and neither
-    this nor the hue depends on a positive factor or a common summand. So brightness b and
-    contrast a, in whichever order with the HSV steps, give a (V - s (V - c)) + a b. (The float
-    version differs where brightness makes all channels of a pixel negative, because HSV has
-    no meaning there.) Only the turn of the hue needs floats and HSV.
+    Let V be the largest channel of a pixel and c a channel after the hue rotation. With HSV's
+    definition S = (V - min) / V, a saturation factor s maps c to V - s (V - c). Neither this
+    nor the hue depends on a positive factor or a common summand. So brightness b and contrast a,
+    before or after the HSV steps, give a (V - s (V - c)) + a b. (The float version differs where
+    brightness makes all channels of a pixel negative, because HSV is not defined there.) Only
+    the hue rotation needs floats and HSV.
 
     Args:
-        brightness_delta: Brightness changes by up to this, in grey levels.
+        brightness_delta: Largest change of the brightness, in grey levels.
         contrast_range: Smallest and largest factor of the contrast.
         saturation_range: Smallest and largest factor of the saturation.
-        hue_delta: Hue changes by up to this, in degrees.
-        on_device: Whether only to draw the change here and leave it to ``FaceDataPreprocessor``
-            to apply it, for the whole batch on the device; see :mod:`.colour_place`. Default
-            ``None``: on a CUDA device or an NPU.
+        hue_delta: Largest change of the hue, in degrees.
+        on_device: Whether to only draw the change here. ``FaceDataPreprocessor`` then applies it
+            to the whole batch on the device; see :mod:`.colour_place`. Default ``None``: true on
+            a CUDA device or an NPU.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class FacePhotometric(BaseTransform):
         return results
 
     def draw(self) -> PhotometricChange:
-        """Draw a change; each part of it with probability 1/2."""
+        """Draw a random change, each part of it with probability 1/2."""
         change = PhotometricChange()
         if np.random.randint(2):
             delta = np.random.uniform(-self.brightness_delta, self.brightness_delta)
@@ -109,7 +109,7 @@ class FacePhotometric(BaseTransform):
 
     @staticmethod
     def apply(img: NDArray[np.uint8], change: PhotometricChange) -> NDArray[np.uint8]:
-        """Change a uint8 BGR image (h, w, 3); gives a new one."""
+        """Apply a change to a uint8 BGR image (h, w, 3). Return a new image."""
         gain, shift = change.contrast, change.contrast * change.brightness
         if change.hue:
             img = _in_hsv(img, change.hue, change.saturation, gain, shift)
@@ -131,13 +131,13 @@ class FacePhotometric(BaseTransform):
 def _in_hsv(
     img: NDArray[np.uint8], degrees: float, saturation: float, gain: float, shift: float
 ) -> NDArray[np.uint8]:
-    """Turn the hue, change the saturation, then the contrast; a few rows at a time."""
+    """Rotate the hue, then change saturation and contrast, a few rows at a time."""
     height, width = img.shape[:2]
     out = np.empty((height, width, 3), np.uint8)
     rows = np.empty((min(TILE_ROWS, height), width, 3), np.float32)
     hsv = np.empty_like(rows)
-    # OpenCV takes a hue above 360 modulo 360, but not one below 0. A gain of V is one of all
-    # channels, whatever the saturation.
+    # OpenCV takes a hue above 360 modulo 360, but not a hue below 0. A factor of V is a factor of
+    # all channels, whatever the saturation.
     steps = np.array([[1, 0, 0, degrees % 360], [0, saturation, 0, 0], [0, 0, gain, 0]])
     for start in range(0, height, TILE_ROWS):
         part = img[start : start + TILE_ROWS]
@@ -146,7 +146,7 @@ def _in_hsv(
         cv2.cvtColor(rows[:count], cv2.COLOR_BGR2HSV, dst=hsv[:count])
         cv2.transform(hsv[:count], steps, dst=hsv[:count])
         cv2.cvtColor(hsv[:count], cv2.COLOR_HSV2BGR, dst=rows[:count])
-        # cv2.add takes forty times as long for a summand that is not whole.
+        # cv2.add is forty times slower if the summand is not an integer.
         done, turned = out[start : start + count], rows[:count]
         cv2.addWeighted(turned, 1, turned, 0, shift, dst=done, dtype=cv2.CV_8U)
     return out

@@ -17,18 +17,18 @@ from mmface.structures import clip_points, scale_keypoints
 
 @TRANSFORMS.register_module()
 class FaceResize(BaseTransform):
-    """Resize with bilinear interpolation, not antialiased, as SCRFD was trained and tested.
+    """Resize with bilinear interpolation, without antialiasing, as SCRFD was trained and tested.
 
     With ``keep_ratio`` the image becomes as large as fits into ``scale``, and each side is
-    int(side * factor + 0.5). Sets ``img_shape`` (h, w) and ``scale_factor`` (w_scale, h_scale),
-    which may differ a little because sides are whole pixels.
+    int(side * factor + 0.5). Sets ``img_shape`` (h, w) and ``scale_factor`` (w_scale, h_scale).
+    The two scales may differ slightly because sides are whole pixels.
 
     Args:
-        scale: (width, height) in pixels. With ``keep_ratio`` the larger of the two bounds the
-            long side, the smaller the short side.
-        keep_ratio: Whether to keep the ratio of the sides.
-        bbox_clip_border: Whether to cut boxes and keypoints at the edge of the image. After
-            a crop that cuts them there is nothing left to cut.
+        scale: (width, height) in pixels. With ``keep_ratio`` the larger value limits the long
+            side and the smaller value the short side.
+        keep_ratio: Whether to keep the aspect ratio.
+        bbox_clip_border: Whether to clip boxes and keypoints at the border of the image. This
+            has no effect after a crop that clips them.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class FaceResize(BaseTransform):
         self._scratch = Scratch()
 
     def transform(self, results: dict) -> dict:
-        """Resize the image and, where there are any, boxes and keypoints."""
+        """Resize the image and, if there are any, boxes and keypoints."""
         height, width = results['img'].shape[:2]
         size = self.scale
         if self.keep_ratio:
             fitted = mmcv.rescale_size((width, height), size)
             size = (max(fitted[0], 1), max(fitted[1], 1))
         img = results['img']
-        # Outside of training images may be of other types: arrays that users give.
+        # Outside training, images may have other types: arrays that users pass.
         out = self._scratch.take(size[1], size[0], 3) if img.dtype == np.uint8 else None
         results['img'] = cv2.resize(img, size, out, interpolation=cv2.INTER_LINEAR)
         results['img_shape'] = (size[1], size[0])

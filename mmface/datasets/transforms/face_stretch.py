@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Resize an image to sides that the network takes, without padding."""
+"""Resize an image to sides that the network accepts, without padding."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mmdet.registry import TRANSFORMS
 class FaceStretch(BaseTransform):
     """Stretch each side to the next multiple of ``divisor``, as Star-Clouds' CenterFace does.
 
-    Bilinear, not antialiased. Made for testing: labels have to come afterwards. Sets ``img_shape``
-    (h, w) and ``scale_factor`` (w_scale, h_scale), which differ.
+    Bilinear, without antialiasing. It is for testing: labels must be loaded after it. Sets
+    ``img_shape`` (h, w) and ``scale_factor`` (w_scale, h_scale), which differ.
 
     Args:
-        divisor: What both sides are multiples of afterwards.
-        scale: (width, height) within which the image is fitted first, keeping the ratio of its
-            sides; the larger of the two bounds the long side. Default ``None``: as it is.
+        divisor: Both sides of the result are multiples of this.
+        scale: (width, height) into which the image is fitted first, with its aspect ratio.
+            The larger value limits the long side. Default ``None``: the size is kept.
 
     Raises:
-        ValueError: If there are labels already.
+        ValueError: Labels are loaded already.
     """
 
     def __init__(self, divisor: int = 32, scale: Sequence[int] | None = None) -> None:
@@ -46,13 +46,13 @@ class FaceStretch(BaseTransform):
 
 
 def refuse_labels(results: dict, name: str) -> None:
-    """Say that ``LoadFaceAnnotations`` comes too early in a pipeline for testing.
+    """Check that a pipeline for testing does not call ``LoadFaceAnnotations`` too early.
 
     Raises:
-        ValueError: If there are labels already.
+        ValueError: Labels are loaded already.
     """
     if isinstance(results.get('gt_bboxes'), np.ndarray):
         raise ValueError(
             f'{name} is for testing, where labels stay in pixels of the image as stored: '
-            'put LoadFaceAnnotations behind it'
+            'put LoadFaceAnnotations after it'
         )

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Image files that are decoded once the rows needed are known; JPEG files no further than that."""
+"""Image files that are decoded late; JPEG files are decoded only down to the last row needed."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ from mmface.utils.image_decoding import (
     warn_damaged,
 )
 
-CONTEXT_ROWS = 16  # Chroma is interpolated: the last rows depend on some below them.
-#: Errors of network disks that pass, and the seconds to wait before each new try.
+CONTEXT_ROWS = 16  # Chroma is interpolated, so the last rows depend on some rows below them.
+#: Temporary errors of network disks, and the seconds to wait before each new try.
 TRANSIENT = {errno.EIO, errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN}
 PAUSES = (0.5, 2.0, 5.0)
 
 
 class ImageFile:
-    """An image file in memory, not decoded yet if it is a usual JPEG file.
+    """An image file in memory. A usual JPEG file is not decoded until ``decode``.
 
-    Pixels are those of :func:`.decode_image`. JPEG files are decoded by simplejpeg, straight into
-    memory that was used before, which takes less time. What is damaged is said there.
+    The pixels are those of :func:`.decode_image`. simplejpeg decodes JPEG files directly into
+    reused memory, which takes less time. :mod:`.image_decoding` says what counts as damaged.
 
     Attributes:
-        height: Of the image, in pixels.
-        width: Likewise.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
 
     Args:
-        path: Where it is.
-        size: Width and height that the labels state, in pixels; 0 where they do not say.
-        refuse: Whether damaged data inside are an error, not a warning.
+        path: Path of the file.
+        size: Width and height that the labels state, in pixels; 0 if they do not state it.
+        refuse: Whether damaged data inside are an error instead of a warning.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        BadImage: It cannot be used, see :mod:`.image_decoding`.
+        FileNotFoundError: The file does not exist.
+        BadImage: The file cannot be used, see :mod:`.image_decoding`.
     """
 
-    #: Files whose data this process has seen to be sound down to the last row.
+    #: Files whose data this process has decoded down to the last row without errors.
     _sound: set[str] = set()
 
     def __init__(self, path: str, size: tuple[int, int] = (0, 0), refuse: bool = False) -> None:
@@ -58,7 +58,7 @@ class ImageFile:
         self._path = path
         self._damaged = False
         self._refuse = refuse
-        # JPEG files that are not stored turned, of the usual layout.
+        # JPEG files of the usual layout whose pixels are stored upright.
         usual = is_jpeg(self._data) and orientation(self._data) == 1
         self._frame = _Frame.find(self._data) if usual else None
         if self._frame is None:
@@ -71,18 +71,18 @@ class ImageFile:
         if 0 not in size and size != found:
             raise BadImage(
                 f'image {path} has {found[0]}x{found[1]} pixels, but its labels are for '
-                f'{size[0]}x{size[1]} (width x height): was it resized or turned after labelling?'
+                f'{size[0]}x{size[1]} (width x height): was it resized or rotated after labelling?'
             )
 
     def decode(self, scratch: Scratch, rows: int | None = None) -> NDArray[np.uint8]:
         """Decode the pixels, uint8 BGR (h, w, 3).
 
-        The first time, a process decodes each file down to its last row, because only then the
-        decoder says whether data are damaged.
+        The first time, a process decodes each file down to its last row, because only then does
+        the decoder report damaged data.
 
         Args:
-            scratch: Where they may be put.
-            rows: How many are needed, from the top; ``None``: all. There may be more.
+            scratch: Memory that may be used for the pixels.
+            rows: Number of rows needed, from the top; ``None`` for all. More may be returned.
 
         Raises:
             BadImage: The image cannot be decoded.
@@ -101,11 +101,11 @@ class ImageFile:
         return image
 
     def _decode_rows(self, scratch: Scratch, rows: int) -> NDArray[np.uint8]:
-        """Decode the first rows: a decoder stops after those that the file says it has."""
+        """Decode the first rows, by writing a smaller height into the file header."""
         assert self._frame is not None
         place = self._frame.place
         data = self._data[:place] + rows.to_bytes(2, 'big') + self._data[place + 2 :]
-        # Strict, it would complain of the bytes that are left behind the last row.
+        # In strict mode it would report the bytes that remain after the last row.
         out = scratch.take(rows, self.width, 3)
         return simplejpeg.decode_jpeg(data, 'BGR', buffer=out, strict=False)
 
@@ -115,30 +115,30 @@ class ImageFile:
 
 
 def open_image(results: dict) -> ImageFile:
-    """Open the image at ``img_path`` of a sample, and compare it with the labels.
+    """Open the image at ``img_path`` of a sample, and compare its size with the labels.
 
     Args:
-        results: The sample. ``width`` and ``height`` are what the labels state (0: nothing);
-            ``refuse_damaged`` is set by data sets for testing.
+        results: The sample. ``width`` and ``height`` are the sizes in the labels (0: unknown).
+            Data sets for testing set ``refuse_damaged``.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        BadImage: It cannot be used.
+        FileNotFoundError: The file does not exist.
+        BadImage: The file cannot be used.
     """
     size = (results.get('width') or 0, results.get('height') or 0)
     return ImageFile(results['img_path'], size, results.get('refuse_damaged', False))
 
 
 def read_file(path: str) -> bytes:
-    """Read a file; errors of a network disk that pass are tried again after a pause.
+    """Read a file. After a temporary error of a network disk, try again after a pause.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        OSError: It cannot be read.
+        FileNotFoundError: The file does not exist.
+        OSError: The file cannot be read.
     """
     for pause in (*PAUSES, None):
         try:
-            with open(path, 'rb', buffering=0) as file:  # noqa: PTH123, ten times as fast
+            with open(path, 'rb', buffering=0) as file:  # noqa: PTH123, ten times faster
                 return file.read()
         except FileNotFoundError:
             raise FileNotFoundError(
@@ -153,14 +153,14 @@ def read_file(path: str) -> bytes:
 
 
 class _Frame(NamedTuple):
-    """What a JPEG file says of its image; ITU-T T.81, annex B, gives the layout.
+    """The header of a JPEG image. ITU-T T.81, annex B, defines the layout.
 
     Attributes:
         height: In pixels.
-        width: Likewise.
-        place: Where in the file the height is, two bytes.
-        in_rows: Whether the rows of blocks follow each other, all components together. Progressive
-            files bring the whole image several times.
+        width: In pixels.
+        place: Offset of the height in the file, two bytes.
+        in_rows: Whether the rows of blocks follow each other, all components together.
+            Progressive files contain the whole image several times.
     """
 
     height: int
@@ -170,7 +170,7 @@ class _Frame(NamedTuple):
 
     @classmethod
     def find(cls, data: bytes) -> _Frame | None:
-        """Read the segments before the pixels; ``None`` if they are not as usual."""
+        """Read the segments before the pixels. Return ``None`` if they are not as usual."""
         frame, components, start = None, 0, 2
         while start + 10 <= len(data) and data[start] == 0xFF:
             marker, length = data[start + 1], int.from_bytes(data[start + 2 : start + 4], 'big')

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Make the labels of an image the ground truth of a sample."""
+"""Turn the labels of an image into the ground truth of a sample."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mmdet.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadFaceAnnotations(BaseTransform):
-    """Give the labels of an image to the transforms that follow.
+    """Copy the labels of an image to the keys that the following transforms read.
 
-    In training it comes before the geometric transforms. In testing it comes after the
-    resizing, so that the ground truth stays in pixels of the image as stored, in which
-    predictions are given too.
+    In training it comes before the geometric transforms. In testing it comes after the resize,
+    so that the ground truth stays in pixels of the image as stored. Predictions use these
+    pixels too.
 
     Sets ``gt_bboxes`` (n, 4) float32, ``gt_bboxes_labels`` (n,) int64, all 0,
     ``gt_keypoints`` (n, 5, 3) float32 and ``gt_ignore_flags`` (n,) bool. An image without

@@ -14,9 +14,9 @@ from mmface.datasets.transforms.scratch import Scratch
 class LoadFaceImage(BaseTransform):
     """Read the image at ``img_path`` as uint8 BGR (h, w, 3).
 
-    Grey images become three equal channels, alpha is left out, and the orientation in the
-    EXIF data is applied, as OpenCV does by default. If ``img`` is there already (a user gave
-    an array), it is taken as it is.
+    Grey images become three equal channels, alpha is dropped, and the EXIF orientation is
+    applied, as OpenCV does by default. If ``img`` exists already (the user passed an array), it
+    is used unchanged.
 
     Sets ``img``, ``img_shape`` and ``ori_shape`` (h, w), ``height`` and ``width``.
     """
@@ -28,8 +28,8 @@ class LoadFaceImage(BaseTransform):
         """Read the image.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is no image or ends too early.
+            FileNotFoundError: The file does not exist.
+            ValueError: The file is not an image or is truncated.
         """
         if results.get('img') is None:
             results['img'] = open_image(results).decode(self._scratch)

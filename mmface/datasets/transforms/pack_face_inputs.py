@@ -33,15 +33,15 @@ LABELS = dict(bboxes='gt_bboxes', labels='gt_bboxes_labels', keypoints='gt_keypo
 class PackFaceInputs(BaseTransform):
     """Pack image and ground truth.
 
-    Gives ``inputs``, uint8 (3, h, w), and ``data_samples``, a ``DetDataSample`` whose
-    ``gt_instances`` are the faces to learn and ``ignored_instances`` the others, both with
-    ``bboxes`` (n, 4), ``labels`` (n,) and ``keypoints`` (n, K, 3): arrays, of which
-    ``FaceDataPreprocessor`` makes tensors, because each tensor that a worker sends is a file that
-    the training has to ask for, and arrays are not. Its metainfo has ``img_id``,
-    ``img_path``, ``ori_shape`` and ``img_shape`` (h, w), ``scale_factor`` (w_scale, h_scale),
-    ``flip`` and ``flip_direction``, the last three also where no transform set them, and after
-    ``FaceLetterbox`` ``pad_offset`` (x, y). After transforms that leave the colours to the device
-    it has ``colour_map``. The image does not share memory with ``results``.
+    Returns ``inputs``, uint8 (3, h, w), and ``data_samples``, a ``DetDataSample``. Its
+    ``gt_instances`` are the faces to learn and its ``ignored_instances`` the others. Both have
+    ``bboxes`` (n, 4), ``labels`` (n,) and ``keypoints`` (n, K, 3). These are numpy arrays, which
+    ``FaceDataPreprocessor`` converts to tensors: each tensor that a worker sends is a file that
+    the training process must open, and arrays are not. The metainfo has ``img_id``, ``img_path``,
+    ``ori_shape`` and ``img_shape`` (h, w), ``scale_factor`` (w_scale, h_scale), ``flip`` and
+    ``flip_direction``. The last three are present even if no transform set them. After
+    ``FaceLetterbox`` it has ``pad_offset`` (x, y). After transforms that defer the colours to the
+    device it has ``colour_map``. The image does not share memory with ``results``.
 
     Args:
         meta_keys: Names of the entries of the metainfo.
@@ -56,7 +56,7 @@ class PackFaceInputs(BaseTransform):
         sample = DetDataSample()
         for key in self.meta_keys:
             if key in results:
-                # set_metainfo makes deep copies, which cost more than all labels.
+                # set_metainfo makes deep copies, which take longer than all labels.
                 sample.set_field(results[key], key, field_type='metainfo')
         ignored = results.get('gt_ignore_flags')
         if ignored is None:
@@ -69,7 +69,7 @@ class PackFaceInputs(BaseTransform):
 
 
 def _to_planes(img: NDArray) -> NDArray:
-    """Turn (h, w, 3) into (3, h, w), several times as fast as numpy and torch do it."""
+    """Transpose (h, w, 3) to (3, h, w), several times faster than numpy and torch."""
     planes = np.empty((img.shape[2], *img.shape[:2]), img.dtype)
     cv2.split(img, list(planes))
     return planes
@@ -79,6 +79,6 @@ def _instances(results: dict, chosen: NDArray[np.bool_] | slice) -> InstanceData
     instances = InstanceData()
     for name, key in LABELS.items():
         if key in results:
-            # Setting an attribute compares lengths, which costs more than the values.
+            # Setting an attribute compares lengths, which takes longer than copying the values.
             instances.set_field(results[key][chosen], name)
     return instances

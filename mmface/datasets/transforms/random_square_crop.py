@@ -22,30 +22,30 @@ MAX_GROWN_SCALE = 2.0
 
 @TRANSFORMS.register_module()
 class RandomSquareCrop(BaseTransform):
-    """Cut out a square that holds the centre of at least one face.
+    """Crop a square that contains the centre of at least one face.
 
-    The side is a random choice of ``crop_choice`` times the short side of the image; what
-    lies outside of the image is filled. The position is uniform over the squares inside
-    the image along an axis on which it is larger than the square, and over the squares
-    that hold all of it along the other. Positions are drawn until the centre of a face that is not
-    ignored lies strictly inside, 250 for each scale, then with another scale (or, if no choice
-    exceeds 1, the scale times 1.2). Faces whose centre is not strictly inside are dropped.
-    Drawing order and distribution are those of SCRFD (arXiv 2105.04714, RandomSquareCrop of
-    its code), which however never ends where no square can be accepted. Here, images
-    without a face to learn take the first square, and after 50 scales the last square is taken,
-    although it holds no centre.
+    The side is a random choice of ``crop_choice`` times the short side of the image. Pixels
+    outside the image are filled. Along an axis on which the image is larger than the square,
+    the position is uniform over the squares inside the image. Along any other axis it is uniform
+    over the squares that contain the whole axis. Positions are drawn until the centre of a
+    face that is not ignored is strictly inside. After 250 draws another scale is drawn (or, if no
+    choice exceeds 1, the scale is multiplied by 1.2). Faces whose centre is not strictly inside
+    are dropped. Order and distribution of the draws are those of SCRFD (arXiv 2105.04714,
+    RandomSquareCrop of its code). That code never ends if no square is acceptable. Here, images
+    without a face to learn take the first square. After 50 scales the last square is taken,
+    although it contains no centre.
 
-    Without ``LoadFaceImage`` before it, it reads the image itself, and decodes no row below the
-    square. A square inside the image is a view of it; no pixel is copied.
+    Without ``LoadFaceImage`` before it, it reads the image itself and decodes only the rows down
+    to the bottom of the square. A square inside the image is a view; no pixel is copied.
 
     Args:
         crop_choice: Sides to choose from, relative to the short side of the image.
-        bbox_clip_border: Whether boxes and keypoints are cut at the edge of the square. Default
-            ``None``: as the data set says (``bbox_clip_border`` of the item), or else yes.
-        fill: Value of the pixels outside of the image. 128 as in SCRFD.
+        bbox_clip_border: Whether boxes and keypoints are clipped at the border of the square.
+            Default ``None``: as the item says (``bbox_clip_border`` of the data set), else true.
+        fill: Value of the pixels outside the image. 128 as in SCRFD.
         size: Side in pixels to resize the square to. The result is that of a ``FaceResize`` to
-            (size, size) behind this, but what lies outside of the image at the right and bottom
-            costs nothing. Default ``None``: as it is.
+            (size, size) after this transform, but filled pixels at the right and bottom cost
+            nothing. Default ``None``: no resize.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class RandomSquareCrop(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Crop image, boxes and keypoints.
 
-        Sets ``img_shape``, with ``size`` also ``scale_factor``, and what ``LoadFaceImage`` sets if
-        that was not there before.
+        Sets ``img_shape``, with ``size`` also ``scale_factor``, and what ``LoadFaceImage`` sets
+        if that transform was not used before.
 
         Raises:
-            FileNotFoundError: If the image has to be read and is not there.
-            ValueError: If it cannot be read.
+            FileNotFoundError: The image must be read but does not exist.
+            ValueError: The image cannot be read.
         """
         image = None
         if results.get('img') is None:
@@ -88,7 +88,7 @@ class RandomSquareCrop(BaseTransform):
         for key in ('gt_bboxes_labels', 'gt_ignore_flags'):
             results[key] = results[key][kept]
         keypoints = results['gt_keypoints'][kept]
-        # Corners and keypoints at once: few faces cost little, but every step with numpy does.
+        # Boxes and keypoints together: for few faces, the number of numpy calls is the cost.
         points = np.concatenate([bboxes[kept].reshape(-1, 2, 2), keypoints[..., :2]], axis=1)
         start = np.array((left, top), np.float32)
         clip = self.bbox_clip_border
@@ -102,7 +102,7 @@ class RandomSquareCrop(BaseTransform):
         keypoints[..., :2] = points[:, 2:]
         results['gt_keypoints'] = keypoints
 
-        # Pixels come last: they drive from the cache what the steps above have in common.
+        # Pixels come last, because they evict from the cache the data of the steps above.
         if image is not None:
             results['img'] = image.decode(self._image, top + side)
         square = (results['img'], left, top, side)
@@ -118,12 +118,12 @@ class RandomSquareCrop(BaseTransform):
         return results
 
     def draw(self, width: int, height: int, centres: NDArray[np.float32]) -> tuple[int, int, int]:
-        """Draw a square.
+        """Draw a random square.
 
         Args:
             width: Width of the image.
             height: Height of the image.
-            centres: (n, 2) x, y of the centres of which one has to be inside.
+            centres: (n, 2) x, y of the centres, one of which must be inside.
 
         Returns:
             left, top and side in pixels of the image; left and top may be negative.
@@ -143,12 +143,12 @@ class RandomSquareCrop(BaseTransform):
         return left, top, side
 
     def _draw_scale(self) -> float:
-        # What np.random.choice draws, but it makes an array of the choices every time.
+        # Same draw as np.random.choice, which would create an array of the choices every time.
         return self.crop_choice[np.random.randint(len(self.crop_choice))]
 
 
 def _draw_start(size: int, side: int) -> int:
-    """Draw where a square starts along an axis; the upper bound is not drawn, as in SCRFD."""
+    """Draw the start of a square along an axis. The upper bound is exclusive, as in SCRFD."""
     room = size - side
     return 0 if room == 0 else int(np.random.randint(min(room, 0), max(room, 0)))
 

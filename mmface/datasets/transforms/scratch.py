@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Memory for images on their way through a pipeline."""
+"""Reusable memory for images in a pipeline."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 
 class Scratch:
-    """Memory for one uint8 image at a time, used again once nobody looks at it any more.
+    """Memory for one uint8 image at a time, reused when no array refers to it any more.
 
-    An image of megabytes that is allocated anew goes back to the system when it is freed, and
-    every page of the next one is a fault again, which can cost as much as the work on it. An
-    array from here keeps its memory as long as it, or a view of it, is in use somewhere; then
-    other memory is taken. Copies and pickles begin without memory.
+    A newly allocated image of several megabytes is returned to the system when it is freed.
+    Every page of the next image then causes a page fault, which can cost as much as the work on
+    it. An array from here keeps its memory while the array or a view of it is in use. During
+    that time, other memory is taken. Copies and pickles start without memory.
     """
 
     def __init__(self) -> None:
@@ -27,17 +27,17 @@ class Scratch:
         self._idle = sys.getrefcount(self._memory)
 
     def take(self, *shape: int) -> NDArray[np.uint8]:
-        """Give an array of ``shape`` with any content."""
+        """Return an array of ``shape`` with undefined content."""
         size = math.prod(shape)
-        # Views of views hold on to the memory itself, so its references tell.
+        # Views of views refer to the memory itself, so its reference count tells if it is used.
         if self._memory.size < size or sys.getrefcount(self._memory) > self._idle:
             self._memory = np.empty(max(size, self._memory.size), np.uint8)
         return self._memory[:size].reshape(shape)
 
     def __getstate__(self) -> dict:
-        """Leave the memory out."""
+        """Return an empty state: the memory is not pickled."""
         return {}
 
     def __setstate__(self, state: dict) -> None:
-        """Begin without memory."""
+        """Start without memory."""
         self._forget()

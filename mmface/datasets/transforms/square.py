@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Cut squares out of images."""
+"""Crop squares from images."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from mmface.datasets.transforms.scratch import Scratch
 def cut_square(
     img: NDArray[np.uint8], left: int, top: int, side: int, fill: int, scratch: Scratch
 ) -> NDArray[np.uint8]:
-    """Cut out a square that touches the image; a view of it if the square is inside.
+    """Crop a square that overlaps the image. Return a view if the square is inside the image.
 
     Args:
         img: (h, w, 3).
         left: First column; may be negative.
         top: First row; may be negative.
         side: Width and height.
-        fill: Value of what lies outside of the image.
-        scratch: Where the square is made if some of it lies outside.
+        fill: Value of the pixels outside the image.
+        scratch: Memory for the square if a part of it is outside.
     """
     return _cut(img, left, top, side, side, fill, scratch)
 
@@ -39,10 +39,10 @@ def resize_square(
     scratch: Scratch,
     out: NDArray[np.uint8],
 ) -> NDArray[np.uint8]:
-    """Cut out a square and resize it: the very pixels of both steps, for less work.
+    """Crop a square and resize it. The pixels equal those of both steps, with less work.
 
-    What lies outside of the image at the right and at the bottom is neither made nor resized:
-    positions count from the left and top edge of the square, so nothing else depends on it.
+    Pixels outside the image at the right and bottom are neither created nor resized. Coordinates
+    start at the left and top edge of the square, so nothing else depends on them.
 
     Args:
         img: (h, w, 3).
@@ -50,14 +50,14 @@ def resize_square(
         top: First row; may be negative.
         side: Its width and height.
         size: Width and height of the result.
-        fill: Value of what lies outside of the image.
-        interpolation: One of OpenCV's that reach no further than a pixel of the result:
-            ``INTER_LINEAR`` or ``INTER_AREA``.
-        scratch: Memory for what lies between.
-        out: (size, size, 3) where the result goes.
+        fill: Value of the pixels outside the image.
+        interpolation: An OpenCV interpolation that reads at most one pixel of the result
+            further: ``INTER_LINEAR`` or ``INTER_AREA``.
+        scratch: Memory for the intermediate image.
+        out: (size, size, 3), receives the result.
     """
     height, width = img.shape[:2]
-    # So much of the outside has an influence on pixels that are not all of it.
+    # This many pixels outside the image influence result pixels that are partly inside.
     margin = math.ceil(side / size) + 2
     columns, rows = (
         min(side, length - start + margin) for length, start in ((width, left), (height, top))

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Colours against a float version that does one step after the other."""
+"""The colour change equals a float version that performs one step after the other."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_apply__equals_the_float_steps_clipped_at_the_end(order, factors):
     got = ColourJitter.apply(IMAGE, change)
     assert got.dtype == np.uint8
     difference = np.abs(got - np.clip(floats, 0, 255))
-    # Half a grey level for rounding, less than half for OpenCV's fixed-point weights.
+    # Half a grey level for rounding, and less than half for OpenCV's fixed-point weights.
     assert difference.max() < 1
     assert difference.mean() < 0.3
 

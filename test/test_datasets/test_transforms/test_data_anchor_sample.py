@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Data-anchor sampling: which ratios come out, what becomes of labels and small faces."""
+"""Data-anchor sampling: the distribution of ratios, the labels, and small faces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def make_results(bboxes, ignore=None, size=(300, 400)) -> dict:
     bboxes = np.array(bboxes, np.float32).reshape(-1, 4)
     keypoints = np.ones((len(bboxes), 5, 3))
     keypoints[..., :2] = bboxes.reshape(-1, 2, 2).mean(axis=1)[:, None]
-    # Each column of pixels has its own value.
+    # Each column of pixels has a different value.
     ramp = np.arange(size[1]) * (240 / size[1])
     img = np.broadcast_to(ramp[None, :, None], (*size, 3)).astype(np.uint8)
     return results_of(img, bboxes, keypoints, ignore)
@@ -32,7 +32,7 @@ MINDSPORE = dict(
     ('kind', 'side', 'targets'),
     [
         (CHENJUN, 10, [16]),
-        (CHENJUN, 24, [16]),  # as near to 16 as to 32: the first
+        (CHENJUN, 24, [16]),  # equally near to 16 and 32: the first is chosen
         (CHENJUN, 30, [16, 32]),
         (CHENJUN, 100, [16, 32, 48, 64, 96]),
         (CHENJUN, 2000, [16, 32, 48, 64, 96]),
@@ -41,7 +41,7 @@ MINDSPORE = dict(
     ],
 )
 def test_draw__a_smaller_anchor_within_an_octave(kind, side, targets):
-    """Sides in units of the smallest possible one, and how often each octave occurs."""
+    """Sides are in units of the smallest possible side; the test checks each octave's frequency."""
     np.random.seed(0)
     sample = DataAnchorSample(**kind)
     box = np.array([[5, 5, 4 + side, 4 + side]], np.float32)  # sqrt((w + 1)(h + 1)) is side
@@ -68,7 +68,7 @@ def test_area_cap():
     np.random.seed(0)
     sample = DataAnchorSample(**CHENJUN, max_side=100)
     ratios = [sample.draw(400, 300, np.array([[0, 0, 9, 9]], np.float32)) for _ in range(200)]
-    # Without the cap all of them would be at least 0.8.
+    # Without the cap all ratios would be at least 0.8.
     np.testing.assert_allclose(ratios, 100 / np.sqrt(400 * 300))
     results = sample(make_results([[0, 0, 9, 9]]))
     height, width = results['img'].shape[:2]
@@ -88,7 +88,7 @@ def test_transform__labels_go_with_the_pixels():
         np.testing.assert_allclose(
             results['gt_keypoints'][0, 0, :2], [175 / 400 * width, 125 / 300 * height], rtol=1e-5
         )
-        # The ramp has reached this at the left edge of the box: 0.6 grey levels a pixel.
+        # The ramp has this value at the left edge of the box: 0.6 grey levels per pixel.
         column = int(expected[0])
         assert abs(int(results['img'][height // 2, column, 0]) - 60) <= 0.6 * 400 / width + 2
     assert len(sizes) > 20
@@ -130,7 +130,7 @@ def test_small_faces__lose_their_keypoints_in_the_unit_of_the_resized_image(kind
 
 
 def test_small_faces__also_where_the_image_would_be_enlarged():
-    """3 x 3 px stay below 16 only up to a ratio of 4/3."""
+    """Faces of 3 x 3 px stay below 16 only up to a ratio of 4/3."""
     kept = []
     for seed in range(100):
         np.random.seed(seed)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""CenterFace's crop: where it may be, and that labels stay on the pixels."""
+"""CenterFace's crop: its position, and labels that stay on their pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def make_results(height, width, bboxes=(), ignore=None) -> dict:
     keypoints = np.ones((len(bboxes), 5, 3))
     keypoints[..., :2] = bboxes[:, None, :2]
     img = np.zeros((height, width, 3), np.uint8)
-    # Blue grows along x and green along y, from 20 at 1 grey level a pixel.
+    # Blue grows along x and green along y, from 20 by 1 grey level per pixel.
     img[..., 0] = 20 + np.arange(width)
     img[..., 1] = 20 + np.arange(height)[:, None]
     img[..., 2] = 255
@@ -28,7 +28,7 @@ PLACES = [(60, 40), (140, 80), (100.5, 60.25), (3, 117), (199, 1)]
 @pytest.mark.parametrize('choice', [0.25, 0.6, 1.0, 1.3])
 @pytest.mark.parametrize('size', [37, 256])
 def test_crop__pixels_and_labels_stay_together(choice, size):
-    """The grey levels at a keypoint say where in the image it was."""
+    """The grey levels at a keypoint tell where in the image it was."""
     scale = size / round(200 * choice)
     compared = 0
     for seed in range(80):
@@ -42,7 +42,7 @@ def test_crop__pixels_and_labels_stay_together(choice, size):
             inside = 0 <= x < size and 0 <= y < size
             if not inside or img[row, column, 2] < 255:  # the edge of the image is blurred
                 continue
-            # A position p of the image is the middle of the index p - 1/2; here too.
+            # A position p in the image is the middle of the index p - 1/2, here too.
             blue = img[row, column, 0] + (x - column - 0.5) / scale
             green = img[row, column, 1] + (y - row - 0.5) / scale
             assert abs(blue - (20 + place[0] - 0.5)) <= 0.75
@@ -70,7 +70,7 @@ def test_crop__outside_is_black_and_labels_agree():
 
 @pytest.mark.parametrize('seed', range(3))
 def test_crop__is_an_affine_map_up_to_interpolation(seed):
-    """One warp of the whole image in floats, sampled at the same positions."""
+    """The crop equals one warp of the whole image in floats, sampled at the same positions."""
     rng = np.random.default_rng(seed)
     image = np.cumsum(rng.normal(size=(90, 130, 3)), axis=1) * 8 + 128
     img = np.clip(image, 0, 255).astype(np.uint8)
@@ -116,7 +116,7 @@ def test_draw__centres_stay_off_the_borders():
     left, top, side = draws.T
     assert set(side) == {100}
     x, y = left + 50, top + 50
-    # Borders 10, 20, 25 of 100 wide; of 40 high 10, and 20 and 25 halved: 10 and 12.
+    # The width is 100: borders 10, 20, 25. The height is 40: 10, and 20 and 25 halved to 10 and 12.
     assert (x.min(), x.max()) == (10, 89)
     assert (y.min(), y.max()) == (10, 29)
     for value, count in ((15, 1 / 80), (22, 1 / 80 + 1 / 60), (50, 1 / 80 + 1 / 60 + 1 / 50)):

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Mirroring keeps names and places of keypoints together."""
+"""A flip moves the coordinates of keypoints and swaps their names accordingly."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 25
 
 
 def make_results() -> dict:
-    """An image 40 wide with a spot of its own colour at each keypoint."""
+    """Build an image of width 40 with a spot of a different colour at each keypoint."""
     points = np.array([[8, 10], [20, 11], [15, 18], [9, 25], [19, 26]], np.float32)
     img = np.zeros((30, 40, 3), np.uint8)
     for (x, y), colour in zip(points.astype(int), COLOURS, strict=True):
-        # A spot from x - 1 to x + 1, so that x is its middle on both sides of the mirror.
+        # The spot covers x - 1 to x + 1, so that x is its middle before and after the flip.
         img[y, x - 1 : x + 1] = colour
     keypoints = np.dstack([points[None], [[1, 1, 1, 0, 1]]]).astype(np.float32)
     return dict(img=img, gt_bboxes=np.array([[5, 5, 25, 29]], np.float32), gt_keypoints=keypoints)
@@ -24,8 +24,8 @@ def make_results() -> dict:
 def test_flip__names_swap_and_the_image_agrees():
     results = FaceFlip(prob=1)(make_results())
     points = results['gt_keypoints'][0, :, :2].astype(int)
-    # The spots are where the points are, with the colours of the eyes and of the corners of
-    # the mouth swapped: the eye that was at the right is at the left now.
+    # The spots are at the keypoints. The colours of the eyes and of the corners of the mouth are
+    # swapped, because the eye that was on the right is on the left now.
     found = [results['img'][y, x].tolist() for x, y in points]
     assert found == COLOURS[[1, 0, 2, 4, 3]].tolist()
     assert points[0, 0] < points[1, 0]

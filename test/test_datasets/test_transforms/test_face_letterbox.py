@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""An image in the middle of a black square, and the way back."""
+"""The letterbox and the mapping back to the original image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_letterbox__position_in_the_square(width, height, aligned):
     assert results['img_shape'] == results['img'].shape[:2] == (size, size)
     x, y = results['pad_offset']
     np.testing.assert_allclose([2 * x + width * scale, 2 * y + height * scale], size)
-    # The whole square is as bright as the area of the image in it.
+    # The brightness of the whole square equals the area of the image in it.
     area = results['img'][..., 0].sum(dtype=float) / 255
     if aligned and min(width, height) > 1:
         assert area == pytest.approx(width * height * scale**2, rel=0.01)
@@ -31,7 +31,7 @@ def test_letterbox__position_in_the_square(width, height, aligned):
 
 @pytest.mark.parametrize('size', [96, 160, 416])
 def test_letterbox__positions_are_those_of_edges(size):
-    """Blue is 1 grey level a pixel along x: it tells where each pixel came from."""
+    """Blue is 1 grey level per pixel along x, so it tells where each pixel came from."""
     img = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (120, 200, 3))
     results = FaceLetterbox(size)(dict(img=np.ascontiguousarray(img)))
     x, y = results['pad_offset']
@@ -44,7 +44,7 @@ def test_letterbox__positions_are_those_of_edges(size):
 
 @pytest.mark.parametrize(('width', 'height'), SIZES)
 def test_letterbox__not_aligned_gives_the_pixels_of_the_reference(width, height):
-    """Three points as CenterNet's get_affine_transform takes them: middle, top and side."""
+    """Use the three points of CenterNet's get_affine_transform: middle, top and side."""
     img = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     side, half = max(width, height), 400
     centre = np.array([width / 2, height / 2], np.float32)
@@ -53,7 +53,7 @@ def test_letterbox__not_aligned_gives_the_pixels_of_the_reference(width, height)
     matrix = cv2.getAffineTransform(source.astype(np.float32), target)
     want = cv2.warpAffine(img, matrix, (800, 800), flags=cv2.INTER_LINEAR)
     got = FaceLetterbox(800, aligned=False)(dict(img=img))['img']
-    # getAffineTransform solves for the matrix, which leaves it some 1e-6 off; OpenCV rounds
+    # getAffineTransform solves for the matrix, with an error of about 1e-6. OpenCV rounds
     # positions to 1/32 px.
     assert np.mean(got != want) < 1e-3
 
@@ -70,7 +70,7 @@ def test_letterbox__meta_reaches_the_sample():
 
 def test_letterbox__labels_come_later():
     img = np.zeros((10, 10, 3), np.uint8)
-    with pytest.raises(ValueError, match='put LoadFaceAnnotations behind it'):
+    with pytest.raises(ValueError, match='LoadFaceAnnotations'):
         FaceLetterbox(32)(LoadFaceAnnotations()(dict(img=img)))
     with pytest.raises(ValueError, match='at least 1'):
         FaceLetterbox(0)

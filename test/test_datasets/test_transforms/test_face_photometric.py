@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Colours against a float version that does one step after the other."""
+"""The colour change equals a float version that performs one step after the other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHANGES = {
 
 
 def step_by_step(img, change: PhotometricChange, contrast_last: bool) -> np.ndarray:
-    """Distort floats as mmdet 2.7 does, in whose order and without clipping in between."""
+    """Distort floats in the order of mmdet 2.7, without clipping between the steps."""
     img = img.astype(np.float32) + np.float32(change.brightness)
     if not contrast_last:
         img *= change.contrast
@@ -48,13 +48,13 @@ def step_by_step(img, change: PhotometricChange, contrast_last: bool) -> np.ndar
 def test_apply__equals_the_float_steps_clipped_at_the_end(name, contrast_last):
     change = CHANGES[name]
     floats = step_by_step(IMAGE, change, contrast_last)
-    # HSV has no meaning where brightness leaves no channel above 0.
+    # HSV is not defined where brightness leaves no channel above 0.
     valid = IMAGE.max(-1) > -change.brightness
     assert valid.mean() > 0.99
     got = FacePhotometric.apply(IMAGE, change)
     assert got.dtype == np.uint8
     difference = np.abs(got - np.clip(floats, 0, 255))[valid]
-    # Half a grey level for rounding, and what single precision adds.
+    # Half a grey level for rounding, and the error of single precision.
     assert difference.max() < 0.51
 
 
@@ -98,7 +98,7 @@ def test_draw__each_part_in_half_of_the_images_within_its_range():
         assert 0.46 < len(changed) / len(draws) < 0.54
         assert low <= changed.min() < low + 0.02 * (high - low)
         assert high - 0.02 * (high - low) < changed.max() <= high
-    # A random order of three channels is the old one in a sixth of the cases.
+    # In a sixth of the cases, a random order of three channels is the old order.
     assert 0.38 < np.mean([draw.channels != (0, 1, 2) for draw in draws]) < 0.46
 
 

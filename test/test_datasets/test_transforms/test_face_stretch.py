@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Star-Clouds' way to an image that fits the strides."""
+"""The stretch of Star-Clouds to an image whose sides fit the strides."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmface.datasets.transforms import FaceStretch, LoadFaceAnnotations
         ((1024, 704), None, (704, 1024)),
         ((1, 33), None, (64, 32)),
         ((1024, 678), (640, 640), (448, 640)),  # fitted to 640 x 424 first
-        ((678, 1024), (1100, 1650), (1664, 1120)),  # 1092 x 1650
+        ((678, 1024), (1100, 1650), (1664, 1120)),  # fitted to 1092 x 1650 first
         ((4000, 3), (640, 640), (32, 640)),
     ],
 )
@@ -32,7 +32,7 @@ def test_stretch__sides_are_multiples(size, scale, shape):
 
 def test_stretch__labels_come_later():
     img = np.zeros((10, 10, 3), np.uint8)
-    with pytest.raises(ValueError, match='put LoadFaceAnnotations behind it'):
+    with pytest.raises(ValueError, match='LoadFaceAnnotations'):
         FaceStretch()(LoadFaceAnnotations()(dict(img=img)))
 
 

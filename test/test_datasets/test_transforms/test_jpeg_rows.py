@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Image files that are decoded as far as is needed."""
+"""Image files that are decoded only down to the rows needed."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_load__truncated_jpeg_is_refused_by_name(tmp_path, kept):
     path = jpeg(tmp_path / 'cut.jpg', cv2.resize(IMAGE, (600, 400)))
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * kept)])
-    with pytest.raises(ValueError, match=r'cut\.jpg .*(cut before its end|truncated).*et the file'):
+    with pytest.raises(ValueError, match=r'cut\.jpg .*(before its end|truncated)'):
         LoadFaceImage()(dict(img_path=str(path)))
 
 

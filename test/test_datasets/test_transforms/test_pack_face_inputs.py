@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Samples as models get them."""
+"""Samples in the form that models get."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_pack__a_image_without_faces():
 
 
 def test_pack__image_is_a_copy_and_contiguous():
-    """Transforms use their memory again: what is packed must not change with it."""
+    """Transforms reuse their memory, and the packed image must not change with it."""
     results = make_results()
     img = results['img'] = results['img'][:, ::-1]
     inputs = PackFaceInputs()(results)['inputs']

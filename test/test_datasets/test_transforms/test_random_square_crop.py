@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""The square crop: SCRFD's values, its distribution, and an end in every case."""
+"""The square crop: SCRFD's values and distribution. It always ends."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def no_endless_loop():
 
 
 def golden_input(height: int, width: int) -> dict:
-    """The image and faces that the golden values were computed from."""
+    """Return the image and faces from which the golden values were computed."""
     y, x = np.mgrid[:height, :width]
     img = np.stack([(3 * x + y) % 256, (5 * y + x) % 256, (x * y) % 251], -1).astype(np.uint8)
     bboxes = [[100, 100, 180, 200], [300, 250, 360, 330], [20, 400, 50, 440], [-10, -5, 30, 40]]
@@ -74,8 +74,8 @@ def test_golden__crop_resize_and_flip(reference_dir, case):
     np.testing.assert_allclose(results['scale_factor'], want['scale_factor'][:2], rtol=1e-6)
     np.testing.assert_allclose(results['gt_bboxes'], want['res_boxes'], rtol=0, atol=1e-3)
     np.testing.assert_allclose(results['gt_keypoints'], want['res_kps'], rtol=0, atol=1e-3)
-    # The reference resizes floats; rounding to uint8 moves a pixel by half a grey level, and
-    # OpenCV's integer weights by a little more, so the mean by less than that.
+    # The reference resizes floats. Rounding to uint8 moves a pixel by half a grey level, and
+    # OpenCV's integer weights by a little more. The mean moves by less than that.
     np.testing.assert_allclose(
         floats.mean((0, 1), dtype=float), want['res_mean'], rtol=0, atol=2e-3
     )
@@ -122,7 +122,7 @@ def test_crop__drops_faces_whose_centre_is_outside():
         lengths = {len(results[key]) for key in results if key.startswith('gt_')}
         assert len(lengths) == 1
         sizes[lengths.pop()] += 1
-    # The ignored face shares its centre with the first, and nothing holds all three.
+    # The ignored face shares its centre with the first, and no square contains all three.
     assert set(sizes) == {1, 2}
 
 
@@ -149,17 +149,17 @@ def test_draw__distribution_of_sides_and_positions():
     """A face in the middle of an image accepts nearly all squares of the larger choices."""
     np.random.seed(0)
     crop = RandomSquareCrop([0.8, 1.0, 1.6])
-    # 100 wide, 50 high, all but accepted everywhere: the centre is in the middle of the image.
+    # 100 wide, 50 high. Nearly all squares are accepted, as the centre is that of the image.
     draws = np.array([crop.draw(100, 50, np.array([[50, 25]], np.float32)) for _ in range(6000)])
     left, top, side = draws.T
     shares = [np.mean(side == s) for s in (40, 50, 80)]
     np.testing.assert_allclose(shares, 1 / 3, atol=0.03)
-    # Smaller than the image: from 0, the end of the room left out; x must hold the centre.
+    # Smaller than the image: from 0 to the end of the room, exclusive; x must hold the centre.
     assert set(top[side == 40]) == set(range(10))
     assert set(left[side == 40]) == set(range(11, 50))
-    # As large: 0.
+    # Same size: 0.
     assert set(top[side == 50]) == {0}
-    # Larger than its height: from minus the room, 0 left out.
+    # Larger than its height: from minus the room to 0, exclusive.
     assert set(top[side == 80]) == set(range(-30, 0))
     assert set(left[side == 80]) == set(range(20))
     counts = Counter(left[side == 80].tolist())
@@ -239,7 +239,7 @@ def test_crop__reads_the_image_if_nobody_did(tmp_path, size):
     for seed in range(20):
         both = []
         for img in (cv2.imread(path), None):
-            # Only one of the two knows the size from the pixels; the labels do not say.
+            # Only one of the two reads the size from the pixels; the labels do not contain it.
             results = results_of(np.zeros((10, 10, 3), np.uint8), [20, 30, 60, 90])
             results.update(img=img, img_path=path, height=0, width=0)
             np.random.seed(seed)

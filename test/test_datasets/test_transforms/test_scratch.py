@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Memory that is used again, but never under the feet of somebody."""
+"""Memory is reused, but never while an array still uses it."""
 
 from __future__ import annotations
 

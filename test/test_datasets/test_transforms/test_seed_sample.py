@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""What SeedSample makes of an index."""
+"""The seeds that SeedSample derives from an index."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Squares that are resized without making all of them."""
+"""Squares that are resized without creating all of their pixels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_resize_square__the_very_pixels_of_cutting_and_resizing(interpolation, s
         size = int(rng.choice([20, 64, 151]))
         side = max(1, int(rng.uniform(0.2, 2.5) * min(height, width)))
         if interpolation == cv2.INTER_AREA:
-            side = max(side, 2 * size)  # enlarging, it is another one
+            side = max(side, 2 * size)  # INTER_AREA is a different algorithm when it enlarges
         left, top = (
             int(rng.integers(min(length - side, 0), max(length - side, 0) + 1))
             for length in (width, height)
