@@ -162,14 +162,21 @@ def describe(pixels: Image, faces: Sequence[Face], **first: Any) -> str:
 
 def do_images(
     sources: Sequence[Source], results: Results, detector: Detector, batch_size: int, bar: tqdm
-) -> tuple[int, list[str]]:
-    """Detect faces in images. Return the number of faces and the error messages."""
-    faces_found, problems = 0, []
+) -> tuple[int, list[str], list[str]]:
+    """Detect faces in images.
+
+    Returns:
+        The number of faces, the messages of images without a result, and those of images with
+        damaged data inside.
+    """
+    faces_found = 0
+    problems: list[str] = []
+    damaged: list[str] = []
     for chunk in batches(sources, batch_size):
         images = {}
         for source in chunk:
             try:
-                images[source] = read_image(source.path)
+                images[source] = read_image(source.path, damaged.append)
             except IMAGE_ERRORS as error:
                 problems.append(one_line(error))
         for source, faces in detect_all(images, detector, problems):
@@ -180,7 +187,7 @@ def do_images(
             write_image(target, results.render(images[source], faces))
             faces_found += len(faces)
         bar.update(len(chunk))
-    return faces_found, problems
+    return faces_found, problems, damaged
 
 
 def detect_all(

@@ -141,9 +141,12 @@ def main() -> None:
     problems: list[str] = []
     if images:
         with progress_bar(total=len(images), desc='images', unit='image') as bar:
-            count, problems = do_images(images, results, detector, args.batch_size, bar)
+            count, problems, damaged = do_images(images, results, detector, args.batch_size, bar)
+        for text in damaged:
+            sys.stderr.write(f'warning: {text}\n')
         done = len(images) - len(problems)
-        print(f'{args.out}: {done} images, {count} faces', flush=True)
+        note = f', {len(damaged)} of the images are damaged inside' if damaged else ''
+        print(f'{args.out}: {done} images, {count} faces{note}', flush=True)
     if skipped:
         print(f'{args.out}: {skipped} results existed already', flush=True)
     for origin, targets in videos:

@@ -73,6 +73,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('sources', nargs='+', type=Path, metavar='SRC', help='zip archives, folders, label files')
     add('--out', type=Path, default=Path('data/WIDERFace'), help='folder to write (%(default)s)')
     add('--part', type=Path, metavar='LIST', help="only these images ('event/name.jpg' lines)")
+    add('--decode', action='store_true', help='decode every image, and list damaged ones')
     add('--copy', action='store_true', help='always copy images instead of linking them')
     return parser.parse_args(argv)
 
@@ -83,7 +84,7 @@ def main() -> None:
     import_mmdet_quietly()
     from mmface.datasets.prepare import Preparation
 
-    with Preparation(args.sources, args.out, args.part, progress=True) as found:
+    with Preparation(args.sources, args.out, args.part, True, args.decode) as found:
         problems = found.problems
         for text in problems[:_SHOWN]:
             print(text, file=sys.stderr)

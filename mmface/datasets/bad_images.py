@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from mmface.utils.epoch_index import EpochIndex
 from mmface.utils.image_decoding import BadImage
 
 NOTE = 'bad_images.txt'
+#: Beginning of the reason of an image that is used although its data are damaged.
+USED = 'used, but '
 
 
 class SkipBadImages:
@@ -25,6 +28,7 @@ class SkipBadImages:
     ``bad_images.txt`` in ``note_folder``, which all workers and ranks share. In testing, every
     bad image is an error, because the average precision without it would be wrong. If
     ``max_bad_images`` is above 0, images with damaged data inside are used with a warning.
+    Training always uses them; the list names them as well, but they do not count.
 
     Attributes:
         note_folder: Folder of the list, set by the runner. If None, the list stays in memory.
@@ -51,6 +55,7 @@ class SkipBadImages:
         """Return an item, with a flag that says whether damaged images are refused."""
         item = super().get_data_info(idx)  # type: ignore[misc]
         item['refuse_damaged'] = self.test_mode and not self.max_bad_images
+        item['note_folder'] = self.note_folder
         return item
 
     def prepare_data(self, idx: int) -> Any:
@@ -112,9 +117,9 @@ class SkipBadImages:
         place = self.ann_file
         if self.note_folder is not None:
             note = Path(self.note_folder, NOTE)
-            known = note.read_text(encoding='utf-8').splitlines() if note.is_file() else []
-            self._bad |= dict(line.partition('\t')[::2] for line in known)
-            if path not in {line.partition('\t')[0] for line in known}:
+            known = read_note(note)
+            self._bad |= {name: why for name, why in known.items() if not why.startswith(USED)}
+            if path not in known:
                 _append(note, f'{path}\t{text}\n')
                 _log(f'an image cannot be used, another is used instead: {text}')
             place = str(note)
@@ -127,6 +132,23 @@ class SkipBadImages:
                 f'{self.max_bad_images:g} allows {self.limit(total)}. They are listed in {place}; '
                 f'the last: {text}. Repair them or remove them from the labels'
             )
+
+
+@lru_cache(4096)  # once for each image and process
+def note_damaged(folder: str, path: str, message: str) -> None:
+    """Log an image that is used although its data are damaged, and append it to the list."""
+    note = Path(folder, NOTE)
+    if path not in read_note(note):
+        _append(note, f'{path}\t{USED}{" ".join(message.split())}\n')
+        _log(message)
+
+
+def read_note(note: Path) -> dict[str, str]:
+    """Return the reason for each image in the list."""
+    if not note.is_file():
+        return {}
+    lines = note.read_text(encoding='utf-8', errors='surrogateescape').splitlines()
+    return dict(line.partition('\t')[::2] for line in lines)
 
 
 def _append(path: Path, line: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from mmface.datasets.prepare_labels import (
 )
 from mmface.datasets.prepare_sources import WIDER_SUFFIXES, SourceFile, scan
 from mmface.utils.files import inside, is_safe, remove_leftovers, write_text
+from mmface.utils.image_decoding import decode_image
 from mmface.utils.image_names import read_part
 from mmface.utils.images import image_size
 from mmface.utils.progress import progress_bar
@@ -78,6 +80,7 @@ class Preparation:
         out: Folder to create.
         part: A file with lines ``event/name.jpg``. All other images are skipped.
         progress: Whether to show progress bars.
+        decode: Whether to decode every image, to find damaged ones.
 
     Attributes:
         splits: The splits for which both images and labels were found.
@@ -95,6 +98,7 @@ class Preparation:
         out: Path,
         part: Path | None = None,
         progress: bool = False,
+        decode: bool = False,
     ) -> None:
         self.out = out
         self.progress = progress
@@ -120,6 +124,8 @@ class Preparation:
             self._find_ground_truth(files)
             self._check_part(part)
             self._measure()
+            if decode:
+                self._decode()
         except BaseException:
             self._stack.close()
             raise
@@ -232,6 +238,25 @@ class Preparation:
             strange = [key for key in val.faces if key.rpartition('.')[0] not in known]
             val.problems += [f'{key}: not in {mat}' for key in strange]
 
+    def _decode(self) -> None:
+        """Decode all images, several at a time, and list those that are damaged."""
+        work = [
+            (split, key, file)
+            for split in self.splits
+            for key, file in split.images.items()
+            if key in split.sizes
+        ]
+        with (
+            ThreadPoolExecutor() as pool,
+            progress_bar(total=len(work), desc='decoding', show=self.progress) as bar,
+        ):
+            for (split, key, _), (problem, damage) in zip(
+                work, pool.map(_decode_file, [file for *_, file in work]), strict=True
+            ):
+                bar.update()
+                split.problems += [f'{key}: {problem}'] if problem else []
+                self.notes += damage
+
     @staticmethod
     def _read(
         file: SourceFile, reader: Callable[[Path], list[FaceAnnotation]]
@@ -298,6 +323,16 @@ class Preparation:
         else:
             text = labelv2_text(split.faces, split.sizes, split.name)
         _write_new(folder / 'labelv2.txt', text)
+
+
+def _decode_file(file: SourceFile) -> tuple[str, list[str]]:
+    """Return what makes an image unusable, if anything does, and what is damaged inside."""
+    damage: list[str] = []
+    try:
+        decode_image(file.read_bytes(), str(file), damage.append)
+    except (ValueError, OSError) as error:
+        return str(error), []
+    return '', damage
 
 
 def _of_split(files: Sequence[SourceFile], name: str) -> bool:

@@ -6,15 +6,18 @@ from __future__ import annotations
 import errno
 import struct
 import time
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from mmface.datasets.bad_images import note_damaged
 from mmface.datasets.transforms.scratch import Scratch
 from mmface.utils.image_decoding import (
     BadImage,
+    OnDamage,
     check_pixels,
     decode_image,
     decode_jpeg,
@@ -43,7 +46,7 @@ class ImageFile:
     Args:
         path: Path of the file.
         size: Width and height that the labels state, in pixels; 0 if they do not state it.
-        refuse: Whether damaged data inside are an error instead of a warning.
+        on_damage: Called with a message if the data inside are damaged.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -53,11 +56,13 @@ class ImageFile:
     #: Files whose data this process has decoded down to the last row without errors.
     _sound: set[str] = set()
 
-    def __init__(self, path: str, size: tuple[int, int] = (0, 0), refuse: bool = False) -> None:
+    def __init__(
+        self, path: str, size: tuple[int, int] = (0, 0), on_damage: OnDamage = warn_damaged
+    ) -> None:
         self._data = read_file(path)
         self._path = path
         self._damaged = False
-        self._refuse = refuse
+        self._tell = on_damage
         # JPEG files of the usual layout whose pixels are stored upright.
         usual = is_jpeg(self._data) and orientation(self._data) == 1
         self._frame = _Frame.find(self._data) if usual else None
@@ -111,7 +116,7 @@ class ImageFile:
 
     def _on_damage(self, message: str) -> None:
         self._damaged = True
-        (refuse_damaged if self._refuse else warn_damaged)(message)
+        self._tell(message)
 
 
 def open_image(results: dict) -> ImageFile:
@@ -119,14 +124,16 @@ def open_image(results: dict) -> ImageFile:
 
     Args:
         results: The sample. ``width`` and ``height`` are the sizes in the labels (0: unknown).
-            Data sets for testing set ``refuse_damaged``.
+            Data sets for testing set ``refuse_damaged``, those of a training ``note_folder``.
 
     Raises:
         FileNotFoundError: The file does not exist.
         BadImage: The file cannot be used.
     """
+    path, folder = results['img_path'], results.get('note_folder')
     size = (results.get('width') or 0, results.get('height') or 0)
-    return ImageFile(results['img_path'], size, results.get('refuse_damaged', False))
+    on_damage = warn_damaged if folder is None else partial(note_damaged, folder, path)
+    return ImageFile(path, size, refuse_damaged if results.get('refuse_damaged') else on_damage)
 
 
 def read_file(path: str) -> bytes:

@@ -11,7 +11,7 @@ from mmdet.registry import HOOKS
 from mmengine.dist import barrier
 from mmengine.hooks import Hook
 
-from mmface.datasets.bad_images import NOTE, SkipBadImages
+from mmface.datasets.bad_images import NOTE, USED, SkipBadImages, read_note
 
 
 @HOOKS.register_module()
@@ -35,8 +35,12 @@ class BadImagesHook(Hook):
         """Log how many images could not be used."""
         note = Path(runner.work_dir, NOTE)
         if runner.rank == 0 and note.is_file():
-            count = len(note.read_text(encoding='utf-8', errors='replace').splitlines())
-            runner.logger.warning(f'{count} images could not be used; they are listed in {note}')
+            reasons = read_note(note).values()
+            damaged = sum(reason.startswith(USED) for reason in reasons)
+            runner.logger.warning(
+                f'{len(reasons) - damaged} images could not be used and {damaged} have damaged '
+                f'data inside; they are listed in {note}'
+            )
 
 
 def _parts(dataset: Any) -> Iterator[Any]:
