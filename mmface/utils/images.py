@@ -183,7 +183,7 @@ def image_size(file: PathLike | IO[bytes]) -> tuple[int, int]:
     """
     try:
         opened = PIL.Image.open(file)
-    except PIL.Image.DecompressionBombError as error:  # neither of the two above
+    except PIL.Image.DecompressionBombError as error:  # neither OSError nor ValueError
         raise ValueError(f'{file}: {error}') from error
     with opened as image:
         width, height = image.size
