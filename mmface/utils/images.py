@@ -46,7 +46,7 @@ class Source(NamedTuple):
 
     @property
     def is_video(self) -> bool:
-        """Whether the suffix is a video suffix."""
+        """Return whether the suffix is a video suffix."""
         return self.path.suffix.lower() in VIDEO_SUFFIXES
 
 
@@ -183,7 +183,7 @@ def image_size(file: PathLike | IO[bytes]) -> tuple[int, int]:
     """
     try:
         opened = PIL.Image.open(file)
-    except PIL.Image.DecompressionBombError as error:  # a subclass of neither
+    except PIL.Image.DecompressionBombError as error:  # neither OSError nor ValueError
         raise ValueError(f'{file}: {error}') from error
     with opened as image:
         width, height = image.size
