@@ -139,8 +139,8 @@ def _is_coco(source: str, text: str) -> bool:
 
 
 def _is_labelv2(source: str, text: str) -> bool:
-    # A labelv2 file with one size forgotten must not pass as retinaface, whose boxes mean
-    # something else: the first size found decides, and the reader names the line.
+    # If one size is missing in a labelv2 file, the file must not be read as retinaface: its boxes
+    # have another meaning. One size is enough; the reader then names the bad line.
     named = 'labelv2' in Path(source).name
     return named or any(_header_size(line) for _, line in _lines(text) if line[0] == '#')
 
@@ -169,7 +169,7 @@ def _parse_hashed(
 
 
 def _parse_labelv2(source: str, text: str) -> list[FaceAnnotation]:
-    layout = 'x1 y1 x2 y2, perhaps with ignore or 5 x (x y flag) [blur]: 4, 5, 19 or 20 numbers'
+    layout = 'x1 y1 x2 y2, optionally ignore or 5 x (x y flag) [blur]: 4, 5, 19 or 20 numbers'
     rows = _Rows(source, (4, 5, 19, 20), layout)
     heads = _parse_hashed(source, _lines(text), True, rows)
     table, lengths, owners = rows.table()
@@ -189,7 +189,7 @@ def _parse_labelv2(source: str, text: str) -> list[FaceAnnotation]:
 
 
 def _parse_retinaface(source: str, text: str) -> list[FaceAnnotation]:
-    layout = 'x y w h, perhaps with 5 x (x y flag) [blur]: 4, 19, 20 or 21 numbers'
+    layout = 'x y w h, optionally 5 x (x y flag) [blur]: 4, 19, 20 or 21 numbers'
     rows = _Rows(source, (4, 19, 20, 21), layout)
     heads = _parse_hashed(source, _lines(text), False, rows)
     table, _, owners = rows.table()
@@ -198,8 +198,8 @@ def _parse_retinaface(source: str, text: str) -> list[FaceAnnotation]:
 
 
 def _parse_bbx_gt(source: str, text: str) -> list[FaceAnnotation]:
-    # Images without faces come as 1 and a row of zeros, in a later release as 0 and a row of
-    # zeros; 0 alone is read as well. The row of zeros is not a face and left out.
+    # An image without faces has the count 1 and a row of zeros; a later release has the count 0
+    # and a row of zeros. The count 0 without a row is read too. A row of zeros is not a face.
     layout = (
         'x y w h blur expression illumination invalid occlusion pose, or x y w h: 10 or 4 numbers'
     )

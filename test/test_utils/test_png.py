@@ -24,7 +24,7 @@ def test_check_png__what_can_be_decoded_passes(png):
         png[:0],
         cv2.imencode('.jpg', np.ones((9, 9)))[1].ravel(),
     ):
-        check_png(data)
+        check_png(data.tobytes())
 
 
 def test_check_png__parts_longer_than_the_file(png):
@@ -33,6 +33,6 @@ def test_check_png__parts_longer_than_the_file(png):
         data = png.copy()
         data[at : at + 4] = np.frombuffer(length.to_bytes(4, 'big'), np.uint8)
         with pytest.raises(ValueError, match=f' {length} bytes'):
-            check_png(data)
+            check_png(data.tobytes())
     with pytest.raises(ValueError, match='after the end'):
-        check_png(png[: len(png) // 2])
+        check_png(png[: len(png) // 2].tobytes())
