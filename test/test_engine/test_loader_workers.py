@@ -98,6 +98,14 @@ def test_errors_of_a_worker__stay():
         _load(Missing(0))
 
 
+def test_killed__is_found_behind_another_error():
+    with pytest.raises(ChildProcessError, match='loader worker 7 is killed'), clear_errors(None):
+        try:
+            raise RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed.')
+        except RuntimeError as error:
+            raise SyntaxError('cannot format the config') from error
+
+
 def test_other_errors__stay():
     assert killed_worker(RuntimeError('out of range')) is None
     with pytest.raises(RuntimeError, match='out of range'), clear_errors(None):
