@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.dist import broadcast_object_list, is_distributed
 
 from mmface.engine.dist import leave_distributed
-from mmface.engine.loader_workers import LOST, killed_worker
+from mmface.engine.loader_workers import killed_worker
 from mmface.engine.work_dir_lock import WorkDirLock
 from mmface.utils.stop_signals import release_stop_signals
 
@@ -66,8 +66,10 @@ def clear_errors(runner: Any) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, *LOST) as error:
-        text = killed_worker(error)
+    except Exception as error:
+        # torch raises from a signal handler, wherever the main thread is: in code that makes
+        # another error of it, too.
+        text = next(filter(None, map(killed_worker, _chain(error))), None)
         if text is not None:
             raise ChildProcessError(text) from error
         if is_distributed() and any(sign in str(error) for sign in LOST_RANK):
@@ -76,6 +78,15 @@ def clear_errors(runner: Any) -> Iterator[None]:
                 'shows the reason'
             ) from error
         raise
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Iterate over an error and those that it came from."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _where_to_go_on(runner: Any) -> str:

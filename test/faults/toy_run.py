@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -89,6 +90,8 @@ class ToyRun:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # Shells let background jobs ignore Ctrl-C, which would be handed on.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     @property

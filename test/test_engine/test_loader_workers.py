@@ -70,7 +70,6 @@ def test_killed__is_explained(repo):
         assert re.match(r'loader worker \d+ .*: most often the memory .* or /dev/shm, w', line), (
             lines
         )
-    assert 'killed by signal: Killed' in lines[0]
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
@@ -96,6 +95,14 @@ class Missing(Numbers):
 def test_errors_of_a_worker__stay():
     with pytest.raises(FileNotFoundError, match='no such image'), clear_errors(None):
         _load(Missing(0))
+
+
+def test_killed__is_found_behind_another_error():
+    with pytest.raises(ChildProcessError, match='loader worker 7 is killed'), clear_errors(None):
+        try:
+            raise RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed.')
+        except RuntimeError as error:
+            raise SyntaxError('cannot format the config') from error
 
 
 def test_other_errors__stay():

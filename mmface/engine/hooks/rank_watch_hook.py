@@ -126,6 +126,7 @@ class RankWatchHook(Hook):
         )
         pause = min(timeout / 10, 10.0)
         beats: dict[int, int] = {}
+        store.set(f'mmface/{rank}', json.dumps(vars(self._state)))
         while not over.wait(pause):
             try:
                 still = time.monotonic() - self._moved_at
