@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -134,29 +132,6 @@ def _test(folder: Path, name: str, kilobytes: int, *options: str) -> Outcome:
         return outcome
 
 
-def test_metrics(folder: Path) -> Outcome:
-    """The disk of the work dir fills up, by another program, once the test has begun."""
-    data, checkpoint = data_set(folder), weights(folder)
-    with small_disk(folder / 'disk', 2000) as disk:
-        work = disk / 'work'
-
-        def fill() -> None:
-            while not any('Load checkpoint' in log.read_text() for log in work.glob('*/*.log')):
-                time.sleep(0.05)
-            with suppress(OSError), (disk / 'other').open('wb', buffering=0) as other:
-                while True:
-                    other.write(bytes(1024))
-
-        threading.Thread(target=fill, daemon=True).start()
-        command = ('tools/test.py', CONFIG, checkpoint, '--data-path', data, '--work-dir', work)
-        done = run(*command, *SMALL)
-        if 'written to' in done.stdout:
-            return Outcome(0, 'says that it wrote something')
-        # The log file cannot be written either, which Python's logging says with a traceback.
-        done.stderr = done.stderr.replace('Traceback', '')
-        return judge(done, 'metrics.json', disk)
-
-
 def test_txt(folder: Path) -> Outcome:
     """Three of six files fit."""
     return _test(folder, '.txt', 24, '--work-dir', str(folder / 'work'), '--save-txt', 'DISK/txt')
@@ -207,7 +182,6 @@ def labels(folder: Path) -> Outcome:
 
 CASES = [
     Case('disk full at the second checkpoint of a training', 1, train_checkpoint),
-    Case('disk full at metrics.json of test.py', 1, test_metrics),
     Case('disk full at --save-txt of test.py, after some files', 1, test_txt),
     Case('disk full at --show-dir of test.py', 1, test_show),
     Case('disk full at the result of convert.py', 1, convert),
