@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 #: Limits of the process: address space and processor time. The official files take 0.2 GB, 0.3 s.
-MAX_BYTES = 1536 << 20
+MAX_BYTES = 1 << 30
 MAX_SECONDS = 60
 #: Content of all fields together; that of the official files is 2 MB.
 MAX_CONTENT = 128 << 20
