@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 from torch import nn
 
 from mmface.utils.checkpoint_health import check_checkpoint_file
 from mmface.utils.files import whole_file
+from mmface.utils.safe_numpy import SafeArray, SafeDType, reconstruct, scalar
 
 #: Number of keys that messages show of a long list.
 SHOWN_KEYS = 4
@@ -205,18 +205,22 @@ def _history_method(owner: type, name: str) -> Callable:
 
 
 def _safe_globals() -> list[Any]:
+<<<<<<< HEAD
     """List the types that an mmengine checkpoint contains besides tensors and plain values."""
     multiarray = np.zeros(0).__reduce__()[0].__module__  # numpy 2 renamed it
     reconstruct, scalar = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
     names = {multiarray, 'numpy.core.multiarray', 'numpy._core.multiarray'}
+=======
+    """List what a checkpoint of mmengine holds besides tensors and plain values."""
+    modules = ('numpy.core.multiarray', 'numpy._core.multiarray')  # renamed by numpy 2
+>>>>>>> heads/files
     return [
         HistoryBuffer,
         (_history_method, 'builtins.getattr'),
-        np.ndarray,
-        np.dtype,
-        *(getattr(np.dtypes, name) for name in np.dtypes.__all__),
-        *((reconstruct, f'{name}._reconstruct') for name in sorted(names)),
-        *((scalar, f'{name}.scalar') for name in sorted(names)),
+        (SafeArray, 'numpy.ndarray'),
+        (SafeDType, 'numpy.dtype'),
+        *((reconstruct, f'{name}._reconstruct') for name in modules),
+        *((scalar, f'{name}.scalar') for name in modules),
     ]
 
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -134,6 +132,7 @@ def _test(folder: Path, name: str, kilobytes: int, *options: str) -> Outcome:
         return outcome
 
 
+<<<<<<< HEAD
 def test_metrics(folder: Path) -> Outcome:
     """Let another program fill the disk of the work dir after the test has started."""
     data, checkpoint = data_set(folder), weights(folder)
@@ -157,6 +156,8 @@ def test_metrics(folder: Path) -> Outcome:
         return judge(done, 'metrics.json', disk)
 
 
+=======
+>>>>>>> heads/files
 def test_txt(folder: Path) -> Outcome:
     """Use a disk for three of six files."""
     return _test(folder, '.txt', 24, '--work-dir', str(folder / 'work'), '--save-txt', 'DISK/txt')
@@ -207,7 +208,6 @@ def labels(folder: Path) -> Outcome:
 
 CASES = [
     Case('disk full at the second checkpoint of a training', 1, train_checkpoint),
-    Case('disk full at metrics.json of test.py', 1, test_metrics),
     Case('disk full at --save-txt of test.py, after some files', 1, test_txt),
     Case('disk full at --show-dir of test.py', 1, test_show),
     Case('disk full at the result of convert.py', 1, convert),
