@@ -205,15 +205,8 @@ def _history_method(owner: type, name: str) -> Callable:
 
 
 def _safe_globals() -> list[Any]:
-<<<<<<< HEAD
     """List the types that an mmengine checkpoint contains besides tensors and plain values."""
-    multiarray = np.zeros(0).__reduce__()[0].__module__  # numpy 2 renamed it
-    reconstruct, scalar = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
-    names = {multiarray, 'numpy.core.multiarray', 'numpy._core.multiarray'}
-=======
-    """List what a checkpoint of mmengine holds besides tensors and plain values."""
-    modules = ('numpy.core.multiarray', 'numpy._core.multiarray')  # renamed by numpy 2
->>>>>>> heads/files
+    modules = ('numpy.core.multiarray', 'numpy._core.multiarray')  # numpy 2 renamed it
     return [
         HistoryBuffer,
         (_history_method, 'builtins.getattr'),

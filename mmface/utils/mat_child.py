@@ -14,13 +14,8 @@ from typing import Any
 
 import numpy as np
 
-<<<<<<< HEAD
 #: Limits for address space and processor time. The official files take 0.2 GB and 0.3 s.
-MAX_BYTES = 1536 << 20
-=======
-#: Limits of the process: address space and processor time. The official files take 0.2 GB, 0.3 s.
 MAX_BYTES = 1 << 30
->>>>>>> heads/files
 MAX_SECONDS = 60
 #: Content of all fields together. The official files have 2 MB.
 MAX_CONTENT = 128 << 20

@@ -132,32 +132,6 @@ def _test(folder: Path, name: str, kilobytes: int, *options: str) -> Outcome:
         return outcome
 
 
-<<<<<<< HEAD
-def test_metrics(folder: Path) -> Outcome:
-    """Let another program fill the disk of the work dir after the test has started."""
-    data, checkpoint = data_set(folder), weights(folder)
-    with small_disk(folder / 'disk', 2000) as disk:
-        work = disk / 'work'
-
-        def fill() -> None:
-            while not any('Load checkpoint' in log.read_text() for log in work.glob('*/*.log')):
-                time.sleep(0.05)
-            with suppress(OSError), (disk / 'other').open('wb', buffering=0) as other:
-                while True:
-                    other.write(bytes(1024))
-
-        threading.Thread(target=fill, daemon=True).start()
-        command = ('tools/test.py', CONFIG, checkpoint, '--data-path', data, '--work-dir', work)
-        done = run(*command, *SMALL)
-        if 'written to' in done.stdout:
-            return Outcome(0, 'says that it wrote something')
-        # The log file cannot be written either; Python's logging reports this with a traceback.
-        done.stderr = done.stderr.replace('Traceback', '')
-        return judge(done, 'metrics.json', disk)
-
-
-=======
->>>>>>> heads/files
 def test_txt(folder: Path) -> Outcome:
     """Use a disk for three of six files."""
     return _test(folder, '.txt', 24, '--work-dir', str(folder / 'work'), '--save-txt', 'DISK/txt')

@@ -124,13 +124,8 @@ def run_cases(
     """Run the remaining cases, each recorded before it begins; never return."""
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
-<<<<<<< HEAD
     # A guarded reader also has its limit in the package. For others it only protects the machine.
-    limit = used + (1 if reader.guarded else 4) * MEMORY
-=======
-    # A guarded reader has such a limit in the package too; else it only saves the machine.
     limit = used + (MEMORY * 7 // 8 if reader.guarded else 4 * MEMORY)
->>>>>>> heads/files
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGPROF, _hang)
