@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -16,9 +15,17 @@ from mmface.datasets.annotations import FaceAnnotation, read_annotations
 from mmface.datasets.prepare import Preparation
 from mmface.toys.widerface import make_toy_widerface
 from mmface.utils.image_names import read_part
+from wider_layouts import (
+    LAYOUTS,
+    SPLITS,
+    centerface_layout,
+    copy_files,
+    official_archives,
+    official_folders,
+    scrfd_layout,
+)
 
 TOOL = 'tools/data/prepare_widerface.py'
-SPLITS = ('train', 'val')
 
 
 @pytest.fixture(scope='module')
@@ -30,105 +37,6 @@ def toy(tmp_path_factory) -> Path:
 @pytest.fixture(scope='module')
 def faces(toy) -> dict[str, list[FaceAnnotation]]:
     return {split: read_annotations(toy / split / 'labelv2.txt') for split in SPLITS}
-
-
-def copy_files(source: Path, target: Path, *names: str) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        shutil.copy(source / name, target)
-
-
-def official_folders(toy: Path, root: Path) -> None:
-    """Create the folders that the official archives unpack to."""
-    for split in SPLITS:
-        shutil.copytree(toy / split / 'images', root / f'WIDER_{split}/images')
-        copy_files(toy / split, root / 'wider_face_split', f'wider_face_{split}_bbx_gt.txt')
-    copy_files(toy / 'val/gt', root / 'wider_face_split', 'wider_face_val.mat')
-    shutil.copytree(toy / 'val/gt', root / 'eval_tools/ground_truth')
-
-
-def official_archives(toy: Path, root: Path) -> None:
-    official_folders(toy, root / 'unpacked')
-    for folder in list((root / 'unpacked').iterdir()):
-        with zipfile.ZipFile(root / f'{folder.name}.zip', 'w') as archive:
-            for file in sorted(folder.rglob('*')):
-                archive.write(file, file.relative_to(root / 'unpacked'))
-    shutil.rmtree(root / 'unpacked')
-
-
-def scrfd_layout(toy: Path, root: Path) -> None:
-    for split in SPLITS:
-        shutil.copytree(toy / split / 'images', root / 'retinaface' / split / 'images')
-        copy_files(toy / split, root / 'retinaface' / split, 'labelv2.txt')
-    shutil.copytree(toy / 'val/gt', root / 'retinaface/val/gt')
-
-
-def retinaface_layout(toy: Path, root: Path) -> None:
-    """Write ``label.txt`` with x, y, w, h, five keypoints and a blur score."""
-    scrfd_layout(toy, root)
-    for split in SPLITS:
-        lines = []
-        for item in read_annotations(toy / split / 'labelv2.txt'):
-            lines.append(f'# {item.path}')
-            for box, points in zip(item.bboxes, item.keypoints, strict=True):
-                shown = np.where(points[:, 2:] > 0, points - (0, 0, 1), -1.0)
-                row = [*box[:2], *(box[2:] - box[:2]), *shown.ravel(), 0.5]
-                lines.append(' '.join(f'{v:.5f}' for v in row))
-        folder = root / 'retinaface' / split
-        (folder / 'label.txt').write_text('\n'.join(lines) + '\n')
-        (folder / 'labelv2.txt').unlink()
-
-
-def coco_file(items: list[FaceAnnotation], path: Path, prefix: str = '') -> None:
-    images, rows = [], []
-    for number, item in enumerate(items, 1):
-        # The files in circulation omit images without faces.
-        if len(item.bboxes):
-            images.append({'id': number, 'file_name': prefix + item.path})
-        for box, points in zip(item.bboxes, item.keypoints, strict=True):
-            shown = np.where(points[:, 2:] > 0, points, 0)
-            rows.append(
-                {
-                    'id': len(rows),
-                    'image_id': number,
-                    'category_id': 1,
-                    'bbox': [*map(float, box[:2]), *map(float, box[2:] - box[:2])],
-                    'keypoints': [float(v) for v in shown.ravel()],
-                    'iscrowd': 0,
-                }
-            )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({'images': images, 'annotations': rows}))
-
-
-def centerface_layout(toy: Path, root: Path) -> None:
-    """Write training images in ``image/``, JSON labels, and ``ground_truth`` in the same folder."""
-    data = root / 'data/wider_face'
-    shutil.copytree(toy / 'train/images', data / 'image')
-    shutil.copytree(toy / 'val/images', data / 'WIDER_val/images')
-    shutil.copytree(toy / 'val/gt', data / 'ground_truth')
-    for split in SPLITS:
-        items = read_annotations(toy / split / 'labelv2.txt')
-        coco_file(items, data / f'annotations/{split}_wider_face.json')
-
-
-def centerface_mindspore_layout(toy: Path, root: Path) -> None:
-    data = root / 'dataset/centerface'
-    for split in SPLITS:
-        shutil.copytree(toy / split / 'images', data / 'images' / split / 'images')
-        coco_file(read_annotations(toy / split / 'labelv2.txt'), data / f'annotations/{split}.json')
-    shutil.copytree(toy / 'val/gt', data / 'ground_truth')
-    (data / 'ground_truth/wider_face_val.mat').rename(data / 'ground_truth/val.mat')
-
-
-LAYOUTS = (
-    official_folders,
-    official_archives,
-    scrfd_layout,
-    retinaface_layout,
-    centerface_layout,
-    centerface_mindspore_layout,
-)
 
 
 @pytest.fixture(params=LAYOUTS, ids=lambda layout: layout.__name__)
@@ -294,6 +202,22 @@ def test_broken_and_foreign_images__are_problems(source, tmp_path):
         with pytest.raises(ValueError, match='2 problems'):
             found.write()
     assert not (tmp_path / 'out').exists()
+
+
+def test_decode__lists_what_a_header_does_not_show(source, tmp_path):
+    paths = sorted(source.glob('retinaface/*/images/*/*.jpg'))
+    for path, part in zip(paths, (slice(None, -200), slice(None, -2)), strict=False):
+        path.write_bytes(path.read_bytes()[part])
+    data = bytearray(paths[2].read_bytes())
+    data[len(data) // 2 : len(data) * 3 // 4] = bytes(len(data) * 3 // 4 - len(data) // 2)
+    paths[2].write_bytes(data)
+    with Preparation([source], tmp_path / 'out') as found:
+        assert not found.problems and not found.notes
+    with Preparation([source], tmp_path / 'out', decode=True) as found:
+        (problem,) = found.problems
+        assert paths[0].name in problem and 'cut before its end' in problem
+        (note,) = found.notes
+        assert paths[2].name in note and 'damaged data inside' in note
 
 
 def test_image_that_the_ground_truth_does_not_know__is_a_problem(source, tmp_path):

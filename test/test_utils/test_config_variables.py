@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from mmface.apis.config import load_config
 from mmface.utils.config_variables import (
@@ -91,6 +92,7 @@ def test_step__is_changed_by_its_name():
 
 def test_variable_without_effect__is_named_with_the_key_that_acts(capfd):
     config = str(CONFIGS / 'scrfd/scrfd_500m_bnkps.py')
+    MMLogger.get_instance('variables', logger_name='variables')  # writes to this test's stderr
     cfg = load_config(config, {'batch_size': 4})
     assert cfg.train_dataloader.batch_size == 16
     told = ''.join(capfd.readouterr())
