@@ -97,6 +97,7 @@ def build_config(args: argparse.Namespace) -> Config:
     edit.set_metric(cfg, protocol=args.protocol, save_txt=args.save_txt)
     edit.set_out_dir(cfg, cfg.work_dir)
     cfg.launcher = args.launcher
+    cfg.trust_checkpoint = args.trust_checkpoint
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.show_dir is not None:
@@ -123,12 +124,10 @@ def main() -> None:
     from mmface.engine.dist import leave_distributed
     from mmface.engine.face_runner import FaceRunner
     from mmface.utils.allocator import keep_freed_memory
-    from mmface.utils.checkpoint import secure_mmengine_loading
     from mmface.utils.device import use_device
 
     use_device(args.device)
     keep_freed_memory()
-    secure_mmengine_loading(trust=args.trust_checkpoint)
     cfg = build_config(args)
     runner = FaceRunner.from_cfg(cfg)
     runner.test()

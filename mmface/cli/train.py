@@ -94,6 +94,7 @@ def build_config(args: argparse.Namespace) -> Config:
         args.work_dir or cfg.get('work_dir') or f'work_dirs/{config_path(args.config).stem}'
     )
     cfg.launcher = args.launcher
+    cfg.trust_checkpoint = args.trust_checkpoint
     if args.seed is not None:
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': args.seed}
     if args.precision is not None:
@@ -128,12 +129,10 @@ def main() -> None:
     from mmface.engine.dist import leave_distributed
     from mmface.engine.face_runner import FaceRunner
     from mmface.utils.allocator import keep_freed_memory
-    from mmface.utils.checkpoint import secure_mmengine_loading
     from mmface.utils.device import use_device
 
     device = use_device(args.device)
     keep_freed_memory()
-    secure_mmengine_loading(trust=args.trust_checkpoint)
     cfg = build_config(args)
     runner = FaceRunner.from_cfg(cfg)
     runner.logger.info(

@@ -99,7 +99,7 @@ class FaceRunner(Runner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Before anything is built, because a model's init_cfg may name a checkpoint.
-        secure_mmengine_loading()
+        secure_mmengine_loading((kwargs.get('cfg') or {}).get('trust_checkpoint', False))
         super().__init__(*args, **kwargs)
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:

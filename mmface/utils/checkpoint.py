@@ -25,9 +25,6 @@ from mmface.utils.safe_numpy import SafeArray, SafeDType, reconstruct, scalar
 #: Number of keys that messages show of a long list.
 SHOWN_KEYS = 4
 
-#: Whether the user allows any Python object in the checkpoints of this process.
-_trusting = False
-
 
 def load_checkpoint_file(
     path: str | os.PathLike[str],
@@ -169,7 +166,7 @@ def load_weights(
         )
 
 
-def secure_mmengine_loading(trust: bool | None = None) -> None:
+def secure_mmengine_loading(trust: bool = False) -> None:
     """Make every function that loads a checkpoint in this process do so safely.
 
     ``load_checkpoint_file`` replaces mmengine's loader for local files (``load_from``,
@@ -177,23 +174,19 @@ def secure_mmengine_loading(trust: bool | None = None) -> None:
     downloads.
 
     Args:
-        trust: Whether to allow any Python object everywhere. None keeps the setting of an
-            earlier call; without an earlier call it is safe.
+        trust: Whether to allow any Python object everywhere instead, until the next call.
     """
     from mmengine.runner import CheckpointLoader
-
-    global _trusting
-    _trusting = _trusting if trust is None else trust
 
     # mmengine drops the first 10 characters of this name and logs the rest.
     def load_from_local(
         filename: str, map_location: str | torch.device | Callable | None = None
     ) -> dict[str, Any]:
-        return load_checkpoint_file(filename, trust=_trusting, map_location=map_location)
+        return load_checkpoint_file(filename, trust=trust, map_location=map_location)
 
     CheckpointLoader.register_scheme('', load_from_local, force=True)
     os.environ.pop('TORCH_FORCE_WEIGHTS_ONLY_LOAD', None)
-    if not _trusting:
+    if not trust:
         os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
 
 

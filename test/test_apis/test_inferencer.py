@@ -233,7 +233,7 @@ def test_init__refuses_detectors_of_other_things(weights):
 def test_check_device():
     assert check_device('cpu') == 'cpu'
     assert check_device(None) == check_device('auto')
-    with pytest.raises(ValueError, match="device 'tpu' was asked for"):
+    with pytest.raises(ValueError, match="device 'tpu' was requested"):
         check_device('tpu:0')
 
 

@@ -76,7 +76,7 @@ def test_precision__o2_weights_are_plain_float32_for_the_test(door, toy, small, 
         (['configs/nope.py'], 'config configs/nope.py does not exist'),
         (['pyproject.toml'], 'config pyproject.toml: '),
         ([CONFIG, '--data-path', '/no/where'], 'data path /no/where does not exist; name'),
-        ([CONFIG, '--device', 'npu', '--data-path', '.'], "device 'npu' was asked for"),
+        ([CONFIG, '--device', 'npu', '--data-path', '.'], "device 'npu' was requested"),
         ([CONFIG, '--data-path', '.'], 'train/labelv2.txt'),
         ([CONFIG, '--launcher', 'pytorch', '--data-path', '.'], 'RANK, LOCAL_RANK, WORLD_SIZE'),
         (

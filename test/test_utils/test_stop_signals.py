@@ -65,6 +65,7 @@ def test_copies__of_the_first_signal_do_not_count(hanging):
 
 
 def test_release__gives_the_handlers_back():
+    release_stop_signals()  # what a training in this process may have left
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
     catch_stop_signals()
     try:
