@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent.parent), str(HERE.parent.parent / 'tools/benchmark')]
 
 from case import Case, Outcome  # noqa: E402
 
