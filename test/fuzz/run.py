@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Give damaged files to every reader, in child processes, and print a table of the results."""
+"""Feed damaged files to every reader, in child processes, and print a table of the results."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ NO_COMPILER = 3  # exit status
 
 
 def library() -> Path:
-    """Give the path that the library has, or will have once it is compiled."""
+    """Return the path of the library, whether it is compiled yet or not."""
     content = hashlib.sha256()
     for path in [*sorted((HERE / 'csrc').iterdir()), Path(__file__)]:
         content.update(path.name.encode() + path.read_bytes())
@@ -41,7 +41,7 @@ def library() -> Path:
 
 
 def find_or_build() -> Path:
-    """Give the library, compiled if it is not there yet.
+    """Return the library; compile it if it does not exist.
 
     Raises:
         FileNotFoundError: There is no C++ compiler.
@@ -70,7 +70,7 @@ def find_or_build() -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Give the variables with which a Python process finds the device; builds if need be."""
+    """Return the variables with which a Python process finds the device; build it if necessary."""
     paths = [str(HERE / 'stub'), *filter(None, [os.environ.get('PYTHONPATH')])]
     return {'PYTHONPATH': os.pathsep.join(paths), 'NPUSIM_SO': str(find_or_build())}
 

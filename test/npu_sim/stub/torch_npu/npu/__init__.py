@@ -47,7 +47,7 @@ def set_option(option: dict) -> None:
 
 
 def _index(device) -> int:
-    """Give the number of a device named by a number, a string, a ``torch.device`` or None."""
+    """Return the number of a device given as a number, a string, a ``torch.device`` or None."""
     if device is None:
         return _C.current_device()
     if isinstance(device, int):

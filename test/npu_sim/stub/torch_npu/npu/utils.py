@@ -7,7 +7,7 @@ import os
 
 
 def get_soc_version() -> int:
-    """Give the code of the chip: 100-104 is the 910A family, 200-205 310P, 220-225 910B."""
+    """Return the code of the chip: 100-104 is the 910A family, 200-205 310P, 220-225 910B."""
     return int(os.environ.get('NPUSIM_SOC', '223'))
 
 
