@@ -62,8 +62,9 @@ def run() -> NoReturn:
         print(mmface.__version__)
         sys.exit(0)
     if name not in known:
-        similar = difflib.get_close_matches(name, known, n=3) or list(known)
-        sys.stderr.write(f'error: no command {name!r}: expected one of {", ".join(similar)}\n')
+        similar = difflib.get_close_matches(name, known, n=2)
+        hint = f'did you mean {" or ".join(similar)}?' if similar else f'one of {", ".join(known)}'
+        sys.stderr.write(f'error: no command {name!r}: {hint}\n')
         sys.exit(2)
     # Usage and error messages then begin with "mmface train".
     sys.argv = [f'mmface {name}', *sys.argv[2:]]

@@ -75,8 +75,8 @@ class Results:
         if before is not None and before != now:
             changed = [key for key in now if before.get(key) != now[key]]
             raise ValueError(
-                f'{folder} holds results of a run with another {" and ".join(changed)}: name '
-                'another folder for the results, or overwrite the existing ones'
+                f'the results in {folder} were made with other settings ({", ".join(changed)}): '
+                'use the same settings, name another folder, or overwrite the existing results'
             )
         self._fresh = before is None
         self._settings = now

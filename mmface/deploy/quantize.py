@@ -134,14 +134,18 @@ def _prepare(model: ModelProto, source: str | os.PathLike[str]) -> ModelProto:
 
 
 def _drop_empty_regions(model: ModelProto) -> None:
-    """Remove the region input of ``Resize``: before opset 13 it is empty and has no value range."""
+    """Remove empty inputs of ``Resize``, which have no value range.
+
+    Before opset 13 the region is empty, and old exporters write empty scales beside the sizes.
+    """
     tensors = {item.name: item for item in model.graph.initializer}
     constants = [node for node in model.graph.node if node.op_type == 'Constant']
     tensors |= {node.output[0]: node.attribute[0].t for node in constants}
     empty = {name for name, tensor in tensors.items() if list(tensor.dims) == [0]}
     for node in model.graph.node:
-        if node.op_type == 'Resize' and node.input[1] in empty:
-            node.input[1] = ''
+        if node.op_type == 'Resize':
+            for index, name in enumerate(node.input):
+                node.input[index] = '' if name in empty else name
     used = {name for node in model.graph.node for name in node.input}
     for node in constants:
         if node.output[0] in empty - used:

@@ -267,6 +267,12 @@ class FaceRunner(Runner):
                 start = f'from the weights {self._load_from}' if self._load_from else 'a new run'
                 self.logger.warning(f'NO RUN TO RESUME in {self.work_dir}: starting {start}.')
             self._resume, self._load_from = found is not None, found or self._load_from
+        note = Path(self.work_dir) / 'last_checkpoint'
+        if not self._resume and self._train_dataloader is not None and note.is_file():
+            self.logger.warning(
+                f'{self.work_dir} holds checkpoints of an earlier run, which this one replaces; '
+                '--resume (resume=True in a config) would continue it'
+            )
         super().load_or_resume()
 
     def _find_resume_checkpoint(self) -> str | None:

@@ -25,8 +25,9 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mmface.utils.extras import missing_package
 
@@ -107,8 +108,11 @@ def make_parser(description: str, example: str) -> argparse.ArgumentParser:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that training and testing share."""
-    from mmengine.config import DictAction
+    action: dict[str, Any] = {}
+    with suppress(ModuleNotFoundError):  # --help needs no mmengine; a run names what is missing
+        from mmengine.config import DictAction
 
+        action = {'action': DictAction}
     add = parser.add_argument
     add('--data-path', help='folder of the data set (default: data_root of the config)')
     add('--device', default='auto', help='auto (default), cpu, cuda or npu')
@@ -117,6 +121,6 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='load checkpoints that hold any Python object: they can run code',
     )
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config values')
+    add('--cfg-options', nargs='+', metavar='KEY=VALUE', help='config values', **action)
     add('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
     add('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)

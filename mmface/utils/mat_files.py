@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -45,9 +46,12 @@ def read_mat_files(files: Mapping[Path, Sequence[str]]) -> list[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: A file is missing.
+        ModuleNotFoundError: scipy is not installed.
         ValueError: A file is not a MATLAB 5 file, contains anything but cells, text and numbers,
             is too large, or crashed the child process.
     """
+    if importlib.util.find_spec('scipy') is None:  # the child process would miss it as well
+        raise ModuleNotFoundError("No module named 'scipy'", name='scipy')
     strange = [path for path in files if not _is_official(path)]
     answers = dict(zip(strange, _ask_child(strange, files), strict=True)) if strange else {}
     found = []
