@@ -64,7 +64,7 @@ def test_command__unknown_one_names_similar_ones():
         [sys.executable, '-m', 'mmface', 'trian'], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2
-    assert done.stderr == "error: no command 'trian': expected one of train\n"
+    assert done.stderr == "error: no command 'trian': did you mean train?\n"
 
 
 def test_version():

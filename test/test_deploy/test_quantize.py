@@ -141,3 +141,10 @@ def test_quantised_file__is_not_quantised_again(folder, run_tool, tmp_path):
 def test_folder_without_images__is_named(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match='no image'):
         quantize_onnx(folder / 'float.onnx', tmp_path / 'a.onnx', tmp_path)
+
+
+@pytest.mark.reference
+def test_published_file__whose_resizes_have_empty_inputs(folder, reference_dir, tmp_path):
+    source = reference_dir / 'data/scrfd/weights/scrfd_500m_bnkps.onnx'
+    quantize_onnx(source, tmp_path / 'int8.onnx', folder / 'images', max_images=2)
+    assert FaceDetector(tmp_path / 'int8.onnx').spec.family == 'scrfd'

@@ -119,7 +119,7 @@ def test_detect__other_settings_need_another_folder(door, model, inputs, tmp_pat
     assert 'nothing to do' in door(TOOL, *args).stdout
     refused = door(TOOL, *args, '--blur', ok=False)
     assert refused.returncode == 2
-    assert 'another score_thr and blur: name another folder' in refused.stderr
+    assert '(score_thr, blur): use the same settings, name another folder' in refused.stderr
     assert (tmp_path / 'a.png').read_bytes() == marked
     door(TOOL, *args, '--blur', '--overwrite')
     assert (tmp_path / 'a.png').read_bytes() != marked
