@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import errno
+import logging
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
+from torch.utils.data import ConcatDataset
 
 import mmface
 from mmface.datasets import WiderFaceDataset
 from mmface.datasets.bad_images import NOTE
 from mmface.datasets.transforms import jpeg_rows
 from mmface.datasets.transforms.jpeg_rows import read_file
+from mmface.engine import BadImagesHook
 from mmface.utils.epoch_index import EpochIndex
 
 mmface.register_all_modules()
@@ -159,3 +163,22 @@ def test_read_file__tries_again_where_errors_pass(tmp_path, monkeypatch):
     failures += [OSError(errno.EIO, 'input/output')] * 4
     with pytest.raises(OSError, match='input/output'):
         read_file(str(path))
+
+
+def test_hook__sets_the_folder_and_counts(build, tmp_path, caplog):
+    data = ConcatDataset([build(['cut', 'damaged inside'], max_bad_images=2)])
+    work_dir = tmp_path / 'work'
+    work_dir.mkdir()
+    (work_dir / NOTE).write_text('of an earlier run\tx\n')
+    runner = SimpleNamespace(
+        rank=0,
+        work_dir=str(work_dir),
+        train_dataloader=SimpleNamespace(dataset=data),
+        logger=logging.getLogger('hook'),
+    )
+    hook = BadImagesHook()
+    hook.before_train(runner)
+    assert not (work_dir / NOTE).exists()
+    assert [data[i]['img_id'] for i in (0, 1)] == ['e/1.jpg', 'e/1.jpg']
+    hook.after_train(runner)
+    assert '1 images could not be used and 1 have damaged data inside' in caplog.text
