@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmface.toys.backgrounds import Rng, draw_background, random_colour
+from mmface.toys.recipe import describe_recipe
 from mmface.utils.files import whole_file, write_text
 from mmface.utils.progress import progress_bar
 
@@ -220,14 +220,6 @@ def _draw(
     return image, labels
 
 
-def _recipe(**arguments: object) -> str:
-    """Return what a data set was made from: the arguments and a hash of the drawing code."""
-    code = hashlib.sha256()
-    for name in ('backgrounds.py', 'coco.py'):
-        code.update(Path(__file__).with_name(name).read_bytes())
-    return json.dumps({**arguments, 'opencv': cv2.__version__, 'code': code.hexdigest()}, indent=1)
-
-
 def make_toy_coco(
     root: str | Path,
     num_train: int = 240,
@@ -270,7 +262,8 @@ def make_toy_coco(
         raise ValueError(f'image_size must be at least 64 x 64 pixels, got {image_size}')
     if min(num_train, num_val) < 0:
         raise ValueError(f'num_train and num_val must be 0 or more, got {num_train}, {num_val}')
-    recipe = _recipe(
+    recipe = describe_recipe(
+        [Path(__file__).with_name(name) for name in ('backgrounds.py', 'coco.py')],
         num_train=num_train,
         num_val=num_val,
         image_size=list(image_size),

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,7 @@ import cv2
 import numpy as np
 
 from mmface.toys.ground_truth import ToyImage, write_bbx_gt, write_labelv2, write_mat
+from mmface.toys.recipe import describe_recipe
 from mmface.toys.scenes import ToyLabel, compose, random_face
 from mmface.utils.files import whole_file, write_text
 from mmface.utils.progress import progress_bar
@@ -66,14 +65,6 @@ def _draw(
     return jpeg.tobytes(), known
 
 
-def _recipe(**arguments: object) -> str:
-    """Return what a data set was made from: the arguments and a hash of the drawing code."""
-    code = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob('*.py')):
-        code.update(source.read_bytes())
-    return json.dumps({**arguments, 'opencv': cv2.__version__, 'code': code.hexdigest()}, indent=1)
-
-
 def make_toy_widerface(
     root: str | Path,
     num_train: int = 240,
@@ -121,7 +112,8 @@ def make_toy_widerface(
         raise ValueError(f'events must be different folder names, got {list(events)}')
     if min(num_train, num_val) < 0:
         raise ValueError(f'num_train and num_val must be 0 or more, got {num_train}, {num_val}')
-    recipe = _recipe(
+    recipe = describe_recipe(
+        sorted(Path(__file__).parent.glob('*.py')),
         num_train=num_train,
         num_val=num_val,
         image_size=list(image_size),

@@ -48,3 +48,14 @@ def test_log__config_goes_to_the_file_only(small_run, capfd):
     assert "type='DoorsNet'" in text
     assert "type='DoorsNet'" not in console
     assert 'Saving checkpoint at 1 epochs' in console
+
+
+def test_train_again__warns_about_the_checkpoints_of_an_earlier_run(small_run, tmp_path):
+    small_run('run', epochs=1).train()
+    again = small_run('run', epochs=1)
+    again.train()
+    text = next((tmp_path / 'run' / again.timestamp).glob('*.log')).read_text()
+    assert 'holds checkpoints of an earlier run, which this one replaces; --resume' in text
+    new = small_run('new', epochs=1)
+    new.train()
+    assert 'earlier run' not in next((tmp_path / 'new' / new.timestamp).glob('*.log')).read_text()
