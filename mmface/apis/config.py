@@ -23,12 +23,14 @@ PRECISION_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper',
 WRAPPER_OPTIONS = ('optimizer', 'paramwise_cfg', 'constructor', 'clip_grad', 'accumulative_counts')
 
 
-def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
+def load_config(path: str, options: Mapping[str, Any] | None = None, check: bool = True) -> Config:
     """Read a config file, apply options and import what it registers.
 
     Args:
         path: A Python config file, or the name of a config of mmface.
         options: Dotted keys and their values, as in ``--cfg-options``.
+        check: Whether to call ``report_options``. A caller that changes the types of objects in
+            the config calls it afterwards.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -42,11 +44,27 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
         raise ValueError(f'config {path}: {type(error).__name__}: {error}') from error
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg['custom_imports'])
-    if options:
-        plain = Config.fromfile(file, import_custom_modules=False)
-        for note in check_options(_with_hooks(plain), options, _with_hooks(cfg)):
-            print_log(note, logger='current', level=logging.WARNING)
+    if check:
+        report_options(cfg, path, options)
     return cfg
+
+
+def report_options(cfg: Config, path: str, options: Mapping[str, Any] | None) -> None:
+    """Log a warning for each option that probably acts on nothing.
+
+    Args:
+        cfg: The config with the options.
+        path: As for ``load_config``.
+        options: As for ``load_config``.
+
+    Raises:
+        ValueError: An option is not a parameter of the class that it is meant for.
+    """
+    if not options:
+        return
+    plain = Config.fromfile(config_path(path), import_custom_modules=False)
+    for note in check_options(_with_hooks(plain), options, _with_hooks(cfg)):
+        print_log(note, logger='current', level=logging.WARNING)
 
 
 def _with_hooks(cfg: Config) -> dict[str, Any]:
@@ -76,7 +94,10 @@ def set_data_path(cfg: Config, path: str | None) -> None:
             raise ValueError('path needs a config with data_root = ...; this one has none')
         return
     wanted = root if path is None else str(Path(path).expanduser())
-    if not Path(wanted).is_dir():
+    # An option such as train_dataloader.dataset.data_root may name another folder.
+    own = {item['data_root'] for item in dicts(cfg.get('train_dataloader')) if 'data_root' in item}
+    used = path is not None or own <= {root}
+    if used and not Path(wanted).is_dir():
         raise FileNotFoundError(
             f'data path {wanted} does not exist; name another folder, or make one: '
             'WIDER FACE with tools/data/prepare_widerface.py, small drawn sets with '
@@ -254,6 +275,15 @@ def set_lr(cfg: Config, lr: float) -> None:
             if scheduler.get(key):
                 scheduler[key] *= ratio
     cfg.reset_lr = True
+
+
+def add_log(cfg: Config, backend: str) -> None:
+    """Log to another backend of mmengine's visualizer, too."""
+    visualizer = dict(cfg.get('visualizer') or {'type': 'FaceVisualizer'})
+    backends = as_list(visualizer.get('vis_backends') or [{'type': 'LocalVisBackend'}])
+    if backend not in [item.get('type') for item in backends]:
+        backends.append({'type': backend})
+    cfg.visualizer = {**visualizer, 'vis_backends': backends}
 
 
 def set_no_validation(cfg: Config) -> None:

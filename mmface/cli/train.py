@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmface.utils.cli import make_parser
 from mmface.utils.config_files import config_path
+from mmface.utils.extras import optional_imports
 from mmface.utils.quiet import import_mmdet_quietly
 from mmface.utils.stop_signals import catch_stop_signals
 
@@ -23,6 +25,8 @@ PRECISIONS = {
     'o1': '_base_/precision/amp_o1.py',
     'o2': '_base_/precision/amp_o2.py',
 }
+#: Backends of the visualizer by the packages that they need.
+LOGGERS = {'tensorboard': 'TensorboardVisBackend', 'wandb': 'WandbVisBackend'}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -85,6 +89,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='save and exit with status 75 after N minutes (also on SIGTERM and SIGUSR1); '
         'continue with --resume',
     )
+    add(
+        '--log',
+        nargs='+',
+        choices=tuple(LOGGERS),
+        default=[],
+        help='also log to TensorBoard or Weights & Biases (pip install "mmface[log]")',
+    )
     add('--auto-scale-lr', action='store_true', help='scale lr with the total batch size')
     add_run_options(parser)
     args = parser.parse_args(argv)
@@ -109,7 +120,7 @@ def build_config(args: argparse.Namespace) -> Config:
     named = args.resume not in (None, 'auto') and '://' not in args.resume
     if named and not Path(args.resume).expanduser().is_file():
         raise FileNotFoundError(f'checkpoint {args.resume} does not exist or is not a file')
-    cfg = edit.load_config(args.config, args.cfg_options)
+    cfg = edit.load_config(args.config, args.cfg_options, check=False)
     edit.set_data_path(cfg, args.data_path)
     cfg.work_dir = (
         args.work_dir or cfg.get('work_dir') or f'work_dirs/{config_path(args.config).stem}'
@@ -132,9 +143,14 @@ def build_config(args: argparse.Namespace) -> Config:
     lengths = ('train_cfg.max_epochs', 'train_cfg.max_iters')
     options = args.cfg_options or {}
     cfg.merge_from_dict({key: options[key] for key in options if key not in lengths})
+    edit.report_options(cfg, args.config, args.cfg_options)
     cfg.reset_schedule = args.reset_schedule
     if args.no_validate or args.perf:
         edit.set_no_validation(cfg)
+    for package in args.log:
+        with optional_imports():
+            importlib.import_module(package)
+        edit.add_log(cfg, LOGGERS[package])
     if args.max_minutes is not None:
         hook = dict(type='PreemptionHook', max_minutes=args.max_minutes)
         cfg.merge_from_dict({'default_hooks.preemption': hook})
