@@ -108,6 +108,12 @@ class FaceRunner(Runner):
                 handler.addFilter(for_console)
         return logger
 
+    def build_visualizer(self, visualizer: Any = None) -> Any:
+        """Build a visualizer of this run. mmengine returns an earlier one of the same name."""
+        if isinstance(visualizer, dict) and visualizer.get('name') == 'visualizer':
+            visualizer = {**visualizer, 'name': self._experiment_name}
+        return super().build_visualizer(visualizer)
+
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move the model to its device, cast it for O2, and wrap it for several ranks."""
         use_memory_format(model, self.cfg, get_device())
