@@ -85,7 +85,7 @@ class FaceRunner(Runner):
     # _strict: all weights must fit. _resuming: the checkpoint must hold a training state.
     _strict = False
     _resuming = False
-    _saved_schedulers: list[dict[str, Any]]
+    _schedule: ResumedSchedule | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Before anything is built, because a model's init_cfg may name a checkpoint.
@@ -298,11 +298,11 @@ class FaceRunner(Runner):
                 another class of optimizer.
         """
         self._strict = self._resuming = True
-        planned = ResumedSchedule.of(self)
-        resume_schedulers = {'resume_param_scheduler': planned is None}
+        self._schedule = ResumedSchedule.of(self)
+        resume_schedulers = {'resume_param_scheduler': self._schedule is None}
         super().resume(filename, *args, **{**kwargs, **resume_schedulers})
-        if planned is not None:
-            planned.resume(self, self._saved_schedulers)
+        if self._schedule is not None:
+            self._schedule.resume(self)
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         """Build the schedulers of the config. Checkpoints will contain their class names."""
@@ -369,7 +369,8 @@ class FaceRunner(Runner):
         if not self._resuming:
             return
         check_training_state(checkpoint, source)
-        self._saved_schedulers = checkpoint.get('param_schedulers', [])
+        if self._schedule is not None:
+            self._schedule.check(checkpoint, source)
         folders = {Path(self.work_dir)}
         for hook in self.hooks:
             if isinstance(hook, CheckpointHook) and hook.out_dir is not None:
