@@ -13,7 +13,7 @@ from mmface.utils.progress import progress_bar
 from mmface.utils.quiet import import_mmdet_quietly
 
 if TYPE_CHECKING:
-    from mmface.datasets.annotations import FaceAnnotation
+    from mmface.datasets.face_annotation import FaceAnnotation
 
 _ABOUT = """\
 Converts face labels to the format that the name of DST selects. It reads every format that
@@ -93,7 +93,8 @@ def main() -> None:
     from mmface.datasets.prepare_labels import labelv2_text
     from mmface.utils.files import write_text
 
-    images = with_sizes(read_annotations(args.source, args.format), args.source, args.images)
+    labels = read_annotations(args.source, args.format)
+    images = with_sizes(labels.images, args.source, args.images)
     by_path = {image.path: image for image in images}
     if len(by_path) < len(images):
         first = next(p.path for p in images if by_path[p.path] is not p)

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmface.datasets.coco_json import parse_coco
-from mmface.datasets.face_annotation import FaceAnnotation, assemble
+from mmface.datasets.face_annotation import LabelSet, assemble, choose_classes
 
 Lines = list[tuple[int, str]]
 """Line numbers, from 1, and stripped text of the lines that are not blank."""
@@ -79,7 +79,9 @@ class _Rows:
         return table, lengths, np.array(self.owners, dtype=np.int64)
 
 
-def read_annotations(path: str | os.PathLike[str], fmt: str = 'auto') -> list[FaceAnnotation]:
+def read_annotations(
+    path: str | os.PathLike[str], fmt: str = 'auto', classes: Sequence[str] | None = None
+) -> LabelSet:
     """Read a label file.
 
     Args:
@@ -88,9 +90,14 @@ def read_annotations(path: str | os.PathLike[str], fmt: str = 'auto') -> list[Fa
             named ``*.json``, or one that begins with a brace or bracket, is ``coco``. For other
             files the headers decide: without ``#`` the format is ``bbx_gt``, with sizes (or with
             ``labelv2`` in the file name) ``labelv2``, without sizes ``retinaface``.
+        classes: Names of the classes to keep, in this order; a face of class ``i`` has the
+            label ``i``. Faces of other classes are left out and counted in the notes. Default:
+            all classes, in the order of the file. A file without classes has one, which may be
+            given any name.
 
     Returns:
-        One entry for each image, in the order of the file.
+        One entry for each image, in the order of the file, with the names of the classes and of
+        the keypoints.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -101,7 +108,8 @@ def read_annotations(path: str | os.PathLike[str], fmt: str = 'auto') -> list[Fa
     source, text = str(path), _read_text(path)
     if fmt == 'auto':
         fmt = next(name for name, kind in FORMATS.items() if kind.recognise(source, text))
-    return FORMATS[fmt].parse(source, text)
+    found = FORMATS[fmt].parse(source, text)
+    return found if classes is None else choose_classes(found, source, classes)
 
 
 def _read_text(path: str | os.PathLike[str]) -> str:
@@ -168,7 +176,7 @@ def _parse_hashed(
     return heads
 
 
-def _parse_labelv2(source: str, text: str) -> list[FaceAnnotation]:
+def _parse_labelv2(source: str, text: str) -> LabelSet:
     layout = 'x1 y1 x2 y2, optionally ignore or 5 x (x y flag) [blur]: 4, 5, 19 or 20 numbers'
     rows = _Rows(source, (4, 5, 19, 20), layout)
     heads = _parse_hashed(source, _lines(text), True, rows)
@@ -188,7 +196,7 @@ def _parse_labelv2(source: str, text: str) -> list[FaceAnnotation]:
     return assemble(heads, owners, table[:, :4], table[:, 4:19], ignore)
 
 
-def _parse_retinaface(source: str, text: str) -> list[FaceAnnotation]:
+def _parse_retinaface(source: str, text: str) -> LabelSet:
     layout = 'x y w h, optionally 5 x (x y flag) [blur]: 4, 19, 20 or 21 numbers'
     rows = _Rows(source, (4, 19, 20, 21), layout)
     heads = _parse_hashed(source, _lines(text), False, rows)
@@ -197,7 +205,7 @@ def _parse_retinaface(source: str, text: str) -> list[FaceAnnotation]:
     return assemble(heads, owners, _corners(table), table[:, 4:19], ignore)
 
 
-def _parse_bbx_gt(source: str, text: str) -> list[FaceAnnotation]:
+def _parse_bbx_gt(source: str, text: str) -> LabelSet:
     # An image without faces has the count 1 and a row of zeros; a later release has the count 0
     # and a row of zeros. The count 0 without a row is read too. A row of zeros is not a face.
     layout = (
@@ -257,7 +265,7 @@ class LabelFormat(NamedTuple):
     """
 
     recognise: Callable[[str, str], bool]
-    parse: Callable[[str, str], list[FaceAnnotation]]
+    parse: Callable[[str, str], LabelSet]
 
 
 #: All formats by the name that users give, in the order in which they are recognised. A new format

@@ -21,20 +21,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmface.datasets.face_annotation import FaceAnnotation, assemble
+from mmface.datasets.face_annotation import FaceAnnotation, LabelSet, assemble
+from mmface.structures import FIVE_KEYPOINTS
 
-POINT_NAMES = ('left_eye', 'right_eye', 'nose', 'left_mouth', 'right_mouth')
 REMEDY = 'Correct or remove it, or make the file again with tools/data/convert_labels.py'
 _LAYOUT = (
     'COCO-style JSON with images (id, file_name) and annotations (image_id, bbox, keypoints '
     '5 x (x, y, v))'
 )
-_NO_POINTS = [0] * (3 * len(POINT_NAMES))
+_NO_POINTS = [0] * (3 * len(FIVE_KEYPOINTS))
 _MAX_SIDE = 10**9  # pixels; larger values are not an image size
 _VISIBLE = 2  # COCO's flag. Flag 1 (labelled but hidden) is not a separate state in our labels.
 
 
-def parse_coco(source: str, text: str) -> list[FaceAnnotation]:
+def parse_coco(source: str, text: str) -> LabelSet:
     """Parse the text of a JSON file.
 
     Args:
@@ -196,7 +196,7 @@ def coco_text(entries: Iterable[FaceAnnotation]) -> str:
             if entry.ignore[face]:
                 row['ignore'] = 1
             rows.append(row)
-    category = dict(id=1, name='face', supercategory='face', keypoints=list(POINT_NAMES))
+    category = dict(id=1, name='face', supercategory='face', keypoints=list(FIVE_KEYPOINTS.names))
     table = dict(images=images, annotations=rows, categories=[{**category, 'skeleton': []}])
     return json.dumps(table, separators=(',', ':')) + '\n'
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mmface.datasets.annotations import FaceAnnotation
+from mmface.datasets.face_annotation import FaceAnnotation
 from mmface.datasets.prepare_labels import (
     KINDS,
     MAT_NAMES,

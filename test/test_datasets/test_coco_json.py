@@ -29,7 +29,7 @@ def table(*rows, **kwargs) -> dict:
 
 
 def read(content):
-    return parse_coco('some.json', json.dumps(content))
+    return parse_coco('some.json', json.dumps(content)).images
 
 
 def test_read__order_sizes_boxes_and_keypoints():
@@ -89,7 +89,7 @@ def test_read__categories_by_name():
 def test_auto__goes_by_the_name_or_the_first_character(tmp_path):
     for name in ('train.json', 'labels.txt'):
         (tmp_path / name).write_text('\ufeff\n ' + json.dumps(table(face())), encoding='utf-8')
-        assert len(read_annotations(tmp_path / name)[1].bboxes) == 1
+        assert len(read_annotations(tmp_path / name).images[1].bboxes) == 1
 
 
 BAD = {
@@ -165,9 +165,9 @@ def test_write__reading_gives_the_same_numbers(tmp_path):
         rows.append(f'{x1:.4f} {y1:.5f} {x1 + w:.3f} {y1 + h:.2f} {points}')
     lines = ['# a/1.jpg 1024 900', *rows, '1 2 3 4 1', '# a/no face.jpg 5 6', '# b/ü.jpg 7 8']
     (tmp_path / 'labelv2.txt').write_text('\n'.join(lines))
-    before = read_annotations(tmp_path / 'labelv2.txt')
+    before = read_annotations(tmp_path / 'labelv2.txt').images
     text = coco_text(before)
-    after = parse_coco('x', text)
+    after = parse_coco('x', text).images
     assert len(after) == 3
     for old, new in zip(before, after, strict=True):
         assert old[:3] == new[:3]
@@ -181,7 +181,7 @@ def test_write__is_what_pycocotools_and_the_references_read(tmp_path):
     rows = '1.1 2 11.1 22.5 ' + ' '.join(['3.3 4.4 1'] * 4) + ' -1 -1 -1'
     (tmp_path / 'labelv2.txt').write_text(f'# a/1.jpg 64 48\n{rows}\n5 5 9 9 1\n')
     path = tmp_path / 'train.json'
-    path.write_text(coco_text(read_annotations(tmp_path / 'labelv2.txt')))
+    path.write_text(coco_text(read_annotations(tmp_path / 'labelv2.txt').images))
     coco = COCO(str(path))
     (image,) = coco.loadImgs(coco.getImgIds())
     assert (image['file_name'], image['width'], image['height']) == ('a/1.jpg', 64, 48)
@@ -214,7 +214,7 @@ def test_read__as_many_faces_as_the_real_training_set():
         for k in range(159_000)
     ]
     text = json.dumps(dict(images=images, annotations=rows))
-    entries = parse_coco('x', text)
+    entries = parse_coco('x', text).images
     assert sum(len(entry.bboxes) for entry in entries) == 159_000
 
 
@@ -222,8 +222,8 @@ def test_read__as_many_faces_as_the_real_training_set():
 def test_real_labels__survive_the_way_to_json(reference_dir):
     folder = reference_dir / 'data/wider/annotations'
     for name in ('labelv2_train_part.txt', 'wider_face_train_bbx_gt_part.txt'):
-        before = read_annotations(folder / name)
-        after = parse_coco(name, coco_text(before))
+        before = read_annotations(folder / name).images
+        after = parse_coco(name, coco_text(before)).images
         assert len(before) == len(after)
         for old, new in zip(before, after, strict=True):
             assert old[:3] == new[:3]
