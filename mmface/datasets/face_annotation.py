@@ -48,7 +48,12 @@ class FaceAnnotation(NamedTuple):
 
     def where(self, chosen: NDArray[np.bool_]) -> FaceAnnotation:
         """Return the faces for which ``chosen`` (n,) is true."""
-        return FaceAnnotation(*self[:3], *(values[chosen] for values in self[3:]))
+        return self._replace(
+            bboxes=self.bboxes[chosen],
+            keypoints=self.keypoints[chosen],
+            ignore=self.ignore[chosen],
+            labels=self.labels[chosen],
+        )
 
 
 @dataclass(frozen=True)
@@ -96,13 +101,12 @@ def assemble(
     labelled = found[..., 2] >= 0
     found[~labelled] = -1
     found[..., 2] = labelled
-    columns = (boxes.astype(np.float32), found, ignore, np.zeros(len(boxes), np.int64))
-    if labels is not None:
-        columns = (*columns[:3], labels)
+    corners = boxes.astype(np.float32)
+    kinds = np.zeros(len(boxes), np.int64) if labels is None else labels
     ends = np.bincount(owners, minlength=len(heads)).cumsum().tolist()
     images = [
-        FaceAnnotation(*head, *(values[start:end] for values in columns))
-        for head, start, end in zip(heads, [0, *ends], ends, strict=False)
+        FaceAnnotation(*head, corners[a:b], found[a:b], ignore[a:b], kinds[a:b])
+        for head, a, b in zip(heads, [0, *ends], ends, strict=False)
     ]
     return LabelSet(images, classes, keypoints, tuple(notes))
 
