@@ -14,7 +14,45 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-FLIP_INDICES_5 = (1, 0, 2, 4, 3)
+
+@dataclass(frozen=True)
+class KeypointScheme:
+    """What the K keypoints of a face are.
+
+    Attributes:
+        names: K names, or none if the labels do not name them.
+        flip_indices: K source indices after a horizontal flip: left and right are swapped.
+
+    Raises:
+        ValueError: ``flip_indices`` is not a permutation of K indices that is its own inverse, or
+            there is another number of names.
+    """
+
+    names: tuple[str, ...] = ()
+    flip_indices: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check both fields."""
+        flip, count = self.flip_indices, len(self.flip_indices)
+        if sorted(flip) != list(range(count)) or any(flip[flip[k]] != k for k in range(count)):
+            raise ValueError(
+                f'flip_indices {flip}: expected each index from 0 once, and pairs that point to '
+                'each other'
+            )
+        if self.names and len(self.names) != count:
+            raise ValueError(f'{len(self.names)} names of keypoints, but {count} flip_indices')
+
+    def __len__(self) -> int:
+        """Return K."""
+        return len(self.flip_indices)
+
+
+#: The five points of WIDER FACE's labels: SCRFD's, RetinaFace's and CenterFace's. Left and right
+#: are as seen in the image.
+FIVE_KEYPOINTS = KeypointScheme(
+    ('left_eye', 'right_eye', 'nose', 'left_mouth', 'right_mouth'), (1, 0, 2, 4, 3)
+)
+FLIP_INDICES_5 = FIVE_KEYPOINTS.flip_indices
 """Source index of each point after a horizontal flip: eyes and mouth corners are swapped."""
 
 

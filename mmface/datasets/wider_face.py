@@ -12,8 +12,9 @@ from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
-from mmface.datasets.annotations import FaceAnnotation, read_annotations
+from mmface.datasets.annotations import read_annotations
 from mmface.datasets.bad_images import SkipBadImages
+from mmface.datasets.face_annotation import FaceAnnotation
 from mmface.utils.image_names import image_key, read_part
 from mmface.utils.images import missing_images
 
@@ -90,7 +91,7 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
 
     def load_data_list(self) -> list[dict]:
         """Read the labels and check that every image exists."""
-        images = read_annotations(self.ann_file, self.ann_format)
+        images = read_annotations(self.ann_file, self.ann_format).images
         if self.part is not None:
             images = self._restrict(images)
         if self.need_keypoints and not self.test_mode:
