@@ -23,7 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'Star-Clouds (.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision (.pth) and '
         'MindSpore (.ckpt), CenterNet2 of xingyizhou (.pth), ResNet of detectron2 (.pkl), '
         'torchvision and MMDetection (.pth), Res2Net and DLA-34 likewise, and mmface checkpoints. '
-        'Batch norms of .onnx files must be folded. The model is recognised by its layers.',
+        'The model is recognised by its layers.',
         'python tools/weights/convert.py scrfd_2.5g_bnkps.onnx weights/scrfd_2.5g_bnkps.pth',
     )
     parser.add_argument('source', type=Path, metavar='SRC', help='.pth, .pkl, .onnx or .ckpt file')

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmface.deploy.om_lint import load_onnx
+from mmface.deploy.onnx_repair import free_sides, load_onnx, repair
 from mmface.deploy.runtime import FaceDetector
+from mmface.deploy.runtime.foreign import Port, fixed_size
 from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file
 from mmface.utils.find_images import find_images
@@ -82,7 +83,10 @@ def quantize_onnx(
     images = list(find_images(calibration).values())
     chosen = np.linspace(0, len(images) - 1, min(max_images, len(images))).round().astype(int)
     detector = FaceDetector(source)
-    model = _prepare(load_onnx(source), source)
+    model = repair(load_onnx(source))
+    if fixed_size(Port('', tuple(detector.session.get_inputs()[0].shape))) is None:
+        free_sides(model)  # as the detector did
+    model = _prepare(model, source)
     kept = [node.name for node in model.graph.node if any(part in node.name for part in keep_float)]
     unused = [part for part in keep_float if not any(part in name for name in kept)]
     if unused:
