@@ -24,6 +24,7 @@ from mmface.utils.files import whole_file
 from mmface.utils.find_images import find_images
 from mmface.utils.images import read_image
 from mmface.utils.progress import progress_bar
+from mmface.weights.fetch import model_file
 
 with optional_imports():
     import onnx
@@ -60,7 +61,7 @@ def quantize_onnx(
     metadata stay unchanged (float32 inputs and outputs).
 
     Args:
-        source: ONNX file that ``FaceDetector`` can read.
+        source: ONNX file that ``FaceDetector`` can read, or a name of one.
         target: File to write. It is written completely or not at all.
         calibration: Folder of images, or of WIDER FACE (then ``val/images``).
         max_images: Number of images, spread evenly over the sorted names.
@@ -80,6 +81,7 @@ def quantize_onnx(
         raise ValueError(f'method {method!r}: expected one of {", ".join(METHODS)}')
     if max_images < 1:
         raise ValueError(f'{max_images} calibration images: expected at least 1')
+    source = model_file(source)
     images = list(find_images(calibration).values())
     chosen = np.linspace(0, len(images) - 1, min(max_images, len(images))).round().astype(int)
     detector = FaceDetector(source)

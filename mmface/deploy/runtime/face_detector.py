@@ -8,7 +8,6 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast, overload
 
 import numpy as np
@@ -24,6 +23,7 @@ from mmface.deploy.runtime.second_stage import SecondStage, second_file
 from mmface.deploy.runtime.session import open_session
 from mmface.structures import Face
 from mmface.utils.extras import optional_imports
+from mmface.weights.fetch import model_file
 
 with optional_imports():
     from onnxruntime import InferenceSession
@@ -51,7 +51,8 @@ class FaceDetector:
     It may be called from several threads at once.
 
     Args:
-        path: The file. For CenterNet2, the file that ends in ``_proposals.onnx``; the other file
+        path: The file, or a name such as 'centerface' that ``mmface weights list`` shows, which is
+            fetched once. For CenterNet2, the file that ends in ``_proposals.onnx``; the other file
             must be in the same folder.
         score_thr: Faces have scores above this value, as in ``FaceInferencer``. ``None``: the
             threshold of the test, which is low for evaluation (0.02 for SCRFD).
@@ -106,7 +107,7 @@ class FaceDetector:
         threads: int | None = None,
         spec: ModelSpec | None = None,
     ) -> None:
-        self.path = Path(path)
+        self.path = model_file(path)
         self.session = open_session(self.path, providers, threads)
         if _frees_sides(self.session, size):
             self.session = open_session(self.path, providers, threads, free=True)

@@ -206,7 +206,7 @@ def evaluate(
 
 
 def _to_annotations(results: Sequence[_Found], ids: Sequence[int]) -> list[dict[str, Any]]:
-    found = []
+    found: list[dict[str, Any]] = []
     for each in results:
         for row, label in zip(each.rows.tolist(), each.labels.tolist(), strict=True):
             x, y, w, h, score = row
