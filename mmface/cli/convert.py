@@ -23,10 +23,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'Star-Clouds (.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision (.pth) and '
         'MindSpore (.ckpt), CenterNet2 of xingyizhou (.pth), ResNet of detectron2 (.pkl), '
         'torchvision and MMDetection (.pth), Res2Net and DLA-34 likewise, and mmface checkpoints. '
-        'Batch norms of .onnx files must be folded. The model is recognised by its layers.',
+        'The model is recognised by its layers.',
         'python tools/weights/convert.py scrfd_2.5g_bnkps.onnx weights/scrfd_2.5g_bnkps.pth',
     )
-    parser.add_argument('source', type=Path, metavar='SRC', help='.pth, .pkl, .onnx or .ckpt file')
+    parser.add_argument(
+        'source',
+        type=Path,
+        metavar='SRC',
+        help='.pth, .pkl, .onnx or .ckpt file, or a name in `mmface weights list`',
+    )
     parser.add_argument(
         'target', type=Path, metavar='DST', help='checkpoint to write; .ckpt: for MindSpore'
     )
@@ -61,11 +66,12 @@ def main() -> None:
     from mmface.utils.checkpoint import SHOWN_KEYS, save_checkpoint_file
     from mmface.weights.centernet2 import to_detectron2
     from mmface.weights.convert import convert, to_mindspore
+    from mmface.weights.fetch import model_file
     from mmface.weights.mindspore_ckpt import write_mindspore_ckpt
 
     # Variants of a model (other schedules, precisions) have longer names than the model.
     known = sorted(model_configs(), key=lambda path: (len(path.name), path.name))
-    result = convert(args.source, [config] if config else known, args.trust_checkpoint)
+    result = convert(model_file(args.source), [config] if config else known, args.trust_checkpoint)
 
     note = result.note
     if to_ckpt:

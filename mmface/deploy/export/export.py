@@ -25,7 +25,7 @@ from mmface.deploy.export.check import (
 )
 from mmface.deploy.export.graph import (
     drop_identities,
-    fold_batch_norms,
+    fold_all_batch_norms,
     fold_shapes,
     normalise_inside,
     to_half,
@@ -168,7 +168,7 @@ def _make_graph(
     model = trace(network, [image], [network.input_name], network.output_names, options.opset, axes)
     drop_identities(model)
     fold_shapes(model)
-    fold_batch_norms(model)
+    fold_all_batch_norms(model)
     if options.fold_normalize:
         notes.append('normalisation inside: ' + normalise_inside(model, spec.mean, spec.std))
     if options.half:
