@@ -7,6 +7,7 @@ import argparse
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmface.utils.cli import make_parser
 from mmface.utils.config_files import config_path, model_configs
@@ -19,10 +20,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'Convert published weights to an mmface checkpoint, CenterFace weights to a MindSpore '
         'checkpoint (DST ends in .ckpt), or CenterNet2 weights to the names that its authors use '
         '(--to detectron2). '
-        'Reads insightface SCRFD (.pth, .onnx, ncnn .param with .bin), CenterFace of chenjun2hao and Ascend (.pth), '
-        'Star-Clouds (.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision (.pth) and '
-        'MindSpore (.ckpt), CenterNet2 of xingyizhou (.pth), ResNet of detectron2 (.pkl), '
-        'torchvision and MMDetection (.pth), Res2Net and DLA-34 likewise, and mmface checkpoints. '
+        'Reads insightface SCRFD (.pth, .onnx, ncnn .param with .bin), CenterFace of chenjun2hao '
+        'and Ascend (.pth), Star-Clouds (.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision '
+        '(.pth) and MindSpore (.ckpt), CenterNet2 of xingyizhou (.pth), ResNet of detectron2 '
+        '(.pkl), torchvision and MMDetection (.pth), Res2Net and DLA-34 likewise, and of mmface. '
         'Batch norms of .onnx files must be folded. The model is recognised by its layers.',
         'python tools/weights/convert.py scrfd_2.5g_bnkps.onnx weights/scrfd_2.5g_bnkps.pth',
     )
@@ -102,7 +103,7 @@ def main() -> None:
         written, notes = f'{len(theirs)} tensors, names of detectron2', []
     else:
         digest = hashlib.sha256(args.source.read_bytes()).hexdigest()
-        meta = dict(
+        meta: dict[str, Any] = dict(
             mmface_version=mmface.__version__,
             config=result.config.stem,
             source=dict(name=args.source.name, sha256=digest, kind=result.source),

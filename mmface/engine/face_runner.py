@@ -347,12 +347,9 @@ class FaceRunner(Runner):
         self._take_as_data(checkpoint, str(filename))
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
+        allow_partial = self.cfg.get('allow_partial', False)
         load_fitting_weights(
-            model,
-            checkpoint,
-            str(filename),
-            strict=strict or self._strict,
-            allow_partial=self.cfg.get('allow_partial', False),
+            model, checkpoint, str(filename), strict or self._strict, allow_partial
         )
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')

@@ -24,7 +24,8 @@ from mmface.weights.onnx_convs import OnnxNetwork, read_onnx
 
 SUPPORTED = (
     'insightface SCRFD (.pth, .onnx, ncnn .param with .bin), CenterFace of chenjun2hao and Ascend '
-    '(.pth), Star-Clouds (.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision (.pth) and MindSpore (.ckpt), '
+    '(.pth), Star-Clouds (.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision (.pth) and '
+    'MindSpore (.ckpt), '
     'CenterNet2 of xingyizhou (.pth), ResNet of detectron2 (.pkl), torchvision and MMDetection '
     '(.pth), Res2Net and DLA-34 likewise, and checkpoints of mmface'
 )

@@ -1,10 +1,10 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
 """Read the convolutions and group norms of an ncnn network.
 
-ncnn stores a network in two files. The text file (.param) lists the layers in execution order: type,
-name, numbers of inputs and outputs, their names, and parameters with numbers as keys. The other
-(.bin) holds the weights of the layers one after the other, without names. Nothing in them is
-executed. Source: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure
+ncnn stores a network in two files. The text file (.param) lists the layers in execution order:
+type, name, numbers of inputs and outputs, their names, and parameters with numbers as keys. The
+other (.bin) holds the weights of the layers one after the other, without names. Nothing in them
+is executed. Source: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure
 """
 
 from __future__ import annotations
