@@ -6,8 +6,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from mmcv.cnn import Scale
 from torch import Tensor, nn
@@ -91,6 +92,7 @@ def from_onnx(network: OnnxNetwork, model: nn.Module) -> dict[str, Tensor]:
         raise ValueError(
             f'the file has {len(network.factors)} scale factors, the model {len(scales)}'
         )
+    _check_copies([conv for conv, _ in layers], network.convs)
     group_norms = _group_norms(network, model, layers)
     for (conv, norm), weights in zip(layers, network.convs, strict=True):
         state[f'{conv}.weight'] = torch.from_numpy(weights.weight.copy())
@@ -128,6 +130,7 @@ def _group_norms(
             f'the file has {len(found)} group norms (groups and channels '
             f'{sorted(set(found))}), the model {len(expected)} ({sorted(set(expected))})'
         )
+    _check_copies(names, network.group_norms)
     for name, module, norm in zip(names, modules, network.group_norms, strict=True):
         if not math.isclose(module.eps, norm.epsilon, rel_tol=1e-3):
             raise ValueError(
@@ -137,6 +140,19 @@ def _group_norms(
         name: (torch.from_numpy(norm.weight.copy()), torch.from_numpy(norm.bias.copy()))
         for name, norm in zip(names, network.group_norms, strict=True)
     }
+
+
+def _check_copies(names: Sequence[str], layers: Sequence[NamedTuple]) -> None:
+    """Check that a layer that runs once for each stride has the same weights each time.
+
+    Exporters unroll a head that the strides share.
+    """
+    first = dict(reversed(list(zip(names, layers, strict=True))))
+    for name, layer in zip(names, layers, strict=True):
+        if not all(map(np.array_equal, layer, first[name])):
+            raise ValueError(
+                f'{name} is shared by the strides of the model, but its weights differ in the file'
+            )
 
 
 def _is_group_norm(model: nn.Module, name: str) -> bool:
