@@ -27,7 +27,7 @@ EOF
   else
     cat << EOF
   --batch_size=B        images per card (default: the value in the config)
-  --num_epochs=N        default: $([[ $1 == perf ]] && echo '3, or 401 iterations if the config counts iterations' || echo 'the value in the config')
+  --num_epochs=N        length, to which the schedule is scaled; default: $([[ $1 == perf ]] && echo '3, or 401 iterations if the config counts iterations' || echo 'that of the config')
   --lr=LR               learning rate, used without any scaling (default: the value in the config)
   --precision=P         o2 (default), o1 or fp32
   --work_dir=DIR        folder for checkpoints, new or empty (default: one in the output folder,
@@ -183,7 +183,7 @@ train() {  # KIND
       "--precision $precision --no-validate --resume"
   fi
   [[ -z $batch_size ]] || options+=("train_dataloader.batch_size=$batch_size")
-  [[ -z $lr ]] || options+=("optim_wrapper.optimizer.lr=$lr")
+  [[ -z $lr ]] || args+=(--lr "$lr")
   if [[ -n $num_epochs ]]; then
     args+=(--num-epochs "$num_epochs")
   fi

@@ -80,7 +80,8 @@ def main() -> None:
 
     # Variants of a model (other schedules, precisions) have longer names than the model.
     known = sorted(model_configs(), key=lambda path: (len(path.name), path.name))
-    result = convert(model_file(args.source), [config] if config else known, args.trust_checkpoint)
+    source = model_file(args.source)
+    result = convert(source, [config] if config else known, args.trust_checkpoint)
 
     notes = [result.note] if result.note else []
     state, images = result.state_dict, 0
@@ -106,18 +107,18 @@ def main() -> None:
         save_checkpoint_file(args.target, dict(model=theirs, __author__='mmface'))
         written, notes = f'{len(theirs)} tensors, names of detectron2', []
     else:
-        digest = hashlib.sha256(args.source.read_bytes()).hexdigest()
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
         meta: dict[str, Any] = dict(
             mmface_version=mmface.__version__,
             config=result.config.stem,
-            source=dict(name=args.source.name, sha256=digest, kind=result.source),
+            source=dict(name=source.name, sha256=digest, kind=result.source),
             **{FOLDED: folded},
         )
         if images:
             meta['calibration_images'] = images
         save_checkpoint_file(args.target, dict(meta=meta, state_dict=state))
         written = f'{len(state)} tensors'
-    print(f'{args.source}: {result.source}; fits {result.config.stem}')
+    print(f'{source}: {result.source}; fits {result.config.stem}')
     for key in result.dropped[:SHOWN_KEYS]:
         print(f'skipped {key}: not part of the model')
     if len(result.dropped) > SHOWN_KEYS:

@@ -13,6 +13,8 @@ EXTRAS = {
     'matplotlib': 'eval',
     'pycocotools': 'eval',
     'scipy': 'eval',
+    'tensorboard': 'log',
+    'wandb': 'log',
 }
 #: Packages that pip alone cannot install correctly: mmcv needs its compiled operators.
 SET_UP = ('torch', 'mmcv', 'mmengine', 'mmdet')
