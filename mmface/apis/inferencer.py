@@ -18,10 +18,11 @@ from mmdet.apis.det_inferencer import DetInferencer
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import pseudo_collate
 from numpy.typing import NDArray
 
 from mmface.apis.config import load_config
+from mmface.apis.image_pipeline import image_pipeline
 from mmface.structures import Face
 from mmface.utils.checkpoint import load_checkpoint_file
 from mmface.utils.device import use_device
@@ -40,7 +41,6 @@ from mmface.utils.memory_format import use_memory_format
 from mmface.utils.progress import progress_bar
 from mmface.weights.loading import load_fitting_weights
 
-LOADERS = ('LoadFaceImage', 'LoadImageFromFile')
 Input = PathLike | NDArray
 
 
@@ -230,11 +230,7 @@ class FaceInferencer(DetInferencer):
 
     def _init_pipeline(self, cfg: Config) -> Callable:
         """Build the test pipeline so that it accepts an array."""
-        steps = cfg.test_dataloader.dataset.pipeline
-        places = [i for i, step in enumerate(steps) if step['type'].split('.')[-1] in LOADERS]
-        if not places:
-            raise ValueError(f'the test pipeline of the config has none of {", ".join(LOADERS)}')
-        pipeline = Compose([dict(type='LoadFaceImage'), *steps[places[0] + 1 :]])
+        pipeline = image_pipeline(cfg)
 
         def prepare(image: Image) -> dict:
             try:

@@ -45,6 +45,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add('--load-from', metavar='CHECKPOINT', help='weights to start from')
     add(
+        '--allow-partial',
+        action='store_true',
+        help='take weights of --load-from that fit only a part of the backbone or of a head',
+    )
+    add(
         '--precision',
         choices=tuple(PRECISIONS),
         help='fp32, o1 (autocast; bfloat16 on the CPU) or o2 (half-precision weights with float32 '
@@ -143,6 +148,7 @@ def build_config(args: argparse.Namespace) -> Config:
             raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
         cfg.auto_scale_lr.enable = True
     cfg.load_from = args.load_from or cfg.get('load_from')
+    cfg.allow_partial = args.allow_partial or cfg.get('allow_partial', False)
     if args.resume is not None:
         # The first start with --resume loads the weights of --load-from, later ones resume.
         cfg.resume = 'auto' if args.resume == 'auto' else True

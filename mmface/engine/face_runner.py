@@ -61,6 +61,7 @@ DEFAULT_HOOKS = {
     'preemption': {'type': 'PreemptionHook'},
     'history': {'type': 'BoundedHistoryHook'},
     'ranks': {'type': 'RankWatchHook'},
+    'norms': {'type': 'NormStatisticsHook'},
 }
 
 
@@ -72,8 +73,9 @@ class FaceRunner(Runner):
     * Several ranks also work on the CPU (gloo).
     * Checkpoints are data. No code in them is run, also if other tools build the runner. They
       do not decide which files are removed (see :mod:`.resumed_state`).
-    * Weights must fit the model: all of them in a test or a resumed run, at least one
-      parameter for ``load_from``.
+    * Weights must fit the model: all of them in a test or a resumed run, most of them for
+      ``load_from`` (see :func:`.load_fitting_weights`), unless the config has
+      ``allow_partial=True``.
     * A resumed run follows the length and the schedule of its config (``ResumedSchedule``).
     * Checkpoints are written completely or not at all.
     * The config and the environment go to the log file only, not to the console.
@@ -352,7 +354,13 @@ class FaceRunner(Runner):
         self._take_as_data(checkpoint, str(filename))
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        load_fitting_weights(model, checkpoint, str(filename), strict=strict or self._strict)
+        load_fitting_weights(
+            model,
+            checkpoint,
+            str(filename),
+            strict=strict or self._strict,
+            allow_partial=self.cfg.get('allow_partial', False),
+        )
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint

@@ -19,11 +19,12 @@ from mmface.weights import centerface, centernet2, resnet, scrfd
 from mmface.weights.detectron2_pickle import is_pickle, read_detectron2_pickle
 from mmface.weights.mindspore_ckpt import read_mindspore_ckpt
 from mmface.weights.mobilenet_v2 import Layout
+from mmface.weights.ncnn import read_ncnn
 from mmface.weights.onnx_convs import OnnxNetwork, read_onnx
 
 SUPPORTED = (
-    'insightface SCRFD (.pth, .onnx), CenterFace of chenjun2hao and Ascend (.pth), Star-Clouds '
-    '(.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision (.pth) and MindSpore (.ckpt), '
+    'insightface SCRFD (.pth, .onnx, ncnn .param with .bin), CenterFace of chenjun2hao and Ascend '
+    '(.pth), Star-Clouds (.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision (.pth) and MindSpore (.ckpt), '
     'CenterNet2 of xingyizhou (.pth), ResNet of detectron2 (.pkl), torchvision and MMDetection '
     '(.pth), Res2Net and DLA-34 likewise, and checkpoints of mmface'
 )
@@ -161,12 +162,18 @@ def _build(cfg: Config) -> nn.Module:
 def _load(model: nn.Module, state: dict[str, Tensor], part: str, source: str) -> dict[str, Tensor]:
     """Load weights into a model or one part of it and return what was loaded."""
     if not part:
-        load_weights(model, dict(state_dict=state), source)
+        _load_all(model, state, source)
         return model.state_dict()
     head = f'{part}.'
     own = model.get_submodule(part)
-    load_weights(own, dict(state_dict={k.removeprefix(head): v for k, v in state.items()}), source)
+    _load_all(own, {key.removeprefix(head): value for key, value in state.items()}, source)
     return {head + key: value for key, value in own.state_dict().items()}
+
+
+def _load_all(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    misfit = load_weights(model, dict(state_dict=state))
+    if misfit:
+        raise ValueError(f'{source} does not fit the model of this config: {misfit}')
 
 
 def _recognise(source: Path, trust: bool) -> _Source:
@@ -181,6 +188,9 @@ def _recognise(source: Path, trust: bool) -> _Source:
         start = file.read(4)
     # Lightning's .ckpt files are torch files: a zip archive, or a pickle in old ones.
     is_torch = start == b'PK\x03\x04' or start[:1] == b'\x80'
+    if not is_torch and (source.suffix.lower() in ('.param', '.bin') or start == b'7767'):
+        network = read_ncnn(source)
+        return _Source('ncnn SCRFD', lambda model: scrfd.from_onnx(network, model), _is_scrfd)
     # ONNX begins with its first field, a number. A MindSpore checkpoint begins with a tensor.
     if not is_torch and (source.suffix.lower() == '.onnx' or start[:1] == b'\x08'):
         return _recognise_onnx(source, read_onnx(source))

@@ -24,6 +24,22 @@ class ConvWeights(NamedTuple):
     bias: np.ndarray | None
 
 
+class GroupNormWeights(NamedTuple):
+    """One group norm of an ONNX graph.
+
+    Attributes:
+        groups: Number of groups.
+        epsilon: Added to the variances.
+        weight: (channels,) float32.
+        bias: (channels,) float32.
+    """
+
+    groups: int
+    epsilon: float
+    weight: np.ndarray
+    bias: np.ndarray
+
+
 class OnnxNetwork(NamedTuple):
     """Parts of an exported network that a converter needs.
 
@@ -34,12 +50,14 @@ class OnnxNetwork(NamedTuple):
         factors: The scalar constants by which the graph multiplies, in execution order.
         deconvs: The transposed convolutions in execution order.
         clipped: Whether an activation has an upper bound (ReLU6).
+        group_norms: The group norms in execution order.
     """
 
     convs: list[ConvWeights]
     factors: list[float]
     deconvs: Sequence[ConvWeights] = ()
     clipped: bool = False
+    group_norms: Sequence[GroupNormWeights] = ()
 
 
 def read_onnx(path: str | Path) -> OnnxNetwork:
