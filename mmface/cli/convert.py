@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mmface.utils.cli import make_parser
 from mmface.utils.config_files import config_path, model_configs
@@ -69,13 +67,12 @@ def main() -> None:
     from mmface.utils.quiet import import_mmdet_quietly
 
     import_mmdet_quietly()
-    import mmface
     from mmface.apis.calibrate import calibrate
     from mmface.utils.checkpoint import SHOWN_KEYS, save_checkpoint_file
     from mmface.weights.centernet2 import to_detectron2
-    from mmface.weights.convert import convert, to_mindspore
+    from mmface.weights.convert import as_checkpoint, convert, to_mindspore
     from mmface.weights.fetch import model_file
-    from mmface.weights.folded_norms import FOLDED, folded_names
+    from mmface.weights.folded_norms import folded_names
     from mmface.weights.mindspore_ckpt import write_mindspore_ckpt
 
     # Variants of a model (other schedules, precisions) have longer names than the model.
@@ -107,16 +104,10 @@ def main() -> None:
         save_checkpoint_file(args.target, dict(model=theirs, __author__='mmface'))
         written, notes = f'{len(theirs)} tensors, names of detectron2', []
     else:
-        digest = hashlib.sha256(source.read_bytes()).hexdigest()
-        meta: dict[str, Any] = dict(
-            mmface_version=mmface.__version__,
-            config=result.config.stem,
-            source=dict(name=source.name, sha256=digest, kind=result.source),
-            **{FOLDED: folded},
-        )
+        checkpoint = as_checkpoint(result, source)
         if images:
-            meta['calibration_images'] = images
-        save_checkpoint_file(args.target, dict(meta=meta, state_dict=state))
+            checkpoint['meta']['calibration_images'] = images
+        save_checkpoint_file(args.target, checkpoint)
         written = f'{len(state)} tensors'
     print(f'{source}: {result.source}; fits {result.config.stem}')
     for key in result.dropped[:SHOWN_KEYS]:
