@@ -10,9 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmface.apis.detect_files import IMAGE_ERRORS, Detector, Results, do_images, do_video
-from mmface.apis.video import VideoReader
-from mmface.utils.cli import make_parser, one_line
+from mmface.apis.detect.base import Detector
+from mmface.apis.detect.images import do_images
+from mmface.apis.detect.results import Results
+from mmface.apis.detect.videos import VideoJob, do_videos
+from mmface.cli.hiding_options import add_hiding_options, build_render, hiding_settings
+from mmface.utils.cli import make_parser
 from mmface.utils.images import find_sources
 from mmface.utils.progress import progress_bar
 from mmface.utils.quiet import quiet_opencv
@@ -52,12 +55,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='folder for the results (default work_dirs/detect); results of an input folder go '
         'into a subfolder with its name; videos become mp4 files without sound',
     )
-    add(
-        '--blur',
-        action='store_true',
-        help='blur the faces instead of marking them; faces that are not found stay visible, so '
-        'check the result',
-    )
+    add_hiding_options(parser)
     add(
         '--json',
         action='store_true',
@@ -125,7 +123,8 @@ def main() -> None:
     files = [i for i in args.inputs if not i.isdecimal() or Path(i).exists()]
     sources = find_sources(files, videos=True, skip=args.out)
     model = [file for file in (args.model, args.config, args.checkpoint) if file]
-    results = Results(args.out, model, args.score_thr, args.blur, args.json, args.overwrite)
+    settings = {'score_thr': args.score_thr, **hiding_settings(args)}
+    results = Results(args.out, model, settings, build_render(args), args.json, args.overwrite)
     todo = [source for source in sources if not results.done(source)]
     skipped = len(sources) - len(todo)
     if not todo and not cameras:
@@ -134,9 +133,9 @@ def main() -> None:
     detector = build_detector(args)
     results.begin()
     images = [source for source in todo if not source.is_video]
-    videos: list[tuple[Path | int, list[Path]]] = [
-        *((source.path, results.targets(source)) for source in todo if source.is_video),
-        *((number, results.camera_targets(number)) for number in cameras),
+    videos = [
+        *(VideoJob(source.path, results.targets(source)) for source in todo if source.is_video),
+        *(VideoJob(number, results.camera_targets(number)) for number in cameras),
     ]
     problems: list[str] = []
     if images:
@@ -149,12 +148,7 @@ def main() -> None:
         print(f'{args.out}: {done} images, {count} faces{note}', flush=True)
     if skipped:
         print(f'{args.out}: {skipped} results existed already', flush=True)
-    for origin, targets in videos:
-        try:
-            reader = VideoReader(origin)
-            print(do_video(reader, targets, detector, args.batch_size, results.render), flush=True)
-        except IMAGE_ERRORS as error:
-            problems.append(one_line(error))
+    problems += do_videos(videos, results, detector, args.batch_size)
     for problem in problems:
         sys.stderr.write(f'error: {problem}\n')
     if problems:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmface.apis.detect_files import do_video
+from mmface.apis.detect.videos import do_video
 from mmface.apis.video import Frame, VideoReader, open_video
 from mmface.utils.images import read_image
 
