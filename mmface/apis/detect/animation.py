@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from mmface.apis.video import Frame
+from mmface.apis.video import Frame, VideoReader
+from mmface.utils.file_kinds import kind_of
 from mmface.utils.image_decoding import exif_orientation, turn
 from mmface.utils.images import PathLike
 from mmface.utils.pillow import open_image, to_bgr
@@ -70,3 +72,10 @@ class AnimationReader:
     def close(self) -> None:
         """Close the file."""
         self._image.close()
+
+
+def open_reader(origin: Path | int) -> VideoReader | AnimationReader:
+    """Open a video, an animated image or, by its number, a camera."""
+    if isinstance(origin, Path) and kind_of(origin) == 'animation':
+        return AnimationReader(origin)
+    return VideoReader(origin)

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+from mmface.apis.detect.animation import AnimationReader, open_reader
 from mmface.apis.detect.base import IMAGE_ERRORS, Detector, Render, batches, describe
 from mmface.apis.detect.results import Results
 from mmface.apis.video import Frame, VideoReader, open_video
@@ -41,7 +42,7 @@ def do_videos(
     problems = []
     for job in jobs:
         try:
-            reader = VideoReader(job.origin)
+            reader = open_reader(job.origin)
             line = do_video(reader, job.targets, detector, batch_size, results.render)
         except IMAGE_ERRORS as error:
             problems.append(one_line(error))
@@ -51,7 +52,7 @@ def do_videos(
 
 
 def do_video(
-    reader: VideoReader,
+    reader: VideoReader | AnimationReader,
     targets: Sequence[Path],
     detector: Detector,
     batch_size: int,
