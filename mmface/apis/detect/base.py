@@ -23,18 +23,13 @@ IMAGE_ERRORS = (ValueError, OSError, RuntimeError, MemoryError, cv2.error)
 
 def describe(pixels: Image, faces: Sequence[Face], **first: Any) -> str:
     """Return the faces as a line of JSON: pixels to 1/100, scores to 1/10,000."""
-    rows = [
-        {
-            'bbox': [round(float(v), 2) for v in face.bbox],
-            'score': round(float(face.score), 4),
-            'keypoints': None
-            if face.keypoints is None
-            else [[round(float(v), 2) for v in point] for point in face.keypoints],
-        }
-        for face in faces
-    ]
     height, width = pixels.shape[:2]
-    return json.dumps({**first, 'width': width, 'height': height, 'faces': rows}) + '\n'
+    return (
+        json.dumps(
+            {**first, 'width': width, 'height': height, 'faces': [face.to_dict() for face in faces]}
+        )
+        + '\n'
+    )
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
