@@ -10,16 +10,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-
 from mmface.apis.detect.base import Detector
 from mmface.apis.detect.images import UNDECODABLE, do_images
 from mmface.apis.detect.results import Results
 from mmface.apis.detect.videos import VideoJob, do_videos
 from mmface.cli.detect_report import summary, tell_skipped, write_skipped
 from mmface.cli.hiding_options import add_hiding_options, build_render, hiding_settings
+from mmface.cli.worker_options import add_worker_options, check_worker_options
 from mmface.utils.cli import make_parser
-from mmface.utils.pipeline import usable_cores
 from mmface.utils.progress import progress_bar
 from mmface.utils.quiet import quiet_opencv
 from mmface.utils.sources import Source, find_sources
@@ -74,17 +72,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add('--device', default='auto', help='auto (default), cpu, cuda or npu (ONNX: cpu or cuda)')
     add('--batch-size', type=int, default=1, help='images per batch (default 1); more for a GPU')
-    add(
-        '--workers',
-        type=int,
-        default=usable_cores(),
-        help='images that are processed at the same time (default: the number of CPU cores)',
-    )
-    add(
-        '--threads',
-        type=int,
-        help='CPU threads of the network for one image (default: 1 if there are several workers)',
-    )
+    add_worker_options(parser)
     add(
         '--allow-skipped',
         action='store_true',
@@ -106,12 +94,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         args.score_thr = BLUR_SCORE_THR if args.blur else SCORE_THR
     if not 0 <= args.score_thr <= 1:
         parser.error(f'--score-thr {args.score_thr}: expected a number from 0 to 1')
-    for name in ('batch_size', 'workers', 'threads'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            parser.error(f'--{name.replace("_", "-")} {value}: expected at least 1')
-    if args.threads is None and args.workers > 1:
-        args.threads = 1
+    if args.batch_size < 1:
+        parser.error(f'--batch-size {args.batch_size}: expected at least 1')
+    check_worker_options(parser, args)
     return args
 
 
@@ -152,8 +137,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     quiet_opencv()  # unreadable files are reported here, in one line each
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
-    if args.workers > 1:
-        cv2.setNumThreads(1)  # each worker keeps one core busy
     cameras = [int(i) for i in args.inputs if i.isdecimal() and not Path(i).exists()]
     files = [i for i in args.inputs if not i.isdecimal() or Path(i).exists()]
     found = find_sources(files, videos=True, skip=args.out)
