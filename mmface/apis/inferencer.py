@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,18 +28,10 @@ from mmface.structures import Face
 from mmface.utils.checkpoint import load_checkpoint_file
 from mmface.utils.device import use_device
 from mmface.utils.draw import mark_faces
-from mmface.utils.images import (
-    Image,
-    PathLike,
-    Source,
-    as_bgr,
-    find_sources,
-    read_image,
-    result_path,
-    write_image,
-)
+from mmface.utils.images import Image, PathLike, as_bgr, write_image
 from mmface.utils.memory_format import use_memory_format
 from mmface.utils.progress import progress_bar
+from mmface.utils.sources import Source, count_reasons, find_sources, read_source, result_path
 from mmface.weights.loading import load_fitting_weights
 
 Input = PathLike | NDArray
@@ -204,7 +197,14 @@ class FaceInferencer(DetInferencer):
             if isinstance(item, np.ndarray):
                 images.append(item)
             elif isinstance(item, (str, os.PathLike)):
-                images += find_sources([item])
+                found = find_sources([item])
+                if found.skipped and not found.sources:
+                    raise ValueError(f'{item} cannot be used: {count_reasons(found.skipped)}')
+                if found.skipped:
+                    logging.getLogger('mmface').warning(
+                        f'{item}: some files are skipped: {count_reasons(found.skipped)}'
+                    )
+                images += found.sources
             else:
                 raise ValueError(
                     'expected a file, a folder, an array (height, width, 3) or a list of these, '
@@ -282,7 +282,7 @@ def to_faces(sample: DetDataSample, score_thr: float = 0.0) -> list[Face]:
 
 
 def _load(item: Source | NDArray) -> Image:
-    return as_bgr(item) if isinstance(item, np.ndarray) else read_image(item.path)
+    return as_bgr(item) if isinstance(item, np.ndarray) else read_source(item)
 
 
 def _target(item: Source | NDArray, number: int, out_dir: PathLike | None) -> Path | None:
