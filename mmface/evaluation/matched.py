@@ -136,9 +136,7 @@ class MatchCollector:
         offsets = np.repeat(starts - (np.cumsum(gt_counts) - gt_counts), gt_counts)
         boxes = self.gt.boxes[offsets + np.arange(len(offsets))]
         row_counts = np.asarray(counts, np.int64)
-        table, local = match_table(
-            table, row_counts, boxes, gt_counts, self.iou_thr, self.protocol
-        )
+        table, local = match_table(table, row_counts, boxes, gt_counts, self.iou_thr, self.protocol)
         scores = np.ascontiguousarray(table[:, 4])
         kept = np.ascontiguousarray(table[:, :4]) if self.keep_boxes else None
         end = 0

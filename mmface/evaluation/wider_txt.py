@@ -67,6 +67,20 @@ def detection_rows(
     return rows[finite], len(rows) - int(finite.sum())
 
 
+def finite_rows(
+    bboxes: NDArray[np.floating], scores: NDArray[np.floating], place: str
+) -> NDArray[np.float64]:
+    """Return ``detection_rows`` of a file.
+
+    Raises:
+        ValueError: A number is not finite; the message begins with ``place``.
+    """
+    rows, dropped = detection_rows(bboxes, scores)
+    if dropped:
+        raise ValueError(f'{place}: expected finite boxes and scores, found NaN or infinity')
+    return rows
+
+
 def write_wider_txt(folder: str | os.PathLike[str], name: str, rows: NDArray[np.floating]) -> None:
     """Write the detections of one image, completely or not at all.
 

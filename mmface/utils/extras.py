@@ -11,6 +11,7 @@ EXTRAS = {
     'onnx': 'cpu',
     'onnxruntime': 'cpu',
     'matplotlib': 'eval',
+    'pyarrow': 'eval',
     'pycocotools': 'eval',
     'scipy': 'eval',
 }
