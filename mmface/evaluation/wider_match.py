@@ -144,6 +144,32 @@ def match_table(
     return table, local
 
 
+def near_pairs(
+    boxes: NDArray[np.float64],
+    box_image: NDArray[np.integer],
+    gt_boxes: NDArray[np.float64],
+    gt_image: NDArray[np.integer],
+    iou_thr: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return every pair of a box and a face of its image with an IoU of at least ``iou_thr``.
+
+    Args:
+        boxes: Shape (n, 4): x, y, w, h.
+        box_image: Shape (n,): the image of each box.
+        gt_boxes: Shape (g, 4): x, y, w, h.
+        gt_image: Shape (g,): the image of each face.
+        iou_thr: Minimum IoU, computed as in the protocol ``float``.
+
+    Returns:
+        Box, face and IoU of each pair.
+    """
+    with np.errstate(over='ignore', invalid='ignore', divide='ignore'):
+        box, face = _candidate_pairs(boxes, box_image, gt_boxes, gt_image, iou_thr, 'float')
+        box, face, iou = _pair_iou(boxes, gt_boxes, box, face, 'float')
+    near = iou >= iou_thr
+    return box[near], face[near], iou[near]
+
+
 def _sort_by_score(
     table: NDArray[np.float64], row_counts: NDArray[np.integer]
 ) -> NDArray[np.float64]:
