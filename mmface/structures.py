@@ -66,11 +66,15 @@ class Face:
         keypoints: (K, 2) x, y, float32, or ``None`` if the model has no keypoints. Five keypoints
             are left eye, right eye, nose, left and right mouth corner, with left and right as
             seen in the image.
+        label: Index of the class, 0 for a model of one class.
+        class_name: Name of the class, ``None`` for a model of one class.
     """
 
     bbox: NDArray[np.float32]
     score: float
     keypoints: NDArray[np.float32] | None = None
+    label: int = 0
+    class_name: str | None = None
 
 
 def flip_bboxes(bboxes: NDArray[np.float32], width: float) -> NDArray[np.float32]:

@@ -145,9 +145,13 @@ def _read_settings(path: Path) -> Mapping[str, Any] | None:
 
 
 def describe(pixels: Image, faces: Sequence[Face], **first: Any) -> str:
-    """Return the faces as a line of JSON: pixels to 1/100, scores to 1/10,000."""
+    """Return the faces as a line of JSON: pixels to 1/100, scores to 1/10,000.
+
+    Faces of a model of several classes also have the name of their class.
+    """
     rows = [
         {
+            **({} if face.class_name is None else {'class': face.class_name}),
             'bbox': [round(float(v), 2) for v in face.bbox],
             'score': round(float(face.score), 4),
             'keypoints': None

@@ -34,7 +34,8 @@ class CocoBoxMetric(_quickest_metric()):  # type: ignore[misc]
     the AP is 0. For an object size that does not occur it is -1.
 
     Args:
-        ann_file: COCO's JSON with the ground truth.
+        ann_file: COCO's JSON with the ground truth. Default: the labels of the data set, which
+            must give ``instances`` to the samples, as ``WiderFaceDataset`` does.
         out_dir: Folder for ``metrics.json``, written by rank 0. By default no file is written.
         **kwargs: Arguments of mmdet's ``CocoMetric``.
 
@@ -42,8 +43,10 @@ class CocoBoxMetric(_quickest_metric()):  # type: ignore[misc]
         FileNotFoundError: The ground truth does not exist.
     """
 
-    def __init__(self, ann_file: str, out_dir: str | None = None, **kwargs: Any) -> None:
-        if not Path(ann_file).is_file():
+    def __init__(
+        self, ann_file: str | None = None, out_dir: str | None = None, **kwargs: Any
+    ) -> None:
+        if ann_file is not None and not Path(ann_file).is_file():
             raise FileNotFoundError(
                 f'the ground truth {ann_file} does not exist. Check the data path: COCO has it in '
                 'annotations/, and tools/data/make_toy.py coco makes a small dataset'
