@@ -29,14 +29,14 @@ def runner_of(model_count, data_count, val_count=None):
 
 
 def test_hook__names_the_option():
-    with pytest.raises(ValueError, match='predicts 5 keypoints.*have 68') as e:
+    with pytest.raises(ValueError, match=r'predicts 5 keypoints.*have 68') as e:
         KeypointCountHook().before_train(runner_of(5, 68))
     assert 'set model.bbox_head.num_keypoints=68' in str(e.value)
     KeypointCountHook().before_train(runner_of(68, 68))
 
 
 def test_hook__labels_without_keypoints_do_not_train_keypoints():
-    with pytest.raises(ValueError, match='have none.*num_keypoints=0'):
+    with pytest.raises(ValueError, match=r'have none.*num_keypoints=0'):
         KeypointCountHook().before_train(runner_of(5, 0))
 
 
@@ -48,5 +48,5 @@ def test_hook__a_model_without_keypoints_fits_all_labels(data_count):
 def test_hook__labels_without_keypoints_can_validate_and_test_boxes():
     KeypointCountHook().before_train(runner_of(5, 5, val_count=0))
     KeypointCountHook().before_test(runner_of(5, 0))
-    with pytest.raises(ValueError, match='predicts 5 keypoints.*have 4'):
+    with pytest.raises(ValueError, match=r'predicts 5 keypoints.*have 4'):
         KeypointCountHook().before_train(runner_of(5, 5, val_count=4))
