@@ -175,7 +175,8 @@ def _check(name: str, state: _State, training: bool, flip_known: bool) -> _State
             raise ValueError(
                 'FaceFlip must swap left and right keypoints, but the labels do not name them: '
                 'set metainfo=dict(flip_indices=(...)) of the data set, for each keypoint the '
-                'index of its mirror image (its own index for points in the middle)'
+                'index of its mirror image (its own index for points in the middle), or prob=0 of '
+                'FaceFlip'
             )
         return state if state.loaded else replace(state, moved=name)
     if name == PACK or name in HARMLESS or name in OWN_OTHERS:
@@ -200,7 +201,8 @@ def _known_name(step: Any) -> str | None:
 
 
 def _says_pairs(step: Any) -> bool:
-    return getattr(step, 'flip_indices', None) is not None
+    # A flip that never happens needs no pairs.
+    return getattr(step, 'flip_indices', None) is not None or getattr(step, 'prob', None) == 0
 
 
 def _parts(step: Any) -> Iterator[list[Any]]:

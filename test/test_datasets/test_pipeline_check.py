@@ -205,8 +205,9 @@ def test_flip__needs_the_pairs_of_the_labels_or_its_own():
     build = TRANSFORMS.build
     with pytest.raises(ValueError, match=r'metainfo=dict\(flip_indices='):
         check_pipeline([build(dict(type='FaceFlip'))], True, flip_known=False, loaded=True)
-    told = build(dict(type='FaceFlip', flip_indices=(1, 0)))
-    assert check_pipeline([told], True, flip_known=False, loaded=True)
+    for options in (dict(flip_indices=(1, 0)), dict(prob=0)):
+        told = build(dict(type='FaceFlip', **options))
+        assert check_pipeline([told], True, flip_known=False, loaded=True)
 
 
 def test_other_data_sets__may_be_mixed(tmp_path, mmdet_scope):
