@@ -67,15 +67,23 @@ class Face:
         keypoints: (K, 2) x, y, float32, or ``None`` if the model has no keypoints. Five keypoints
             are left eye, right eye, nose, left and right mouth corner, with left and right as
             seen in the image.
+        label: Index of the class, 0 for a model of one class.
+        class_name: Name of the class, ``None`` for a model of one class.
     """
 
     bbox: NDArray[np.float32]
     score: float
     keypoints: NDArray[np.float32] | None = None
+    label: int = 0
+    class_name: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain numbers for JSON: pixels to 1/100, the score to 1/10,000."""
+        """Return plain numbers for JSON: pixels to 1/100, the score to 1/10,000.
+
+        A face of a model of several classes also has the name of its class.
+        """
         return {
+            **({} if self.class_name is None else {'class': self.class_name}),
             'bbox': [round(float(v), 2) for v in self.bbox],
             'score': round(float(self.score), 4),
             'keypoints': None

@@ -162,17 +162,13 @@ class FaceDetector:
             Faces in pixels of the image, highest score first. For a list, one list per image.
 
         Raises:
-            ValueError: An input is not an image, or the model predicts several classes.
+            ValueError: An input is not an image.
         """
-        if self.spec.num_classes > 1:
-            raise ValueError(
-                f'{self.path} predicts {self.spec.num_classes} classes, not only faces: use '
-                'detect(), which returns their labels'
-            )
+        name = self.spec.class_name
         if isinstance(image, (list, tuple)) or (isinstance(image, np.ndarray) and image.ndim == 4):
-            return [to_faces(found) for found in self.detect(list(image))]
+            return [to_faces(found, name) for found in self.detect(list(image))]
         # An input that is not an image raises an error there.
-        return to_faces(self.detect([cast(NDArray[Any], image)])[0])
+        return to_faces(self.detect([cast(NDArray[Any], image)])[0], name)
 
     def detect(self, images: Sequence[NDArray[Any]]) -> list[Detections]:
         """Detect the faces in each image, as arrays.

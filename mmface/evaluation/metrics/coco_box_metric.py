@@ -9,7 +9,7 @@ import io
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,14 @@ class _Found:
         image: Its id.
         rows: (n, 5) x, y, w, h, score.
         labels: (n,) indices of the classes.
+        truth: The labels of the image, if the ground truth is not a file: for each object
+            ``bbox`` (x1, y1, x2, y2), ``bbox_label`` and ``ignore_flag``.
     """
 
-    image: int
+    image: Any
     rows: NDArray[np.float64]
     labels: NDArray[np.int64]
+    truth: list[dict[str, Any]] | None = None
 
 
 @METRICS.register_module()
@@ -69,7 +72,8 @@ class CocoBoxMetric(BaseMetric):
     image count in the order of their coordinates, whatever order the model gives them in.
 
     Args:
-        ann_file: COCO's JSON with the ground truth.
+        ann_file: COCO's JSON with the ground truth. Default: the labels of the data set, which
+            must give ``instances`` to the samples, as ``WiderFaceDataset`` does.
         out_dir: Folder for ``metrics.json``, written by rank 0. By default no file is written.
         max_dets: Detections of an image and class that count, highest score first.
         collect_device: Device on which the results of several ranks are collected.
@@ -85,14 +89,14 @@ class CocoBoxMetric(BaseMetric):
 
     def __init__(
         self,
-        ann_file: str,
+        ann_file: str | None = None,
         out_dir: str | None = None,
         max_dets: int = MAX_DETS,
         collect_device: str = 'cpu',
         prefix: str | None = None,
         collect_dir: str | None = None,
     ) -> None:
-        if not Path(ann_file).is_file():
+        if ann_file is not None and not Path(ann_file).is_file():
             raise FileNotFoundError(
                 f'the ground truth {ann_file} does not exist. Check the data path: COCO has it in '
                 'annotations/, and tools/data/make_toy.py coco makes a small dataset'
@@ -100,8 +104,10 @@ class CocoBoxMetric(BaseMetric):
         if max_dets < 1:
             raise ValueError(f'max_dets {max_dets}: expected at least 1')
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
-        with _quiet():
-            self.truth = COCO(ann_file)
+        self.truth = None
+        if ann_file is not None:
+            with _quiet():
+                self.truth = COCO(ann_file)
         self.out_dir = None if out_dir is None else Path(out_dir)
         self.max_dets = max_dets
         self.outputs = Outputs()
@@ -112,7 +118,11 @@ class CocoBoxMetric(BaseMetric):
         Args:
             data_batch: Not used.
             data_samples: Samples or dicts with ``pred_instances`` (``bboxes`` xyxy in
-                pixels of the original image, ``scores``, ``labels``) and ``img_id``.
+                pixels of the original image, ``scores``, ``labels``) and ``img_id``; without
+                ``ann_file`` also ``instances``.
+
+        Raises:
+            ValueError: There is no ``ann_file``, and the samples have no ``instances``.
         """
         for sample in data_samples:
             found = sample.get('pred_instances')
@@ -120,14 +130,24 @@ class CocoBoxMetric(BaseMetric):
             labels = to_array(found['labels']).astype(np.int64)
             # Ties by coordinates; the evaluators keep the order of equal scores.
             order = np.lexsort([*rows[:, 3::-1].T, -rows[:, 4]])
-            self.results.append(_Found(sample.get('img_id'), rows[order], labels[order]))
+            truth = None if self.truth is not None else sample.get('instances')
+            if self.truth is None and truth is None:
+                raise ValueError(
+                    'without ann_file, samples need instances: expected a data set such as '
+                    'WiderFaceDataset with LoadFaceAnnotations in its test pipeline; found samples '
+                    f'without, the first is {sample.get("img_id")}'
+                )
+            self.results.append(_Found(sample.get('img_id'), rows[order], labels[order], truth))
 
     def compute_metrics(self, results: list[_Found]) -> dict[str, float]:
         """Evaluate the collected images, log a table and write the file."""
         classes = (self.dataset_meta or {}).get('classes')
+        truth = self.truth
+        if truth is None:
+            truth, results = _truth_of(results, classes or ('face',))
         # Labels are the positions of the classes in the file, as in mmdet's data set.
-        ids = self.truth.get_cat_ids(cat_names=classes or [])
-        values, package = evaluate(self.truth, _to_annotations(results, ids), ids, self.max_dets)
+        ids = truth.get_cat_ids(cat_names=classes or [])
+        values, package = evaluate(truth, _to_annotations(results, ids), ids, self.max_dets)
         self._report(values, package, results)
         if self.out_dir is not None:
             table = {'images': len(results), 'max_dets': self.max_dets, 'coco': values}
@@ -203,6 +223,33 @@ def evaluate(
         part = part[part > -1]
         values[name] = round(float(part.mean()), 3) if part.size else -1.0
     return values, f'{package} {version(package)}'
+
+
+def _truth_of(results: Sequence[_Found], classes: Sequence[str]) -> tuple[COCO, list[_Found]]:
+    """Return the ground truth of the samples, and the detections with the ids of its images."""
+    rows: list[dict[str, Any]] = []
+    for image, each in enumerate(results, 1):
+        for item in each.truth or []:
+            x1, y1, x2, y2 = (float(v) for v in item['bbox'])
+            rows.append(
+                dict(
+                    id=len(rows) + 1,
+                    image_id=image,
+                    category_id=int(item['bbox_label']) + 1,
+                    bbox=[x1, y1, x2 - x1, y2 - y1],
+                    area=(x2 - x1) * (y2 - y1),
+                    iscrowd=int(item.get('ignore_flag', 0)),
+                )
+            )
+    truth = COCO()
+    truth.dataset = dict(
+        images=[dict(id=image) for image in range(1, len(results) + 1)],
+        categories=[dict(id=number, name=name) for number, name in enumerate(classes, 1)],
+        annotations=rows,
+    )
+    with _quiet():
+        truth.createIndex()
+    return truth, [replace(each, image=image) for image, each in enumerate(results, 1)]
 
 
 def _to_annotations(results: Sequence[_Found], ids: Sequence[int]) -> list[dict[str, Any]]:
