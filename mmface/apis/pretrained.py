@@ -60,7 +60,7 @@ def find_pretrained(cfg: Config) -> Path | None:
         return None
     root = Path(cfg.data_root)
     for folder in (root, root.parent):
-        for name in FILES.get(cfg.model.backbone.get('type'), ()):
+        for name in FILES.get(str(cfg.model.backbone.get('type')), ()):
             if (folder / name).is_file():
                 return folder / name
     return None
@@ -75,7 +75,7 @@ def check_frozen(cfg: Config) -> None:
     backbone = cfg.model.get('backbone') or {}
     frozen = _frozen(backbone)
     if frozen and not _has_weights(cfg):
-        names = FILES.get(backbone.get('type'), ())
+        names = FILES.get(str(backbone.get('type')), ())
         known = f' (such as {names[0]}, also found by itself in the data folder)' if names else ''
         raise ValueError(
             f'the config freezes {frozen} of its backbone {backbone.get("type")}, which has no '

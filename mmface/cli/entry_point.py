@@ -116,14 +116,14 @@ def find_recipe(network: str, cards: int, precision: str = '') -> Recipe:
             raise FileNotFoundError(f'--network={network}: this config does not exist')
         return Recipe(config, _plain(config.stem))
     known = recipes(cards)
-    exact = {file.stem: file for file in model_configs()}.get(f'{network}_{cards}p_{precision}')
-    config = exact or known.get(network)
-    if config is None:
+    exact = {file.stem: file for file in model_configs()}
+    chosen = exact.get(f'{network}_{cards}p_{precision}') or known.get(network)
+    if chosen is None:
         raise FileNotFoundError(
             f'no network {network} for {cards} card(s): available are {" ".join(sorted(known))}, '
             'or name the path of a config'
         )
-    return Recipe(config, network)
+    return Recipe(chosen, network)
 
 
 def _plain(name: str) -> str:

@@ -29,7 +29,7 @@ def main() -> None:
     args = parse_args()
 
     from mmface.deploy.om_lint import lint
-    from mmface.deploy.onnx_repair import load_onnx
+    from mmface.weights.onnx_repair import load_onnx
 
     total = 0
     for path in args.models:

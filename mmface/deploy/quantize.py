@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmface.deploy.onnx_repair import free_sides, load_onnx, repair
 from mmface.deploy.runtime import FaceDetector
 from mmface.deploy.runtime.foreign import Port, fixed_size
 from mmface.utils.extras import optional_imports
@@ -25,6 +24,7 @@ from mmface.utils.find_images import find_images
 from mmface.utils.images import read_image
 from mmface.utils.progress import progress_bar
 from mmface.weights.fetch import model_file
+from mmface.weights.onnx_repair import free_sides, load_onnx, repair
 
 with optional_imports():
     import onnx

@@ -73,7 +73,7 @@ def read_onnx(path: str | Path) -> OnnxNetwork:
         ValueError: The file is not an ONNX file, a convolution's weight is not a constant, a
             batch norm is not directly behind a convolution, or its tensors are damaged.
     """
-    from mmface.deploy.onnx_repair import load_onnx, repair
+    from mmface.weights.onnx_repair import load_onnx, repair
 
     model = load_onnx(path)
     try:
@@ -86,7 +86,7 @@ def _read_graph(graph: Any) -> OnnxNetwork:
     """Collect the weights in execution order."""
     from onnx import numpy_helper
 
-    from mmface.deploy.onnx_repair import constants, number
+    from mmface.weights.onnx_repair import constants, number
 
     known = {name: numpy_helper.to_array(tensor) for name, tensor in constants(graph).items()}
     convs: list[ConvWeights] = []

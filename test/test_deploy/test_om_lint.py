@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mmface.deploy.om_lint import lint
-from mmface.deploy.onnx_repair import load_onnx
+from mmface.weights.onnx_repair import load_onnx
 
 FLOAT, DOUBLE, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
 

@@ -36,7 +36,7 @@ from mmface.deploy.export.spec import check_layout, find_family, find_resize, ma
 from mmface.deploy.export.trace import trace
 from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
 from mmface.utils.checkpoint import load_checkpoint_file
-from mmface.utils.class_names import class_names
+from mmface.datasets.class_names import class_names
 from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file
 from mmface.weights.loading import load_fitting_weights

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mmface.deploy.onnx_repair import drop_unused, fold_batch_norms, number, set_conv
 from mmface.utils.extras import optional_imports
+from mmface.weights.onnx_repair import drop_unused, fold_batch_norms, number, set_conv
 
 with optional_imports():
     import onnx

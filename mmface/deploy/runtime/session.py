@@ -71,7 +71,7 @@ def _start(
 
 def _repaired(path: Path, free: bool) -> bytes:
     # The package onnx is only needed for old files.
-    from mmface.deploy.onnx_repair import free_sides, load_onnx, repair
+    from mmface.weights.onnx_repair import free_sides, load_onnx, repair
 
     model = repair(load_onnx(path))
     obstacle = free_sides(model) if free else ''

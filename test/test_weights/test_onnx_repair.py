@@ -17,11 +17,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from helpers import config_file
-from mmface.deploy.onnx_repair import drop_weight_inputs, fold_batch_norms, free_sides, repair
 from mmface.deploy.quantize import quantize_onnx
 from mmface.deploy.runtime import FaceDetector
 from mmface.toys.scenes import compose
 from mmface.weights.convert import build_model, convert
+from mmface.weights.onnx_repair import drop_weight_inputs, fold_batch_norms, free_sides, repair
 
 RNG = np.random.default_rng(0)
 #: Outputs of Star-Clouds' CenterFace; torch accepts no names that are numbers.
