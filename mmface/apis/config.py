@@ -12,10 +12,10 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
+from mmface.apis.config_options import check_options
 from mmface.apis.image_size import set_test_mode
 from mmface.utils.config_dicts import as_list, dicts
 from mmface.utils.config_files import config_path
-from mmface.apis.config_options import check_options
 from mmface.utils.config_variables import read_config
 from mmface.utils.data_root import find_data_root
 

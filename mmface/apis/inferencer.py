@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from mmface.apis.config import load_config
 from mmface.apis.image_pipeline import image_pipeline
+from mmface.datasets.class_names import class_names
 from mmface.structures import Face
 from mmface.utils.checkpoint import load_checkpoint_file
-from mmface.datasets.class_names import class_names
 from mmface.utils.device import use_device
 from mmface.utils.draw import mark_faces
 from mmface.utils.images import Image, PathLike, as_bgr, write_image

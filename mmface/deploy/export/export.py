@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import mmface
+from mmface.datasets.class_names import class_names
 from mmface.deploy.export.check import (
     HALF_TOLERANCE,
     TOLERANCE,
@@ -36,7 +37,6 @@ from mmface.deploy.export.spec import check_layout, find_family, find_resize, ma
 from mmface.deploy.export.trace import trace
 from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
 from mmface.utils.checkpoint import load_checkpoint_file
-from mmface.datasets.class_names import class_names
 from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file
 from mmface.weights.loading import load_fitting_weights
