@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
+from mmface.apis.config_options import check_options
 from mmface.apis.image_size import set_test_mode
 from mmface.utils.config_dicts import as_list, dicts
 from mmface.utils.config_files import config_path
-from mmface.utils.config_options import check_options
 from mmface.utils.config_variables import read_config
+from mmface.utils.data_root import find_data_root
 
 #: Optimizer wrappers that an option can replace with each other, and the options they share.
 PRECISION_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper', 'O2OptimWrapper')
@@ -82,7 +83,8 @@ def set_data_path(cfg: Config, path: str | None) -> None:
 
     Args:
         cfg: Changed in place.
-        path: Folder of the data set. None only checks the folder of the config.
+        path: Folder of the data set or one above it (see :func:`.find_data_root`). None only
+            checks the folder of the config.
 
     Raises:
         FileNotFoundError: The folder does not exist.
@@ -93,16 +95,10 @@ def set_data_path(cfg: Config, path: str | None) -> None:
         if path is not None:
             raise ValueError('path needs a config with data_root = ...; this one has none')
         return
-    wanted = root if path is None else str(Path(path).expanduser())
     # An option such as train_dataloader.dataset.data_root may name another folder.
     own = {item['data_root'] for item in dicts(cfg.get('train_dataloader')) if 'data_root' in item}
     used = path is not None or own <= {root}
-    if used and not Path(wanted).is_dir():
-        raise FileNotFoundError(
-            f'data path {wanted} does not exist; name another folder, or make one: '
-            'WIDER FACE with tools/data/prepare_widerface.py, small drawn sets with '
-            'tools/data/make_toy.py'
-        )
+    wanted = find_data_root(root if path is None else path) if used else root
     if path is not None:
         bare = root.rstrip('/')
         new = wanted.rstrip('/')
@@ -190,7 +186,8 @@ def set_precision(cfg: Config, path: str | Path) -> None:
     """Set the training precision from a file of ``configs/_base_/precision``.
 
     Options of the optimizer wrapper that do not concern precision stay. A config that already has
-    this precision keeps its own options, such as its loss scale.
+    this precision keeps its own options. A static loss scale belongs to the network, so it stays
+    between O1 and O2.
 
     Args:
         cfg: Changed in place.
@@ -205,7 +202,10 @@ def set_precision(cfg: Config, path: str | Path) -> None:
         raise ValueError(f'the precision of the optimizer wrapper {kind} cannot be changed')
     if kind != precision['type']:
         kept = {key: cfg.optim_wrapper[key] for key in WRAPPER_OPTIONS if key in cfg.optim_wrapper}
+        scale = cfg.optim_wrapper.get('loss_scale')
         cfg.optim_wrapper = {**kept, **precision}
+        if 'loss_scale' in precision and isinstance(scale, int | float):
+            cfg.optim_wrapper.loss_scale = scale
 
 
 def set_length(cfg: Config, epochs: int) -> None:
@@ -284,6 +284,26 @@ def add_log(cfg: Config, backend: str) -> None:
     if backend not in [item.get('type') for item in backends]:
         backends.append({'type': backend})
     cfg.visualizer = {**visualizer, 'vis_backends': backends}
+
+
+def set_milestones(cfg: Config, milestones: Sequence[int]) -> None:
+    """Set when the learning rate drops, in the unit of the config (epochs or iterations).
+
+    Args:
+        cfg: Changed in place: its ``MultiStepLR``.
+        milestones: Ascending numbers of epochs or iterations.
+
+    Raises:
+        ValueError: The config has no ``MultiStepLR``.
+    """
+    drops = [s for s in as_list(cfg.get('param_scheduler') or []) if s.type == 'MultiStepLR']
+    if not drops:
+        kinds = ', '.join(s.type for s in as_list(cfg.get('param_scheduler') or [])) or 'none'
+        raise ValueError(
+            f'milestones need a config with the scheduler MultiStepLR; this one has {kinds}'
+        )
+    for scheduler in drops:
+        scheduler.milestones = list(milestones)
 
 
 def set_no_validation(cfg: Config) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,12 +44,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--work-dir', help='folder for logs and checkpoints (default work_dirs/<config name>)')
     add(
         '--resume',
+        '--resume-from',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
         help='resume a run from CHECKPOINT, or from the last one in the work dir',
     )
     add('--load-from', metavar='CHECKPOINT', help='weights to start from')
+    add(
+        '--allow-partial',
+        action='store_true',
+        help='take weights of --load-from that fit only a part of the backbone or of a head',
+    )
     add(
         '--precision',
         choices=tuple(PRECISIONS),
@@ -63,6 +71,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='N',
         help='length (default: that of the config); warm-up, milestones and the interval of the '
         'validation scale with it',
+    )
+    add(
+        '--lr-step',
+        '--lr_step',
+        metavar='N,N',
+        help='when the learning rate drops, in epochs, or in iterations if the config counts them',
     )
     add('--lr', type=float, help='learning rate (default: that of the config, or of the run)')
     add(
@@ -96,6 +110,22 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=[],
         help='also log to TensorBoard or Weights & Biases (pip install "mmface[log]")',
     )
+    add(
+        '--pretrained',
+        metavar='FILE',
+        help='start from a file that tools/weights/convert.py can read: a backbone '
+        '(mobilenet_v2-b0353104.pth, R-50.pkl) or a whole detector. Without it, such a backbone is '
+        'looked for in the data folder',
+    )
+    add(
+        '--from-scratch',
+        action='store_true',
+        help='train all of the backbone, from random weights; otherwise a config that freezes a '
+        'part of it needs weights',
+    )
+    add('--deterministic', action='store_true', help='deterministic algorithms; slower')
+    add('--master-addr', '--master_addr', help='host of rank 0, for --launcher pytorch')
+    add('--master-port', '--master_port', help='port of rank 0, for --launcher pytorch')
     add('--auto-scale-lr', action='store_true', help='scale lr with the total batch size')
     add_run_options(parser)
     args = parser.parse_args(argv)
@@ -109,6 +139,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f'--max-minutes must be above 0, not {args.max_minutes}')
     if args.resume not in (None, 'auto') and args.load_from:
         parser.error('--resume CHECKPOINT and --load-from exclude each other')
+    if args.pretrained and args.load_from:
+        parser.error('--pretrained and --load-from exclude each other')
+    if args.lr_step is not None and not re.fullmatch(r'\d+([, ]\d+)*', args.lr_step):
+        parser.error(f'--lr-step must be numbers with commas between, not {args.lr_step!r}')
     return args
 
 
@@ -133,6 +167,8 @@ def build_config(args: argparse.Namespace) -> Config:
     cfg.trust_checkpoint = args.trust_checkpoint
     if args.seed is not None:
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': args.seed}
+    if args.deterministic:
+        cfg.randomness = {**cfg.get('randomness', {}), 'deterministic': True}
     if args.image_size is not None:
         set_image_size(cfg, args.image_size)
     if args.lr is not None:
@@ -141,6 +177,8 @@ def build_config(args: argparse.Namespace) -> Config:
         edit.set_length(cfg, args.num_epochs)
     elif args.perf:
         edit.cut_length(cfg, PERF_EPOCHS, PERF_ITERS)
+    if args.lr_step is not None:
+        edit.set_milestones(cfg, [int(step) for step in re.split('[, ]', args.lr_step)])
     # These override all of the above, except an explicit length.
     lengths = ('train_cfg.max_epochs', 'train_cfg.max_iters')
     options = args.cfg_options or {}
@@ -160,11 +198,44 @@ def build_config(args: argparse.Namespace) -> Config:
             raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
         cfg.auto_scale_lr.enable = True
     cfg.load_from = args.load_from or cfg.get('load_from')
+    cfg.allow_partial = args.allow_partial or cfg.get('allow_partial', False)
     if args.resume is not None:
         # The first start with --resume loads the weights of --load-from, later ones resume.
         cfg.resume = 'auto' if args.resume == 'auto' else True
         cfg.load_from = cfg.load_from if args.resume == 'auto' else args.resume
     return cfg
+
+
+def set_weights(cfg: Config, args: argparse.Namespace) -> list[str]:
+    """Choose the weights to start from. Return what to tell the user about them."""
+    from mmface.apis.pretrained import check_frozen, find_pretrained, set_pretrained, unfreeze
+
+    notes = []
+    if args.from_scratch:
+        unfreeze(cfg)
+    else:
+        source = Path(args.pretrained) if args.pretrained else find_pretrained(cfg)
+        if source is not None:
+            notes.append(set_pretrained(cfg, source, args.trust_checkpoint))
+        check_frozen(cfg)
+    return notes
+
+
+def describe_run(cfg: Config, name: str, world_size: int) -> str:
+    """Return one line: network, config, precision, cards, batch size and learning rate."""
+    wrapper = cfg.optim_wrapper
+    kind = wrapper.get('type', 'OptimWrapper')
+    precision = {'O2OptimWrapper': 'o2', 'AutocastOptimWrapper': 'o1', 'OptimWrapper': 'fp32'}
+    scale = f', loss scale {wrapper.loss_scale:g}' if _is_number(wrapper.get('loss_scale')) else ''
+    return (
+        f'network {cfg.model.type}, config {name}, precision {precision.get(kind, kind)}{scale}, '
+        f'{world_size} card(s), batch {cfg.train_dataloader.batch_size} per card, '
+        f'lr {wrapper.optimizer.get("lr")}'
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def main() -> None:
@@ -179,8 +250,14 @@ def main() -> None:
 
     device = use_device(args.device)
     keep_freed_memory()
+    for key, value in (('MASTER_ADDR', args.master_addr), ('MASTER_PORT', args.master_port)):
+        if value:
+            os.environ[key] = value
     cfg = build_config(args)
+    notes = set_weights(cfg, args)
     runner = FaceRunner.from_cfg(cfg)
+    for note in [describe_run(cfg, args.config, runner.world_size), *notes]:
+        runner.logger.info(note)
     runner.logger.info(
         f'{args.config}: device {device} x {runner.world_size}, seed {runner.seed}; work dir '
         f'{cfg.work_dir}, full config and environment in its folder {runner.timestamp}/'

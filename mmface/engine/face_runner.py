@@ -35,6 +35,7 @@ from mmface.engine.hooks.master_ema_hook import MasterEMAHook
 from mmface.engine.loader_workers import WorkerStart
 from mmface.engine.master_weights import cast_to_half, round_masters, weights_and_masters
 from mmface.engine.o2_optim_wrapper import O2OptimWrapper
+from mmface.engine.own_metrics import choose_metrics
 from mmface.engine.resumed_schedule import ResumedSchedule, mark_kinds
 from mmface.engine.resumed_state import (
     check_training_state,
@@ -57,10 +58,13 @@ OWN_WRAPPERS = (AutocastOptimWrapper, O2OptimWrapper)
 #: Hooks of every run. An entry of ``default_hooks`` of the same name changes options, None removes.
 DEFAULT_HOOKS = {
     'bad_images': {'type': 'BadImagesHook'},
+    'class_count': {'type': 'ClassCountHook'},
+    'keypoint_count': {'type': 'KeypointCountHook'},
     'non_finite': {'type': 'NonFiniteHook'},
     'preemption': {'type': 'PreemptionHook'},
     'history': {'type': 'BoundedHistoryHook'},
     'ranks': {'type': 'RankWatchHook'},
+    'norms': {'type': 'NormStatisticsHook'},
 }
 
 
@@ -72,10 +76,13 @@ class FaceRunner(Runner):
     * Several ranks also work on the CPU (gloo).
     * Checkpoints are data. No code in them is run, also if other tools build the runner. They
       do not decide which files are removed (see :mod:`.resumed_state`).
-    * Weights must fit the model: all of them in a test or a resumed run, at least one
-      parameter for ``load_from``.
+    * Weights must fit the model: all of them in a test or a resumed run, most of them for
+      ``load_from`` (see :func:`.load_fitting_weights`), unless the config has
+      ``allow_partial=True``.
     * A resumed run follows the length and the schedule of its config (``ResumedSchedule``).
     * Checkpoints are written completely or not at all.
+    * A data set without the ground truth of WIDER FACE is evaluated by its labels, see
+      :func:`.choose_metrics`.
     * The config and the environment go to the log file only, not to the console.
     * The memory format of the weights follows :func:`.use_memory_format`.
     * With ``O2OptimWrapper``, the model is cast before it is wrapped. mmengine cannot replace
@@ -90,7 +97,10 @@ class FaceRunner(Runner):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Before anything is built, because a model's init_cfg may name a checkpoint.
         secure_mmengine_loading((kwargs.get('cfg') or {}).get('trust_checkpoint', False))
+        notes = choose_metrics(kwargs)
         super().__init__(*args, **kwargs)
+        for note in notes:
+            self.logger.info(note)
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Start the process group, if there is one, and do the rest of mmengine's setup."""
@@ -358,7 +368,10 @@ class FaceRunner(Runner):
         self._take_as_data(checkpoint, str(filename))
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        load_fitting_weights(model, checkpoint, str(filename), strict=strict or self._strict)
+        allow_partial = self.cfg.get('allow_partial', False)
+        load_fitting_weights(
+            model, checkpoint, str(filename), strict or self._strict, allow_partial
+        )
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint

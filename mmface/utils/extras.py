@@ -11,6 +11,8 @@ EXTRAS = {
     'onnx': 'cpu',
     'onnxruntime': 'cpu',
     'matplotlib': 'eval',
+    'pillow_heif': 'heif',
+    'pyarrow': 'bulk',
     'pycocotools': 'eval',
     'scipy': 'eval',
     'tensorboard': 'log',

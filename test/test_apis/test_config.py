@@ -218,3 +218,22 @@ def test_set_lr__keeps_the_ratios(cfg):
     del cfg.optim_wrapper['optimizer']
     with pytest.raises(ValueError, match=r'optim_wrapper\.optimizer\.lr'):
         edit.set_lr(cfg, 0.1)
+
+
+@pytest.mark.parametrize(
+    ('name', 'scale'), [('centerface_8p_o1', 19.0), ('centerface_8p_o2', 19.0)]
+)
+def test_set_precision__the_scale_belongs_to_the_network(repo, name, scale):
+    for step in ('amp_o1', 'amp_o2'):
+        cfg = Config.fromfile(repo / f'configs/centerface/{name}.py')
+        edit.set_precision(cfg, repo / f'configs/_base_/precision/{step}.py')
+        assert cfg.optim_wrapper.loss_scale == 19.0
+
+
+def test_set_milestones__changes_the_steps(repo):
+    cfg = Config.fromfile(repo / 'configs/centerface/centerface_8p_o1.py')
+    edit.set_milestones(cfg, [1, 3])
+    assert cfg.param_scheduler[-1].milestones == [1, 3]
+    cfg.param_scheduler = [dict(type='CosineAnnealingLR')]
+    with pytest.raises(ValueError, match='this one has CosineAnnealingLR'):
+        edit.set_milestones(cfg, [1])

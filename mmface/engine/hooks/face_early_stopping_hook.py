@@ -65,7 +65,8 @@ class FaceEarlyStoppingHook(EarlyStoppingHook):
         count = runner.message_hub.runtime_info.get('early_stopping')
         if isinstance(count, dict):
             self.wait_count = int(count.get('wait_count', 0))
-            self.best_score = float(count.get('best_score', self.best_score))
+            best = count.get('best_score')
+            self.best_score = self.best_score if best is None else float(best)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Stop the training if the metric has not improved for long enough."""

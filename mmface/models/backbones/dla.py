@@ -143,7 +143,7 @@ class DLA34(FreezableBackbone):
             raise ValueError(
                 f'out_levels of DLA34 must be ascending numbers from 0 to 5, got {list(levels)}'
             )
-        default = [
+        default: list[dict] = [
             dict(type='Kaiming', layer='Conv2d'),
             dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
         ]

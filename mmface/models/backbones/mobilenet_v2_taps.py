@@ -60,7 +60,7 @@ class MobileNetV2Taps(FreezableBackbone):
     ) -> None:
         if not width > 0:
             raise ValueError(f'the width of MobileNetV2Taps must be positive, got {width}')
-        default = [
+        default: list[dict] = [
             dict(type='Kaiming', layer='Conv2d'),
             dict(type='Constant', val=1, layer='_BatchNorm'),
         ]

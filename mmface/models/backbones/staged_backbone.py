@@ -49,7 +49,7 @@ class StagedBackbone(FreezableBackbone):
         frozen_stages: int = -1,
         norm_eval: bool = False,
     ) -> None:
-        default = [
+        default: list[dict] = [
             dict(type='Kaiming', layer='Conv2d'),
             dict(type='Constant', val=1, layer='_BatchNorm'),
         ]

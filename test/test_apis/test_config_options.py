@@ -9,8 +9,8 @@ import pytest
 from mmengine.config import Config
 
 from mmface.apis.config import load_config
+from mmface.apis.config_options import check_options
 from mmface.utils.config_dicts import dicts
-from mmface.utils.config_options import check_options
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 ALL = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob('[!_]*/*.py'))

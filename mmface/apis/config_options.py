@@ -131,7 +131,7 @@ def parameters(cls: Any) -> tuple[set[str], bool]:
     for parent in cls.__mro__ if inspect.isclass(cls) else ():
         if '__init__' not in vars(parent) or parent is object:
             continue
-        found = inspect.signature(parent.__init__).parameters.values()
+        found = inspect.signature(vars(parent)['__init__']).parameters.values()
         names |= {item.name for item in found if item.kind is not item.VAR_KEYWORD}
         if not any(item.kind is item.VAR_KEYWORD for item in found):
             return names - {'self'}, False
