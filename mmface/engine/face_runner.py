@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
 import logging
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from mmdet.registry import OPTIM_WRAPPERS
 from mmengine.device import get_device
 from mmengine.dist import (
     broadcast,
@@ -34,6 +31,7 @@ from mmface.engine.dist import init_distributed
 from mmface.engine.hooks.master_ema_hook import MasterEMAHook
 from mmface.engine.loader_workers import WorkerStart
 from mmface.engine.master_weights import cast_to_half, round_masters, weights_and_masters
+from mmface.engine.npu_optimizers import build_npu_wrapper
 from mmface.engine.o2_optim_wrapper import O2OptimWrapper
 from mmface.engine.own_metrics import choose_metrics
 from mmface.engine.resumed_schedule import ResumedSchedule, mark_kinds
@@ -147,43 +145,12 @@ class FaceRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
-        """Build the optimizer wrapper of the config, also on early NPUs.
-
-        On chips without full float32 support, mmengine replaces every other wrapper with
-        ``AmpOptimWrapper``; mmface's own wrappers are kept. On an NPU, ``SGD``, ``Adam`` and
-        ``AdamW`` become ``NpuFusedSGD`` and so on if those are registered.
-        """
+        """Build the optimizer wrapper of the config, on NPUs with :func:`.build_npu_wrapper`."""
         wrapper = self._optim_wrapper_class()
         if wrapper is None or get_device() != 'npu':
             return super().build_optim_wrapper(optim_wrapper)
-        optim_wrapper = copy.deepcopy(optim_wrapper)
-        fused = self._fuse(optim_wrapper['optimizer'])
-        if issubclass(wrapper, OWN_WRAPPERS):
-            constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
-                {
-                    'type': optim_wrapper.pop('constructor', 'DefaultOptimWrapperConstructor'),
-                    'paramwise_cfg': optim_wrapper.pop('paramwise_cfg', None),
-                    'optim_wrapper_cfg': optim_wrapper,
-                }
-            )
-            built = constructor(self.model)
-        else:
-            built = super().build_optim_wrapper(optim_wrapper)
-        for group in built.optimizer.param_groups if fused else ():
-            for param in group['params']:
-                # A parameter without a gradient in the first step would never be updated.
-                if param.requires_grad:
-                    param.grad = torch.zeros_like(param)
-        return built
-
-    def _fuse(self, optimizer: dict[str, Any]) -> bool:
-        """Select the NPU's fused optimizer if there is one with these arguments."""
-        kind = OPTIMIZERS.get(f'NpuFused{optimizer["type"]}')
-        if kind is None or not set(optimizer) <= {'type', *inspect.signature(kind).parameters}:
-            return False
-        optimizer['type'] = kind.__name__
-        self.logger.info(f'Optimizer: {kind.__name__}')
-        return True
+        build = None if issubclass(wrapper, OWN_WRAPPERS) else super().build_optim_wrapper
+        return build_npu_wrapper(self.model, optim_wrapper, build, self.logger.info)
 
     def _optim_wrapper_class(self) -> type | None:
         """Return the class of the optimizer wrapper to build, or None if there is none."""
