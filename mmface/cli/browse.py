@@ -83,7 +83,7 @@ def main() -> None:
             getattr(sample.gt_instances.bboxes, 'tensor', sample.gt_instances.bboxes)
         )
         sizes.append(np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)))
-    written = []
+    written: list[Path] = []
     for first in range(0, len(tiles), COLUMNS * ROWS):
         sheet = contact_sheet(tiles[first : first + COLUMNS * ROWS], COLUMNS, SIDE)
         written.append(args.out / f'samples_{len(written) + 1}.jpg')
