@@ -145,6 +145,24 @@ def test_ground_truth_alone__gives_the_validation_labels(toy, faces, tmp_path):
     assert got == {item.path: item.bboxes.tolist() for item in faces['val']}
 
 
+def test_list_of_names__takes_the_faces_of_the_mat_beside_it(toy, faces, tmp_path):
+    source = tmp_path / 'source'
+    shutil.copytree(toy / 'val/images', source / 'WIDER_val/images')
+    shutil.copytree(toy / 'val/gt', source / 'groud_truth')
+    (source / 'labels/val').mkdir(parents=True)
+    names = ''.join(f'# {item.path}\n' for item in faces['val'])
+    (source / 'labels/val/label.txt').write_text(names)
+    with Preparation([source], tmp_path / 'out') as preparation:
+        preparation.write()
+    assert 'label.txt lists 60 images without faces; the faces of 60 of them' in str(
+        preparation.notes
+    )
+    got = read_annotations(tmp_path / 'out/val/labelv2.txt').images
+    assert [(i.path, i.bboxes.tolist()) for i in got] == [
+        (i.path, i.bboxes.tolist()) for i in faces['val']
+    ]
+
+
 def test_part__restricts_images_and_labels(layout, faces, tmp_path):
     keys = {split: [i.path for i in faces[split] if len(i.bboxes)][1:3] for split in SPLITS}
     part = tmp_path / 'part.txt'
