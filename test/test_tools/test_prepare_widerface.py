@@ -154,7 +154,7 @@ def test_list_of_names__takes_the_faces_of_the_mat_beside_it(toy, faces, tmp_pat
     (source / 'labels/val/label.txt').write_text(names)
     with Preparation([source], tmp_path / 'out') as preparation:
         preparation.write()
-    assert 'label.txt lists 60 images without faces; the faces of 60 of them' in str(
+    assert 'label.txt lists 5 images without faces; the faces of 5 of them' in str(
         preparation.notes
     )
     got = read_annotations(tmp_path / 'out/val/labelv2.txt').images
@@ -219,7 +219,7 @@ def test_broken_and_foreign_images__are_problems(source, tmp_path):
         problems = '\n'.join(found.problems)
         assert f'{broken.name}: ' in problems
         assert 'not a readable image' in problems
-        assert 'is (60, 50), but its labels are for' in problems
+        assert 'is 60x50, but its labels are for' in problems
         with pytest.raises(ValueError, match='2 problems'):
             found.write()
     assert not (tmp_path / 'out').exists()
@@ -295,7 +295,7 @@ def test_archive_with_a_path_that_leads_out__is_refused(tmp_path, member):
 def test_label_with_a_path_that_leads_out__is_refused(source, tmp_path):
     labels = source / 'retinaface/val/labelv2.txt'
     labels.write_text('# ../../evil/a.jpg 10 10\n')
-    with pytest.raises(ValueError, match=r'expected event/name\.jpg'):
+    with pytest.raises(ValueError, match='expected the name of an image'):
         prepare(tmp_path / 'out', source)
 
 
