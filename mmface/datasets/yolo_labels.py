@@ -3,9 +3,9 @@
 
 A row is ``class cx cy w h``, shares of the width and height of the image. Pose and face labels
 add K keypoints, ``x y`` or ``x y v``. ``kpt_shape`` of ``data.yaml`` states K; without it, rows
-of 15 and 20 numbers have five keypoints. A keypoint is missing if x or y is negative, or v is 0
-or less. A box becomes (cx - w/2, cy - h/2, cx + w/2, cy + h/2) times the size of the image, which
-is read from the image file as the image is seen (turned by EXIF).
+of 15 and 20 numbers have five keypoints. A keypoint is missing if v is 0 or less, or, without
+v, if x or y is negative. A box becomes (cx - w/2, cy - h/2, cx + w/2, cy + h/2) times the size
+of the image, which is read from the image file as the image is seen (turned by EXIF).
 
 The image of ``labels/a/1.txt`` is ``images/a/1.*``; without a folder named ``labels``, it is
 beside the text. An image without a text, or with an empty one, has no faces. ``data.yaml`` (its
@@ -227,7 +227,7 @@ class _Rows:
         points: dict[int, Point] = {}
         for k, at in enumerate(self.names.order or range(count)):
             x, y, *v = row[5 + at * size_of_point :][:size_of_point]
-            if x >= 0 and y >= 0 and (not v or v[0] > 0):
+            if v[0] > 0 if v else x >= 0 and y >= 0:
                 points[k] = (x * size[0], y * size[1], 1.0)
         pixels = [value * side for value, side in zip(box, (*size, *size), strict=True)]
         found.face(place, pixels, label, points if count else {})
