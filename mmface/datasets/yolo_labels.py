@@ -157,22 +157,23 @@ def _read_yaml(file: Path) -> _Names:
     except ModuleNotFoundError:
         raise ValueError(f'{file}: to read it, pip install pyyaml') from None
     try:
-        table = yaml.safe_load(text)
+        # Strings, lists and maps only: SafeLoader makes True of a class named "yes".
+        table = yaml.load(text, Loader=yaml.BaseLoader)
         classes = _list(table.get('names'))
         shape = table.get('kpt_shape')
         points = _list(table.get('kpt_names'), nested=True)
-        flip = table.get('flip_idx')
+        flip = tuple(map(int, table.get('flip_idx') or ()))
         if shape is None:
             return _Names(classes)
-        count, size = shape
+        count, size = map(int, shape)
         if not (0 <= count <= _MAX_POINTS and size in (2, 3)) or len(points) not in (0, count):
             raise ValueError(f'kpt_shape {shape} with {len(points)} kpt_names')
         if points:
             scheme, order, note = scheme_of_names(str(file), points)
             return _Names(classes, (count, size), scheme, tuple(order), (note,) if note else ())
         scheme, note = unnamed_scheme(str(file), count)
-        if flip is not None and scheme.flip_indices != tuple(flip):
-            scheme, note = KeypointScheme((), tuple(flip)), ''
+        if flip and scheme.flip_indices != flip:
+            scheme, note = KeypointScheme((), flip), ''
         if len(scheme) != count:
             raise ValueError(f'{count} keypoints, but flip_idx has {len(scheme)}')
         order = list(range(count))
@@ -188,14 +189,14 @@ def _read_yaml(file: Path) -> _Names:
 def _list(value: Any, nested: bool = False) -> tuple[str, ...]:
     """Return names that are given as a list or as a map from 0, 1, ...; ``nested``: per class."""
     if isinstance(value, dict):
-        value = [value[key] for key in range(len(value))]
+        value = [value[str(key)] for key in range(len(value))]
     if nested and value and isinstance(value[0], list):
         value = value[0]
-    if value is None:
+    if not value:
         return ()
-    if not isinstance(value, list) or not all(isinstance(v, str | int | bool) for v in value):
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise ValueError('names are no list')
-    return tuple(map(str, value))
+    return tuple(value)
 
 
 class _Rows:
@@ -242,9 +243,7 @@ class _Rows:
                 hint = 'With a sixth number, a score, these are detections'
             raise _error(place, f'{length} numbers: {line[:80]!r}. {hint}')
         if self.shape not in (None, shape):
-            raise _error(
-                place, f'{length} numbers after keypoints of another layout in {self.first}'
-            )
+            raise _error(place, f'{length} numbers, but other keypoints in {self.first}')
         self.shape, self.first = shape, self.first or place
         return shape
 
