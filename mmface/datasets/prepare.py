@@ -9,7 +9,7 @@ checks everything. Only :meth:`Preparation.write` changes the output folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -26,7 +26,6 @@ from mmface.datasets.prepare_labels import (
     labelv2_text,
     mat_name,
     read_labels,
-    read_mat_faces,
 )
 from mmface.datasets.prepare_sources import WIDER_SUFFIXES, SourceFile, scan
 from mmface.utils.files import inside, is_safe, remove_leftovers, write_text
@@ -181,7 +180,7 @@ class Preparation:
     def _faces(self, labels: SourceFile, kind: str) -> dict[str, FaceAnnotation]:
         """Read the faces of each image, without images that are not in ``part``."""
         faces: dict[str, FaceAnnotation] = {}
-        for face in self._read(labels, lambda path: read_labels(path, kind)):
+        for face in self._read(labels, kind):
             key = self._key(face.path, labels)
             if key in faces:
                 raise ValueError(f'{labels}: {face.path!r} and another entry are both {key}')
@@ -264,7 +263,7 @@ class Preparation:
         val = next((split for split in self.splits if split.name == 'val'), None)
         if val is not None and MAT_NAMES[0] in self.ground_truth:
             mat = self.ground_truth[MAT_NAMES[0]]
-            known = {face.path.rpartition('.')[0] for face in self._read(mat, read_mat_faces)}
+            known = {face.path.rpartition('.')[0] for face in self._read(mat, 'mat')}
             strange = [key for key in val.faces if key.rpartition('.')[0] not in known]
             val.problems += [f'{key}: not in {mat}' for key in strange]
 
@@ -287,20 +286,21 @@ class Preparation:
                 split.problems += [f'{key}: {problem}'] if problem else []
                 self.notes += damage
 
-    @staticmethod
-    def _read(
-        file: SourceFile, reader: Callable[[Path], list[FaceAnnotation]]
-    ) -> list[FaceAnnotation]:
+    def _read(self, file: SourceFile, kind: str) -> list[FaceAnnotation]:
         """Read labels. Files in archives are copied first: parsers need a file on disk."""
         if file.member is None:
-            return reader(file.path)
+            found = read_labels(file.path, kind)
+            self.notes += found.notes
+            return found.images
         with TemporaryDirectory(prefix='mmface_') as folder:
             copy = Path(folder, file.name)
             file.place(copy, copy=True)
             try:
-                return reader(copy)
+                found = read_labels(copy, kind)
             except ValueError as error:
                 raise ValueError(str(error).replace(str(copy), str(file))) from error
+        self.notes += [note.replace(str(copy), str(file)) for note in found.notes]
+        return found.images
 
     @property
     def problems(self) -> list[str]:
