@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mmface.utils.cli import make_parser
 from mmface.utils.config_files import config_path, model_configs
@@ -24,11 +22,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'and Ascend (.pth), Star-Clouds (.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision '
         '(.pth) and MindSpore (.ckpt), CenterNet2 of xingyizhou (.pth), ResNet of detectron2 '
         '(.pkl), torchvision and MMDetection (.pth), Res2Net and DLA-34 likewise, and of mmface. '
-        'Batch norms of .onnx files must be folded. The model is recognised by its layers.',
+        'The model is recognised by its layers.',
         'python tools/weights/convert.py scrfd_2.5g_bnkps.onnx weights/scrfd_2.5g_bnkps.pth',
     )
     parser.add_argument(
-        'source', type=Path, metavar='SRC', help='.pth, .pkl, .onnx, .ckpt, or .param file'
+        'source',
+        type=Path,
+        metavar='SRC',
+        help='.pth, .pkl, .onnx, .ckpt or .param file, or a name in `mmface weights list`',
     )
     parser.add_argument(
         'target', type=Path, metavar='DST', help='checkpoint to write; .ckpt: for MindSpore'
@@ -66,17 +67,18 @@ def main() -> None:
     from mmface.utils.quiet import import_mmdet_quietly
 
     import_mmdet_quietly()
-    import mmface
     from mmface.apis.calibrate import calibrate
     from mmface.utils.checkpoint import SHOWN_KEYS, save_checkpoint_file
     from mmface.weights.centernet2 import to_detectron2
-    from mmface.weights.convert import convert, to_mindspore
-    from mmface.weights.folded_norms import FOLDED, folded_names
+    from mmface.weights.convert import as_checkpoint, convert, to_mindspore
+    from mmface.weights.fetch import model_file
+    from mmface.weights.folded_norms import folded_names
     from mmface.weights.mindspore_ckpt import write_mindspore_ckpt
 
     # Variants of a model (other schedules, precisions) have longer names than the model.
     known = sorted(model_configs(), key=lambda path: (len(path.name), path.name))
-    result = convert(args.source, [config] if config else known, args.trust_checkpoint)
+    source = model_file(args.source)
+    result = convert(source, [config] if config else known, args.trust_checkpoint)
 
     notes = [result.note] if result.note else []
     state, images = result.state_dict, 0
@@ -102,18 +104,12 @@ def main() -> None:
         save_checkpoint_file(args.target, dict(model=theirs, __author__='mmface'))
         written, notes = f'{len(theirs)} tensors, names of detectron2', []
     else:
-        digest = hashlib.sha256(args.source.read_bytes()).hexdigest()
-        meta: dict[str, Any] = dict(
-            mmface_version=mmface.__version__,
-            config=result.config.stem,
-            source=dict(name=args.source.name, sha256=digest, kind=result.source),
-            **{FOLDED: folded},
-        )
+        checkpoint = as_checkpoint(result, source)
         if images:
-            meta['calibration_images'] = images
-        save_checkpoint_file(args.target, dict(meta=meta, state_dict=state))
+            checkpoint['meta']['calibration_images'] = images
+        save_checkpoint_file(args.target, checkpoint)
         written = f'{len(state)} tensors'
-    print(f'{args.source}: {result.source}; fits {result.config.stem}')
+    print(f'{source}: {result.source}; fits {result.config.stem}')
     for key in result.dropped[:SHOWN_KEYS]:
         print(f'skipped {key}: not part of the model')
     if len(result.dropped) > SHOWN_KEYS:

@@ -7,7 +7,9 @@ from mmface.engine.hooks.bad_images_hook import BadImagesHook
 from mmface.engine.hooks.bounded_history_hook import BoundedHistoryHook
 from mmface.engine.hooks.broadcast_buffers_hook import BroadcastBuffersHook
 from mmface.engine.hooks.class_count_hook import ClassCountHook
+from mmface.engine.hooks.face_early_stopping_hook import FaceEarlyStoppingHook
 from mmface.engine.hooks.fuse_conv_bn_hook import FuseConvBNHook
+from mmface.engine.hooks.keypoint_count_hook import KeypointCountHook
 from mmface.engine.hooks.loss_scale_hook import LossScaleHook
 from mmface.engine.hooks.master_ema_hook import MasterEMAHook
 from mmface.engine.hooks.non_finite_hook import NonFiniteHook
@@ -28,8 +30,10 @@ __all__ = [
     'BroadcastBuffersHook',
     'CheckedPretrainedInit',
     'ClassCountHook',
+    'FaceEarlyStoppingHook',
     'FaceRunner',
     'FuseConvBNHook',
+    'KeypointCountHook',
     'LossScaleHook',
     'MasterEMAHook',
     'NonFiniteHook',

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from mmface import __version__
 from mmface.utils.checkpoint import load_checkpoint_file, load_weights
 from mmface.weights import centerface, centernet2, resnet, scrfd
 from mmface.weights.detectron2_pickle import is_pickle, read_detectron2_pickle
+from mmface.weights.folded_norms import FOLDED, folded_names
 from mmface.weights.mindspore_ckpt import read_mindspore_ckpt
 from mmface.weights.mobilenet_v2 import Layout
 from mmface.weights.ncnn import read_ncnn
@@ -132,6 +135,26 @@ def convert(source: Path, configs: Iterable[Path], trust: bool = False) -> Conve
         f'{source} ({found.kind}) fits none of {len(problems)} config(s): it belongs to another '
         f'model, is damaged or incomplete. Nearest: {nearest}'
     )
+
+
+def as_checkpoint(converted: Converted, source: Path) -> dict[str, Any]:
+    """Return converted weights as the content of a checkpoint that says where they come from.
+
+    Args:
+        converted: The weights.
+        source: The file from which they were converted.
+    """
+    meta = dict(
+        mmface_version=__version__,
+        config=converted.config.stem,
+        source=dict(
+            name=source.name,
+            sha256=hashlib.sha256(source.read_bytes()).hexdigest(),
+            kind=converted.source,
+        ),
+        **{FOLDED: folded_names(converted.state_dict)},
+    )
+    return dict(meta=meta, state_dict=converted.state_dict)
 
 
 def build_model(config: Path) -> nn.Module:
