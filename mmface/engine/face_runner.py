@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import logging
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from mmengine.device import get_device
 from mmengine.dist import (
     broadcast,
@@ -34,6 +32,7 @@ from mmface.engine.dist import init_distributed
 from mmface.engine.hooks.master_ema_hook import MasterEMAHook
 from mmface.engine.loader_workers import WorkerStart
 from mmface.engine.master_weights import cast_to_half, round_masters, weights_and_masters
+from mmface.engine.npu_optimizers import start_gradients, use_fused
 from mmface.engine.o2_optim_wrapper import O2OptimWrapper
 from mmface.engine.own_metrics import choose_metrics
 from mmface.engine.resumed_schedule import ResumedSchedule, mark_kinds
@@ -76,9 +75,8 @@ class FaceRunner(Runner):
     * Several ranks also work on the CPU (gloo).
     * Checkpoints are data. No code in them is run, also if other tools build the runner. They
       do not decide which files are removed (see :mod:`.resumed_state`).
-    * Weights must fit the model: all of them in a test or a resumed run, most of them for
-      ``load_from`` (see :func:`.load_fitting_weights`), unless the config has
-      ``allow_partial=True``.
+    * Weights must fit the model: all in a test or a resumed run, most of them for ``load_from``
+      without ``allow_partial=True`` in the config (see :func:`.load_fitting_weights`).
     * A resumed run follows the length and the schedule of its config (``ResumedSchedule``).
     * Checkpoints are written completely or not at all.
     * A data set without the ground truth of WIDER FACE is evaluated by its labels, see
@@ -151,7 +149,7 @@ class FaceRunner(Runner):
         if wrapper is None or get_device() != 'npu':
             return super().build_optim_wrapper(optim_wrapper)
         optim_wrapper = copy.deepcopy(optim_wrapper)
-        fused = self._fuse(optim_wrapper['optimizer'])
+        fused = use_fused(optim_wrapper['optimizer'], self.logger)
         if issubclass(wrapper, OWN_WRAPPERS):
             constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
                 {
@@ -163,21 +161,9 @@ class FaceRunner(Runner):
             built = constructor(self.model)
         else:
             built = super().build_optim_wrapper(optim_wrapper)
-        for group in built.optimizer.param_groups if fused else ():
-            for param in group['params']:
-                # A parameter without a gradient in the first step would never be updated.
-                if param.requires_grad:
-                    param.grad = torch.zeros_like(param)
+        if fused:
+            start_gradients(built.optimizer)
         return built
-
-    def _fuse(self, optimizer: dict[str, Any]) -> bool:
-        """Select the NPU's fused optimizer if there is one with these arguments."""
-        kind = OPTIMIZERS.get(f'NpuFused{optimizer["type"]}')
-        if kind is None or not set(optimizer) <= {'type', *inspect.signature(kind).parameters}:
-            return False
-        optimizer['type'] = kind.__name__
-        self.logger.info(f'Optimizer: {kind.__name__}')
-        return True
 
     def _optim_wrapper_class(self) -> type | None:
         """Return the class of the optimizer wrapper to build, or None if there is none."""
