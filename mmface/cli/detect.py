@@ -14,6 +14,7 @@ from mmface.apis.detect.base import Detector
 from mmface.apis.detect.images import UNDECODABLE, do_images
 from mmface.apis.detect.results import Results
 from mmface.apis.detect.videos import VideoJob, do_videos
+from mmface.cli.bulk_options import add_bulk_options, check_bulk_options, run_bulk
 from mmface.cli.detect_report import summary, tell_skipped, write_skipped
 from mmface.cli.hiding_options import add_hiding_options, build_render, hiding_settings
 from mmface.cli.worker_options import add_worker_options, check_worker_options
@@ -73,6 +74,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--device', default='auto', help='auto (default), cpu, cuda or npu (ONNX: cpu or cuda)')
     add('--batch-size', type=int, default=1, help='images per batch (default 1); more for a GPU')
     add_worker_options(parser)
+    add_bulk_options(parser)
     add(
         '--allow-skipped',
         action='store_true',
@@ -97,6 +99,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.batch_size < 1:
         parser.error(f'--batch-size {args.batch_size}: expected at least 1')
     check_worker_options(parser, args)
+    check_bulk_options(parser, args)
     return args
 
 
@@ -137,12 +140,22 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     quiet_opencv()  # unreadable files are reported here, in one line each
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+    model = [file for file in (args.model, args.config, args.checkpoint) if file]
+    if args.parquet:
+        run_bulk(args, model, build_detector)
+        return
     cameras = [int(i) for i in args.inputs if i.isdecimal() and not Path(i).exists()]
     files = [i for i in args.inputs if not i.isdecimal() or Path(i).exists()]
     found = find_sources(files, videos=True, skip=args.out)
-    model = [file for file in (args.model, args.config, args.checkpoint) if file]
     settings = {'score_thr': args.score_thr, **hiding_settings(args)}
-    results = Results(args.out, model, settings, build_render(args), args.json, args.overwrite)
+    results = Results(
+        args.out,
+        [file for file in (args.model, args.config, args.checkpoint) if file],
+        settings,
+        build_render(args),
+        args.json,
+        args.overwrite,
+    )
     results.check_unique(found.sources)
     todo = [source for source in found.sources if not results.done(source)]
     failed: list[Skipped] = []

@@ -97,10 +97,14 @@ class Results:
 
     def done(self, source: Source) -> bool:
         """Return whether all result files of ``source`` exist and are up to date."""
-        targets = self.targets(source)
+        return self.up_to_date(self.targets(source), source.path)
+
+    def up_to_date(self, targets: Sequence[Path], source: Path | None) -> bool:
+        """Return whether all ``targets`` exist and are newer than the settings and ``source``."""
         if self._fresh:
             return False
-        since = max(file.stat().st_mtime_ns for file in (self._note, source.path))
+        files = (self._note,) if source is None else (self._note, source)
+        since = max(file.stat().st_mtime_ns for file in files)
         stats = [path.stat() for path in targets if path.is_file()]
         return len(stats) == len(targets) and all(
             stat.st_size and stat.st_mtime_ns >= since for stat in stats
