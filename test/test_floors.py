@@ -13,6 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / 'mmface'
 #: From bottom to top. A module may import only from the layers below its own.
 FLOORS = (
+    {'alignment'},
     {'structures'},
     {'utils'},
     {'datasets', 'models', 'evaluation', 'toys'},

@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmface.apis.detect.base import Detector
+from mmface.apis.detect.bulk_options import add_bulk_options, check_bulk_options, run_bulk
+from mmface.apis.detect.hiding_options import add_hiding_options, build_render, hiding_settings
 from mmface.apis.detect.images import UNDECODABLE, do_images
+from mmface.apis.detect.report import summary, tell_skipped, write_skipped
 from mmface.apis.detect.results import Results
 from mmface.apis.detect.videos import VideoJob, do_videos
-from mmface.cli.bulk_options import add_bulk_options, check_bulk_options, run_bulk
-from mmface.cli.detect_report import summary, tell_skipped, write_skipped
-from mmface.cli.hiding_options import add_hiding_options, build_render, hiding_settings
-from mmface.cli.worker_options import add_worker_options, check_worker_options
 from mmface.utils.cli import make_parser
 from mmface.utils.progress import progress_bar
 from mmface.utils.quiet import quiet_opencv
 from mmface.utils.sources import Source, find_sources
 from mmface.utils.walk import Skipped
+from mmface.utils.worker_options import add_worker_options, check_worker_options
 
 SCORE_THR = 0.5
 # A missed face stays visible, but blurring something else by mistake does no harm.

@@ -14,6 +14,7 @@ EXTRAS = {
     'pillow_heif': 'heif',
     'pyarrow': 'bulk',
     'pycocotools': 'eval',
+    'ray': 'ray',
     'scipy': 'eval',
 }
 #: Packages that pip alone cannot install correctly: mmcv needs its compiled operators.
