@@ -12,6 +12,11 @@ from pathlib import Path
 
 from mmface.apis.detect.base import Detector
 from mmface.apis.detect.bulk_options import add_bulk_options, check_bulk_options, run_bulk
+from mmface.apis.detect.crop_options import (
+    add_crop_options,
+    check_crop_options,
+    crop_settings,
+)
 from mmface.apis.detect.hiding_options import add_hiding_options, build_render, hiding_settings
 from mmface.apis.detect.images import UNDECODABLE, do_images
 from mmface.apis.detect.report import summary, tell_skipped, write_skipped
@@ -66,6 +71,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='also write boxes, scores and keypoints: NAME.json for an image, NAME.jsonl with a '
         'line for each frame for a video',
     )
+    add_crop_options(parser)
     add(
         '--score-thr',
         type=float,
@@ -99,6 +105,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.batch_size < 1:
         parser.error(f'--batch-size {args.batch_size}: expected at least 1')
     check_worker_options(parser, args)
+    check_crop_options(parser, args)
     check_bulk_options(parser, args)
     return args
 
@@ -147,7 +154,7 @@ def main() -> None:
     cameras = [int(i) for i in args.inputs if i.isdecimal() and not Path(i).exists()]
     files = [i for i in args.inputs if not i.isdecimal() or Path(i).exists()]
     found = find_sources(files, videos=True, skip=args.out)
-    settings = {'score_thr': args.score_thr, **hiding_settings(args)}
+    settings = {'score_thr': args.score_thr, **hiding_settings(args), **crop_settings(args)}
     results = Results(
         args.out,
         [file for file in (args.model, args.config, args.checkpoint) if file],
@@ -189,6 +196,9 @@ def _run(
             sys.stderr.write(f'warning: {text}\n')
         note = f', {len(report.damaged)} of the images are damaged inside' if report.damaged else ''
         print(f'{args.out}: {report.done} images, {report.faces} faces{note}', flush=True)
+        if args.crops is not None:
+            print(f'{args.crops}: {report.faces - report.uncropped} crops', end='')
+            print(f', {report.uncropped} faces could not be aligned' if report.uncropped else '')
         failed += report.skipped
     jobs = [
         *(VideoJob(source.path, results.targets(source)) for source in todo if source.is_video),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import os
@@ -20,6 +21,7 @@ import pytest
 
 ray = pytest.importorskip('ray', reason='needs pip install "mmface[ray]"')
 pytest.importorskip('onnxruntime')
+ray_constants = pytest.importorskip('ray._private.ray_constants')
 
 SHARDS, IMAGES = 8, 25
 
@@ -62,16 +64,30 @@ def shards(tmp_path):
     return tmp_path / 'shards'
 
 
-def _kill_an_actor(out: Path, killed: list[int]) -> None:
-    """Kill a process with a detector when the first result is there."""
-    from ray.util.state import list_actors
+def _actors(cluster) -> list[int]:
+    """Return the processes with a detector: children of the cluster's own raylets."""
+    raylets = {
+        info.process.pid
+        for node in cluster.list_all_nodes()
+        for info in node.all_processes[ray_constants.PROCESS_TYPE_RAYLET]
+    }
+    found = []
+    for folder in Path('/proc').glob('[0-9]*'):
+        with contextlib.suppress(OSError):
+            name = (folder / 'cmdline').read_bytes()
+            parent = int((folder / 'stat').read_text().rpartition(')')[2].split()[1])
+            if name.startswith(b'ray::MapWorker') and parent in raylets:
+                found.append(int(folder.name))
+    return found
 
-    until = time.monotonic() + 120
+
+def _kill_an_actor(cluster, out: Path, killed: list[int]) -> None:
+    """Kill a process with a detector when the first result is there."""
+    until = time.monotonic() + 300
     while time.monotonic() < until and not list(out.glob('*.parquet')):
         time.sleep(0.01)
-    actors = list_actors(filters=[('state', '=', 'ALIVE')], detail=True)
-    pids = [actor.pid for actor in actors if 'MapWorker' in actor.class_name and actor.pid]
-    if pids and len(list(out.glob('*.parquet'))) < SHARDS:
+    pids = _actors(cluster)
+    if pids and len(list(out.glob('*.parquet'))) < SHARDS - 2:
         os.kill(pids[0], signal.SIGKILL)
         killed.append(pids[0])
 
@@ -88,7 +104,7 @@ def test_bulk_ray__a_killed_worker_loses_and_doubles_nothing(cluster, tool, shar
     found = find_shards([str(shards)])
     out = tmp_path / 'ray'
     killed: list[int] = []
-    thread = threading.Thread(target=_kill_an_actor, args=(out, killed))
+    thread = threading.Thread(target=_kill_an_actor, args=(cluster, out, killed))
     thread.start()
     rows = tool.run(found, model, 0.3, out, actors=2)
     thread.join()

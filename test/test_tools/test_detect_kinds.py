@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import re
 import signal
 
@@ -108,6 +109,22 @@ def test_detect__blur_fails_if_any_file_is_left_out(allowed, door, network, pict
     assert done.returncode == (0 if allowed else 1)
     assert 'skipped: not an image or video:' in done.stderr
     assert '2 inputs: 1 done, 1 skipped (1 not an image or video)' in done.stdout
+
+
+@pytest.mark.usefixtures('no_handler')
+def test_detect__crops(door, network, picture, tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), picture)
+    out, crops = tmp_path / 'out', tmp_path / 'crops'
+    args = [tmp_path / 'a.png', '--model', network, '--score-thr', 0.3, '--out', out, '--json']
+    done = door(TOOL, *args, '--crops', crops)
+    found = json.loads((out / 'a.png.json').read_text())['faces']
+    assert found
+    files = sorted(path.name for path in crops.iterdir())
+    assert set(files) <= {f'a.png.face{number}.png' for number in range(len(found))}
+    assert files
+    assert f'{crops}: {len(files)} crops' in done.stdout
+    refused = door(TOOL, *args, '--crops', crops, '--align', ok=False)
+    assert 'made with other settings (align)' in refused.stderr
 
 
 @pytest.mark.parametrize(
