@@ -14,6 +14,7 @@ from mmface.apis.detect.base import Detector
 from mmface.apis.detect.bulk_options import add_bulk_options, check_bulk_options, run_bulk
 from mmface.apis.detect.crop_options import (
     add_crop_options,
+    build_crops,
     check_crop_options,
     crop_settings,
 )
@@ -157,11 +158,12 @@ def main() -> None:
     settings = {'score_thr': args.score_thr, **hiding_settings(args), **crop_settings(args)}
     results = Results(
         args.out,
-        [file for file in (args.model, args.config, args.checkpoint) if file],
+        model,
         settings,
         build_render(args),
         args.json,
         args.overwrite,
+        build_crops(args),
     )
     results.check_unique(found.sources)
     todo = [source for source in found.sources if not results.done(source)]
