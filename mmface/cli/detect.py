@@ -29,6 +29,8 @@ from mmface.utils.quiet import quiet_opencv
 from mmface.utils.sources import Source, find_sources
 from mmface.utils.walk import Skipped
 from mmface.utils.worker_options import add_worker_options, check_worker_options
+from mmface.weights.fetch import model_file
+from mmface.weights.known_files import DEFAULT
 
 SCORE_THR = 0.5
 # A missed face stays visible, but blurring something else by mistake does no harm.
@@ -40,9 +42,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(
         f'{__doc__} The model is an ONNX file (--model; needs no torch) or a config with its '
-        'checkpoint (--config and --checkpoint). Start an interrupted run again to continue it: '
-        'existing results are skipped.',
-        'python tools/detect.py photos clip.mp4 --model scrfd_2.5g_bnkps.onnx --out found --json\n'
+        'checkpoint (--config and --checkpoint); without either, a free one is fetched. Start an '
+        'interrupted run again to continue it: existing results are skipped.',
+        'python tools/detect.py photos\n'
+        '  python tools/detect.py photos clip.mp4 --model det_2.5g.onnx --out found --json\n'
         '  python tools/detect.py photos --config scrfd_2.5g_bnkps \\\n'
         '      --checkpoint scrfd_2.5g_bnkps.pth --out hidden --blur',
     )
@@ -54,7 +57,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='images, videos, folders (searched recursively), or 0, 1 ... for a webcam, '
         'which Ctrl-C stops',
     )
-    add('--model', metavar='FILE', help='ONNX file of a face detector')
+    add(
+        '--model',
+        metavar='FILE',
+        help='ONNX file of a face detector, or a name in `mmface weights list` (default '
+        f'{DEFAULT}, fetched once)',
+    )
     add('--config', help='config file, or the name of a config, such as scrfd_2.5g_bnkps')
     add('--checkpoint', metavar='FILE', help='checkpoint of that config')
     add(
@@ -95,7 +103,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='load any Python object in the checkpoint: it can run code',
     )
     args = parser.parse_args(argv)
-    if bool(args.model) == bool(args.config or args.checkpoint):
+    if args.model and (args.config or args.checkpoint):
         parser.error('give either --model FILE or --config CONFIG --checkpoint FILE')
     if bool(args.config) != bool(args.checkpoint):
         parser.error('--config and --checkpoint belong together: give both')
@@ -148,12 +156,17 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     quiet_opencv()  # unreadable files are reported here, in one line each
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+    cameras = [int(i) for i in args.inputs if i.isdecimal() and not Path(i).exists()]
+    files = [i for i in args.inputs if not i.isdecimal() or Path(i).exists()]
+    if not args.model and not args.config:
+        args.model = DEFAULT
+        print(f'model: {DEFAULT}, the default (others: --model; mmface weights list)', flush=True)
+    if args.model:
+        args.model = str(model_file(args.model))
     model = [file for file in (args.model, args.config, args.checkpoint) if file]
     if args.parquet:
         run_bulk(args, model, build_detector)
         return
-    cameras = [int(i) for i in args.inputs if i.isdecimal() and not Path(i).exists()]
-    files = [i for i in args.inputs if not i.isdecimal() or Path(i).exists()]
     found = find_sources(files, videos=True, skip=args.out)
     settings = {'score_thr': args.score_thr, **hiding_settings(args), **crop_settings(args)}
     results = Results(

@@ -35,7 +35,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'python tools/deploy/test_onnx.py scrfd_2.5g_bnkps.onnx --data-path data/WIDERFace',
     )
     add = parser.add_argument
-    add('model', type=Path, help='ONNX file from tools/deploy/export_onnx.py or another project')
+    add(
+        'model',
+        type=Path,
+        help='ONNX file, of this or another project, or a name in `mmface weights list`',
+    )
     add('--data-path', type=Path, default=Path('data/WIDERFace'), help='WIDER FACE (%(default)s)')
     add('--part', type=Path, metavar='LIST', help="only these images ('event/name.jpg' lines)")
     add('--protocol', choices=PROTOCOLS, default='float', help='evaluation (default float)')

@@ -16,6 +16,8 @@ EXTRAS = {
     'pycocotools': 'eval',
     'ray': 'ray',
     'scipy': 'eval',
+    'tensorboard': 'log',
+    'wandb': 'log',
 }
 #: Packages that pip alone cannot install correctly: mmcv needs its compiled operators.
 SET_UP = ('torch', 'mmcv', 'mmengine', 'mmdet')

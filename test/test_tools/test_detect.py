@@ -137,7 +137,6 @@ def test_detect__other_settings_need_another_folder(door, model, inputs, tmp_pat
 @pytest.mark.parametrize(
     ('args', 'message'),
     [
-        (['a.png'], 'give either --model FILE or --config'),
         (['a.png', '--model', 'x.onnx', '--config', 'c'], 'give either --model FILE'),
         (['a.png', '--config', 'c'], 'belong together'),
         (['a.png', '--model', 'x.onnx', '--score-thr', '2'], 'from 0 to 1'),
