@@ -18,6 +18,11 @@ from mmface.apis.detect.crop_options import (
     check_crop_options,
     crop_settings,
 )
+from mmface.apis.detect.export_options import (
+    add_export_options,
+    check_export_options,
+    write_exports,
+)
 from mmface.apis.detect.hiding_options import add_hiding_options, build_render, hiding_settings
 from mmface.apis.detect.images import UNDECODABLE, do_images
 from mmface.apis.detect.report import summary, tell_skipped, write_skipped
@@ -81,6 +86,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'line for each frame for a video',
     )
     add_crop_options(parser)
+    add_export_options(parser)
     add(
         '--score-thr',
         type=float,
@@ -115,6 +121,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f'--batch-size {args.batch_size}: expected at least 1')
     check_worker_options(parser, args)
     check_crop_options(parser, args)
+    check_export_options(args)
     check_bulk_options(parser, args)
     return args
 
@@ -185,6 +192,8 @@ def main() -> None:
         failed = _run(args, todo, cameras, results)
     elif found.sources:
         print(f'nothing to do: all {len(found.sources)} results are in {args.out} already')
+    for line in write_exports(args, results, found.sources):
+        print(line, flush=True)
     skipped = [*found.skipped, *failed]
     if found.sources or skipped:
         done = len(todo) + len(cameras) - len(failed)

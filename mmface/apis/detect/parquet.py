@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         pa.field('height', pa.int32()),
         pa.field('bboxes', pa.list_(_FLOATS)),  # of each face x1, y1, x2, y2 in pixels
         pa.field('scores', _FLOATS),
+        pa.field('classes', pa.list_(pa.string())),  # of each face, of a model of several classes
         pa.field('keypoints', pa.list_(pa.list_(_FLOATS))),  # of each face K times x, y; or null
         pa.field('error', pa.string()),
         pa.field('damage', pa.string()),  # what is damaged inside an image that was used
@@ -125,12 +126,14 @@ def _row(entry: Entry, detector: Detector) -> dict[str, Any]:
     except IMAGE_ERRORS as error:
         return row | {'error': one_line(error)}
     height, width = image.shape[:2]
+    has_classes = bool(faces) and faces[0].class_name is not None
     has_points = bool(faces) and faces[0].keypoints is not None
     return row | {
         'width': width,
         'height': height,
         'bboxes': [face.bbox for face in faces],
         'scores': [face.score for face in faces],
+        'classes': [face.class_name for face in faces] if has_classes else None,
         'keypoints': [list(face.keypoints) for face in faces if face.keypoints is not None]
         if has_points
         else None,
