@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmface.apis.detect.results import Results
 from mmface.datasets.coco_json import coco_text
@@ -86,8 +87,9 @@ def to_labels(records: Sequence[Record]) -> LabelSet:
 def _annotation(record: Record, classes: Sequence[str], count: int) -> FaceAnnotation:
     faces = record.found['faces']
     size = np.array([record.found['width'], record.found['height']], np.float32)
-    boxes = np.array([face['bbox'] for face in faces], np.float32).reshape(-1, 4)
-    boxes = np.clip(boxes, 0, np.tile(size, 2))
+    corners = [face['bbox'] for face in faces]
+    boxes: NDArray[np.float32] = np.array(corners, np.float32).reshape(-1, 4)
+    boxes = np.clip(boxes, 0, np.tile(size, 2)).astype(np.float32)
     points = np.full((len(faces), count, 3), (-1, -1, 0), np.float32)
     for row, face in zip(points, faces, strict=True):
         if count:
