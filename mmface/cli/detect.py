@@ -175,6 +175,8 @@ def main() -> None:
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     cameras = [int(i) for i in args.inputs if i.isdecimal() and not Path(i).exists()]
     files = [i for i in args.inputs if not i.isdecimal() or Path(i).exists()]
+    if not args.parquet:
+        found = find_sources(files, videos=True, skip=args.out)
     if not args.model and not args.config:
         args.model = DEFAULT
         print(f'model: {DEFAULT}, the default (others: --model; mmface weights list)', flush=True)
@@ -184,7 +186,6 @@ def main() -> None:
     if args.parquet:
         run_bulk(args, model, build_detector)
         return
-    found = find_sources(files, videos=True, skip=args.out)
     settings = {'score_thr': args.score_thr, **hiding_settings(args), **crop_settings(args)}
     results = Results(
         args.out,
