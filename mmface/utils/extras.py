@@ -11,6 +11,9 @@ EXTRAS = {
     'onnx': 'cpu',
     'onnxruntime': 'cpu',
     'matplotlib': 'eval',
+    'av': 'video',
+    'trackers': 'video',
+    'supervision': 'video',
     'pycocotools': 'eval',
     'scipy': 'eval',
 }

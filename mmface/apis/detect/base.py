@@ -21,9 +21,18 @@ T = TypeVar('T')
 IMAGE_ERRORS = (ValueError, OSError, RuntimeError, MemoryError, cv2.error)
 
 
-def describe(pixels: Image, faces: Sequence[Face], **first: Any) -> str:
-    """Return the faces as a line of JSON: pixels to 1/100, scores to 1/10,000."""
-    rows = [
+def describe(
+    pixels: Image, faces: Sequence[Face], tracks: Sequence[int] | None = None, **first: Any
+) -> str:
+    """Return the faces as a line of JSON: pixels to 1/100, scores to 1/10,000.
+
+    Args:
+        pixels: The image, for its size.
+        faces: The faces found in it.
+        tracks: The track of each face; only in videos.
+        **first: What the line begins with.
+    """
+    rows: list[dict[str, Any]] = [
         {
             'bbox': [round(float(v), 2) for v in face.bbox],
             'score': round(float(face.score), 4),
@@ -33,6 +42,8 @@ def describe(pixels: Image, faces: Sequence[Face], **first: Any) -> str:
         }
         for face in faces
     ]
+    for row, track in zip(rows, tracks or (), strict=bool(tracks)):
+        row['track'] = track
     height, width = pixels.shape[:2]
     return json.dumps({**first, 'width': width, 'height': height, 'faces': rows}) + '\n'
 

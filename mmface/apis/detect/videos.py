@@ -4,18 +4,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from mmface.apis.detect.base import IMAGE_ERRORS, Detector, Render, batches, describe
 from mmface.apis.detect.results import Results
-from mmface.apis.video import Frame, VideoReader, open_video
+from mmface.apis.video.base import Frame, VideoSource, open_source
+from mmface.apis.video.gaps import GapFiller, SeenFrame
 from mmface.structures import Face
 from mmface.utils.cli import one_line
 from mmface.utils.files import whole_file
 from mmface.utils.progress import progress_bar
+from mmface.utils.read_ahead import read_ahead
+
+#: Number of decoded frames that wait for the network.
+_AHEAD = 4
 
 
 class VideoJob(NamedTuple):
@@ -30,8 +35,22 @@ class VideoJob(NamedTuple):
     targets: list[Path]
 
 
+class Gaps(NamedTuple):
+    """How faces are followed through frames in which they are not found.
+
+    Attributes:
+        max_gap: Number of frames that a track survives without its face.
+        hide: Whether faces are rendered in frames in which they were missed, see ``GapFiller``.
+        hold: As for ``GapFiller``.
+    """
+
+    max_gap: int = 15
+    hide: bool = False
+    hold: int = 5
+
+
 def do_videos(
-    jobs: Sequence[VideoJob], results: Results, detector: Detector, batch_size: int
+    jobs: Sequence[VideoJob], results: Results, detector: Detector, batch_size: int, gaps: Gaps
 ) -> list[str]:
     """Detect faces in videos, one after the other, and print a line for each.
 
@@ -41,9 +60,9 @@ def do_videos(
     problems = []
     for job in jobs:
         try:
-            reader = VideoReader(job.origin)
-            line = do_video(reader, job.targets, detector, batch_size, results.render)
-        except IMAGE_ERRORS as error:
+            with closing(open_source(job.origin)) as source:
+                line = do_video(source, job.targets, detector, batch_size, results.render, gaps)
+        except (*IMAGE_ERRORS, ModuleNotFoundError) as error:
             problems.append(one_line(error))
         else:
             print(line, flush=True)
@@ -51,47 +70,85 @@ def do_videos(
 
 
 def do_video(
-    reader: VideoReader,
+    source: VideoSource,
     targets: Sequence[Path],
     detector: Detector,
     batch_size: int,
     render: Render,
+    gaps: Gaps,
 ) -> str:
     """Detect faces in a video to its end, or in a camera until Ctrl-C. Return a report line.
 
     Raises:
-        ValueError: A frame cannot be read, or the network fails on it. Nothing is written.
+        ModuleNotFoundError: PyAV or trackers is not installed. The message has the pip command.
+        ValueError: The video has no frames, or the network fails on one. Nothing is written.
     """
-    frames = faces_found = 0
+    # Imported here: only videos need these packages.
+    from mmface.apis.video.tracks import FaceTracker
+    from mmface.apis.video.writer import open_video
+
     start = time.monotonic()
+    tracker = FaceTracker(gaps.max_gap)
+    filler = GapFiller(gaps.max_gap, gaps.hold) if gaps.hide else GapFiller(0, 0)
     with (
-        progress_bar(total=reader.total, desc=targets[0].name, unit='frame') as bar,
-        open_video(targets[0], reader.fps, reader.size) as video,
+        progress_bar(total=source.total, desc=targets[0].name, unit='frame') as bar,
+        open_video(targets[0], source) as video,
         whole_file(targets[1]) if len(targets) > 1 else nullcontext() as tmp,
         tmp.open('w', encoding='utf-8') if tmp else nullcontext() as lines,
+        read_ahead(source, 1 if source.live else _AHEAD) as frames,
     ):
+        output = _Output(video, lines, render)
         try:
-            for chunk in batches(reader, 1 if reader.live else batch_size):
-                found = _detect_frames(chunk, detector, reader.name)
+            for chunk in batches(frames, 1 if source.live else batch_size):
+                found = _detect_frames(chunk, detector, source.name)
                 for frame, faces in zip(chunk, found, strict=True):
-                    video.write(Frame(frame.number, frame.seconds, render(frame.image, faces)))
-                    if lines:
-                        first = {'frame': frame.number, 'seconds': round(frame.seconds, 4)}
-                        lines.write(describe(frame.image, faces, **first))
-                    faces_found += len(faces)
-                frames += len(chunk)
+                    output.write(filler.push(SeenFrame(frame, faces, tracker.update(faces))))
                 bar.update(len(chunk))
         except KeyboardInterrupt:
-            if not reader.live or not frames:
+            if not source.live:
                 raise
-        finally:
-            reader.close()
-        seconds = max(time.monotonic() - start, 1e-9)
-    lost = reader.total is not None and frames < reader.total
-    return (
-        f'{targets[0]}: {frames} frames{f" (the file says {reader.total})" if lost else ""}, '
-        f'{faces_found} faces, {seconds:.1f} s, {frames / seconds:.1f} frames/s'
-    )
+        output.write(filler.finish())
+        if not output.frames:
+            raise KeyboardInterrupt
+        damaged_sound = video.damaged_sound
+    seconds = max(time.monotonic() - start, 1e-9)
+    notes = [
+        f'{output.frames} frames',
+        f'{output.faces} faces',
+        f'{seconds:.1f} s',
+        f'{output.frames / seconds:.1f} frames/s',
+    ]
+    if source.total is not None and output.frames < source.total:
+        notes[0] += f' (the file says {source.total})'
+    if gaps.hide:
+        notes.append(f'{output.missed} more hidden where they were missed')
+    if any(side % 2 for side in source.size):
+        notes.append('an odd side is one pixel longer: its last row or column is there twice')
+    if source.damaged:
+        notes.append(f'{source.damaged} damaged frames')
+    if damaged_sound:
+        notes.append(f'{damaged_sound} damaged packets of sound left out')
+    return f'{targets[0]}: {", ".join(notes)}'
+
+
+class _Output:
+    """Writes complete frames and counts what it has written."""
+
+    def __init__(self, video: object, lines: IO[str] | None, render: Render) -> None:
+        self._video, self._lines, self._render = video, lines, render
+        self.frames = self.faces = self.missed = 0
+
+    def write(self, ready: Iterable[tuple[SeenFrame, list[Face]]]) -> None:
+        for seen, missed in ready:
+            frame = seen.frame
+            image = self._render(frame.image, [*seen.faces, *missed])
+            self._video.write(frame._replace(image=image))
+            if self._lines:
+                first = {'frame': frame.number, 'seconds': round(frame.seconds, 4)}
+                self._lines.write(describe(frame.image, seen.faces, seen.tracks, **first))
+            self.frames += 1
+            self.faces += len(seen.faces)
+            self.missed += len(missed)
 
 
 def _detect_frames(chunk: Sequence[Frame], detector: Detector, video: str) -> list[list[Face]]:
