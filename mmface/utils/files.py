@@ -6,7 +6,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -76,17 +76,13 @@ def whole_file(path: str | os.PathLike[str], sync: bool = True) -> Iterator[Path
     target.parent.mkdir(parents=True, exist_ok=True)
     prefix = f'.{target.stem}.{_MARK}'
     with _named(target, target.parent):
-        fd, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=target.suffix)
-    tmp = Path(name)
+        fd, tmp = _create(target.parent, prefix, target.suffix)
     try:
         # Held until the block ends in any way: tells remove_leftovers that the writer is alive.
         with suppress(OSError):  # a file system without locks
             fcntl.flock(fd, fcntl.LOCK_SH)
         with _named(target, tmp):
             yield tmp
-            umask = os.umask(0)
-            os.umask(umask)
-            tmp.chmod(0o666 & ~umask)
             if sync:
                 with tmp.open('rb') as handle:
                     os.fsync(handle.fileno())
@@ -95,6 +91,17 @@ def whole_file(path: str | os.PathLike[str], sync: bool = True) -> Iterator[Path
         with suppress(FileNotFoundError):
             tmp.unlink()
         os.close(fd)
+
+
+def _create(folder: Path, prefix: str, ending: str) -> tuple[int, Path]:
+    """Create an empty file with a new name. Its mode follows the umask, as with ``open``.
+
+    ``tempfile`` ignores the umask, which can only be read by setting it, for all threads at once.
+    """
+    while True:
+        path = folder / f'{prefix}{secrets.token_hex(4)}{ending}'
+        with suppress(FileExistsError):
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), path
 
 
 @contextmanager
