@@ -16,11 +16,8 @@ from mmface.apis.video.gaps import GapFiller, SeenFrame
 from mmface.structures import Face
 from mmface.utils.cli import one_line
 from mmface.utils.files import whole_file
+from mmface.utils.pipeline import ordered
 from mmface.utils.progress import progress_bar
-from mmface.utils.read_ahead import read_ahead
-
-#: Number of decoded frames that wait for the network.
-_AHEAD = 4
 
 
 class VideoJob(NamedTuple):
@@ -50,9 +47,22 @@ class Gaps(NamedTuple):
 
 
 def do_videos(
-    jobs: Sequence[VideoJob], results: Results, detector: Detector, batch_size: int, gaps: Gaps
+    jobs: Sequence[VideoJob],
+    results: Results,
+    detector: Detector,
+    batch_size: int,
+    gaps: Gaps,
+    workers: int = 1,
 ) -> list[str]:
     """Detect faces in videos, one after the other, and print a line for each.
+
+    Args:
+        jobs: The videos.
+        results: The folder of the results.
+        detector: Finds faces in a list of images.
+        batch_size: Frames per call of ``detector``.
+        gaps: How faces are followed.
+        workers: Number of threads that call ``detector``, while this one reads and writes.
 
     Returns:
         The messages of the videos without a result.
@@ -61,7 +71,9 @@ def do_videos(
     for job in jobs:
         try:
             with closing(open_source(job.origin)) as source:
-                line = do_video(source, job.targets, detector, batch_size, results.render, gaps)
+                line = do_video(
+                    source, job.targets, detector, batch_size, results.render, gaps, workers
+                )
         except (*IMAGE_ERRORS, ModuleNotFoundError) as error:
             problems.append(one_line(error))
         else:
@@ -76,6 +88,7 @@ def do_video(
     batch_size: int,
     render: Render,
     gaps: Gaps,
+    workers: int = 1,
 ) -> str:
     """Detect faces in a video to its end, or in a camera until Ctrl-C. Return a report line.
 
@@ -87,20 +100,24 @@ def do_video(
     from mmface.apis.video.tracks import FaceTracker
     from mmface.apis.video.writer import open_video
 
+    def detect(chunk: list[Frame]) -> tuple[list[Frame], list[list[Face]]]:
+        return chunk, _detect_frames(chunk, detector, source.name)
+
+    sound = {'sound': source.sound, 'start': source.start}
     start = time.monotonic()
     tracker = FaceTracker(gaps.max_gap)
     filler = GapFiller(gaps.max_gap, gaps.hold) if gaps.hide else GapFiller(0, 0)
     with (
         progress_bar(total=source.total, desc=targets[0].name, unit='frame') as bar,
-        open_video(targets[0], source) as video,
+        open_video(targets[0], source.fps, source.size, **sound, aspect=source.aspect) as video,
         whole_file(targets[1]) if len(targets) > 1 else nullcontext() as tmp,
         tmp.open('w', encoding='utf-8') if tmp else nullcontext() as lines,
-        read_ahead(source, 1 if source.live else _AHEAD) as frames,
     ):
         output = _Output(video, lines, render)
         try:
-            for chunk in batches(frames, 1 if source.live else batch_size):
-                found = _detect_frames(chunk, detector, source.name)
+            chunks = batches(source, 1 if source.live else batch_size)
+            # At most twice the workers' batches are in memory. A camera waits for nothing.
+            for chunk, found in ordered(chunks, detect, workers, 0 if source.live else None):
                 for frame, faces in zip(chunk, found, strict=True):
                     output.write(filler.push(SeenFrame(frame, faces, tracker.update(faces))))
                 bar.update(len(chunk))

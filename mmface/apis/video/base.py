@@ -14,7 +14,7 @@ from mmface.utils.images import Image, PathLike
 #: Frames per second if the camera or file does not report a usable value.
 DEFAULT_FPS = 25.0
 #: Suffixes of images that may be animated. Pillow reads their frames.
-ANIMATION_SUFFIXES = frozenset(['.gif', '.webp', '.png', '.apng'])
+ANIMATION_SUFFIXES = frozenset(['.gif', '.webp', '.png', '.apng', '.avif'])
 
 
 class Frame(NamedTuple):
@@ -84,9 +84,9 @@ def open_source(origin: PathLike | int) -> VideoSource:
 
         return Camera(origin)
     if Path(origin).suffix.lower() in ANIMATION_SUFFIXES:
-        from mmface.apis.video.animation import AnimatedImage
+        from mmface.apis.video.animation import AnimationReader
 
-        return AnimatedImage(origin)
+        return AnimationReader(origin)
     from mmface.apis.video.reader import VideoReader
 
     return VideoReader(origin)

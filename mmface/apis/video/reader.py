@@ -17,13 +17,15 @@ from mmface.utils.images import Image, PathLike
 
 with optional_imports():
     import av
+    import av.stream
 
 
 class VideoReader(VideoSource):
     """The frames of a video file, upright, with their own time stamps.
 
-    A damaged frame is shown as far as the decoder can repair it, or is left out; both are counted
-    in ``damaged``. Frames that an edit list hides are not returned.
+    A damaged frame is shown as far as the decoder can repair it, or is left out. ``damaged`` counts
+    what FFmpeg reports; old codecs such as MPEG-4 repair frames without a word. Frames that an
+    edit list hides are not returned.
 
     Args:
         path: The file.
@@ -53,14 +55,18 @@ class VideoReader(VideoSource):
     def _open(self) -> None:
         streams = self._container.streams
         # A cover image of a sound file is a video stream with one frame.
-        videos = [each for each in streams.video if not each.disposition & 1024]
+        videos = [
+            each
+            for each in streams.video
+            if not each.disposition & av.stream.Disposition.attached_pic
+        ]
         if not videos:
             raise ValueError(f'{self.name} has no video stream')
         self._stream = videos[0]
         if self._stream.codec_context is None:
             raise ValueError(
-                f'{self.name} is coded with {_codec_name(self._stream)}, for which this PyAV has '
-                'no decoder: convert the file to H.264'
+                f'{self.name} is coded with a codec that this PyAV does not know: convert the file '
+                'to H.264'
             )
         fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         self.fps = fps if 0 < fps < 1000 else DEFAULT_FPS
@@ -85,6 +91,7 @@ class VideoReader(VideoSource):
         """Decode to the end of the file, past damaged packets."""
         try:
             for packet in self._container.demux(self._stream):
+                self.damaged += bool(packet.is_corrupt)
                 # The last packet is empty and fetches the frames that the decoder still holds.
                 yield from self._frames_of(packet)
         except av.FFmpegError:  # the file cannot be read further
@@ -121,10 +128,6 @@ class VideoReader(VideoSource):
     def close(self) -> None:
         """Close the file."""
         self._container.close()
-
-
-def _codec_name(stream: Any) -> str:
-    return getattr(stream, 'name', None) or 'a codec of an unknown name'
 
 
 def _display_matrix(frame: Any) -> tuple[int, int, int, int]:

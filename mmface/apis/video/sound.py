@@ -15,13 +15,14 @@ with optional_imports():
 
 #: Codecs that mp4 holds and common players know. Their packets are copied as they are.
 COPIED = frozenset(['aac', 'mp3', 'ac3', 'eac3', 'alac', 'flac', 'opus'])
+_AAC_RATES = frozenset([8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000])
 
 
 class Sound:
     """The sound of a file, all of its tracks. Create it before the first frame is written.
 
     The packets of the codecs in ``COPIED`` are copied, so that no bit of the sound changes. Other
-    sound (PCM, WMA, Vorbis, AMR ...) is encoded as AAC.
+    sound (PCM, WMA, Vorbis, AMR ...) is encoded as AAC, in mono or stereo.
 
     Args:
         path: The file with the sound.
@@ -87,9 +88,12 @@ class _Track:
         if self.copied:
             self._out = output.add_stream_from_template(stream)
             return
+        # AVI does not name its channels, and AAC needs names and one of its own rates.
+        layout = 'mono' if stream.layout.nb_channels == 1 else 'stereo'
         rate = stream.codec_context.sample_rate
-        self._out = output.add_stream('aac', rate=rate, layout=stream.layout)
-        self._resampler = av.AudioResampler(format='fltp', layout=stream.layout, rate=rate)
+        rate = rate if rate in _AAC_RATES else 48000
+        self._out = output.add_stream('aac', rate=rate, layout=layout)
+        self._resampler = av.AudioResampler(format='fltp', layout=layout, rate=rate)
 
     def convert(self, packet: Any, start: float) -> list[Any]:
         if not self.copied:

@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from mmface.apis.video.base import Frame, VideoSource
+from mmface.apis.video.base import Frame
 from mmface.apis.video.sound import Sound
 from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file
@@ -39,34 +40,50 @@ class VideoWriter:
 
     Args:
         path: The file.
-        source: The source of the frames: its ``fps``, ``aspect`` and ``sound`` are used.
-        size: Width and height. Frames of another size are resized. Default: that of the source.
+        fps: Mean number of frames per second.
+        size: Width and height. Frames of another size are resized.
+        aspect: Width of a pixel divided by its height.
+        sound: A file whose sound is copied, ``None`` for no sound.
+        start: Time stamp in ``sound`` of the start of the video, in seconds.
+
+    Raises:
+        FFmpegError: The file cannot be written, or not with this size.
     """
 
     def __init__(
-        self, path: PathLike, source: VideoSource, size: tuple[int, int] | None = None
+        self,
+        path: PathLike,
+        fps: float,
+        size: tuple[int, int],
+        aspect: Fraction = Fraction(1),
+        sound: Path | None = None,
+        start: float = 0.0,
     ) -> None:
-        self._size = source.size if size is None else size
+        self._size = size
         self._output = av.open(str(path), 'w', format='mp4', options={'movflags': '+faststart'})
         self._durations: dict[int, int] = {}
         self._last = -1
-        self._step = round(1 / source.fps / TIME_BASE)
+        self._step = round(1 / fps / TIME_BASE)
         self._sound: Sound | None = None
-        self._stream = self._add_stream(source)
-        if source.sound is not None:
-            self._sound = Sound(source.sound, source.start, self._output)
+        try:
+            self._stream = self._add_stream(Fraction(fps).limit_denominator(1001), aspect)
+            if sound is not None:
+                self._sound = Sound(sound, start, self._output)
+        except BaseException:
+            self._output.close()
+            raise
 
-    def _add_stream(self, source: VideoSource) -> Any:
-        rate = Fraction(source.fps).limit_denominator(1001)
+    def _add_stream(self, rate: Fraction, aspect: Fraction) -> Any:
         stream = self._output.add_stream('libx264', rate=rate, options=_X264)
         stream.width, stream.height = (side + side % 2 for side in self._size)
         stream.pix_fmt = 'yuv420p'
         context = stream.codec_context
         # The encoder takes these from its context alone, and before the first frame.
         context.time_base = TIME_BASE
-        context.sample_aspect_ratio = source.aspect
+        context.sample_aspect_ratio = aspect
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED_RANGE
+        context.open()
         return stream
 
     @property
@@ -78,7 +95,7 @@ class VideoWriter:
         """Write a frame for its time.
 
         Raises:
-            OSError: The file cannot be written.
+            FFmpegError: The file cannot be written.
         """
         picture = av.VideoFrame.from_ndarray(self._pixels(frame.image), format='bgr24').reformat(
             format='yuv420p', dst_colorspace='ITU709', dst_color_range='MPEG'
@@ -120,14 +137,15 @@ class VideoWriter:
 
 @contextmanager
 def open_video(
-    path: PathLike, source: VideoSource, size: tuple[int, int] | None = None
+    path: PathLike, fps: float, size: tuple[int, int], **options: Any
 ) -> Iterator[VideoWriter]:
     """Write an mp4 file, whole or not at all.
 
     Args:
         path: The file. It exists only after the block has ended without an exception.
-        source: As for ``VideoWriter``.
-        size: As for ``VideoWriter``.
+        fps: Mean number of frames per second.
+        size: Width and height.
+        **options: Further arguments of ``VideoWriter``.
 
     Yields:
         The writer for the frames.
@@ -136,12 +154,15 @@ def open_video(
         OSError: The file cannot be written.
     """
     with whole_file(path) as tmp:
-        writer = VideoWriter(tmp, source, size)
         try:
-            yield writer
-            writer.finish()
-        except BaseException:
-            with suppress(Exception):  # the file is thrown away
-                writer.close()
-            raise
-        writer.close()
+            writer = VideoWriter(tmp, fps, size, **options)
+            try:
+                yield writer
+                writer.finish()
+            except BaseException:
+                with suppress(Exception):  # the file is thrown away
+                    writer.close()
+                raise
+            writer.close()
+        except av.FFmpegError as error:  # not always an OSError
+            raise OSError(f'{path} cannot be written as a video: {error.strerror}') from error
