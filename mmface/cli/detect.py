@@ -14,7 +14,14 @@ from mmface.apis.detect.base import Detector
 from mmface.apis.detect.images import do_images
 from mmface.apis.detect.results import Results
 from mmface.apis.detect.videos import VideoJob, do_videos
-from mmface.cli.hiding_options import add_hiding_options, build_render, hiding_settings
+from mmface.cli.hiding_options import (
+    add_hiding_options,
+    build_gaps,
+    build_render,
+    check_hiding_options,
+    check_names,
+    hiding_settings,
+)
 from mmface.utils.cli import make_parser
 from mmface.utils.images import find_sources
 from mmface.utils.progress import progress_bar
@@ -53,7 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=Path('work_dirs/detect'),
         metavar='DIR',
         help='folder for the results (default work_dirs/detect); results of an input folder go '
-        'into a subfolder with its name; videos become mp4 files without sound',
+        'into a subfolder with its name; videos become mp4 files (H.264, sound copied)',
     )
     add_hiding_options(parser)
     add(
@@ -84,6 +91,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         args.score_thr = BLUR_SCORE_THR if args.blur else SCORE_THR
     if not 0 <= args.score_thr <= 1:
         parser.error(f'--score-thr {args.score_thr}: expected a number from 0 to 1')
+    check_hiding_options(parser, args)
     if args.batch_size < 1:
         parser.error(f'--batch-size {args.batch_size}: expected at least 1')
     return args
@@ -124,7 +132,9 @@ def main() -> None:
     sources = find_sources(files, videos=True, skip=args.out)
     model = [file for file in (args.model, args.config, args.checkpoint) if file]
     settings = {'score_thr': args.score_thr, **hiding_settings(args)}
-    results = Results(args.out, model, settings, build_render(args), args.json, args.overwrite)
+    render = build_render(args)
+    check_names(render, [source.name.as_posix() for source in sources])
+    results = Results(args.out, model, settings, render, args.json, args.overwrite)
     todo = [source for source in sources if not results.done(source)]
     skipped = len(sources) - len(todo)
     if not todo and not cameras:
@@ -134,8 +144,12 @@ def main() -> None:
     results.begin()
     images = [source for source in todo if not source.is_video]
     videos = [
-        *(VideoJob(source.path, results.targets(source)) for source in todo if source.is_video),
-        *(VideoJob(number, results.camera_targets(number)) for number in cameras),
+        *(
+            VideoJob(source.path, results.targets(source), source.name.as_posix())
+            for source in todo
+            if source.is_video
+        ),
+        *(VideoJob(i, results.camera_targets(i), f'camera_{i}') for i in cameras),
     ]
     problems: list[str] = []
     if images:
@@ -148,7 +162,7 @@ def main() -> None:
         print(f'{args.out}: {done} images, {count} faces{note}', flush=True)
     if skipped:
         print(f'{args.out}: {skipped} results existed already', flush=True)
-    problems += do_videos(videos, results, detector, args.batch_size)
+    problems += do_videos(videos, results, detector, args.batch_size, build_gaps(args))
     for problem in problems:
         sys.stderr.write(f'error: {problem}\n')
     if problems:

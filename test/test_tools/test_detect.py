@@ -14,8 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
-from mmface.apis.detect.videos import do_video
-from mmface.apis.video import Frame, VideoReader, open_video
+from mmface.apis.detect.videos import Gaps, do_video
+from mmface.apis.video.base import Frame
+from mmface.apis.video.reader import VideoReader
+from mmface.apis.video.writer import open_video
 from mmface.utils.images import read_image
 
 TOOL = 'tools/detect.py'
@@ -71,6 +73,10 @@ def no_handler():
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
+
+
+def _as_it_is(image, faces, name='', frame=None):
+    return image
 
 
 def _files(folder):
@@ -177,7 +183,7 @@ def test_do_video__ctrl_c_ends_a_camera_and_aborts_a_file(live, inputs, tmp_path
         return [[] for _ in images]
 
     targets = [tmp_path / 'out.mp4', tmp_path / 'out.jsonl']
-    run = (reader, targets, detect, 1, lambda image, faces: image)
+    run = (reader, 'clip', targets, detect, 1, _as_it_is, Gaps())
     if not live:
         with pytest.raises(KeyboardInterrupt):
             do_video(*run)
@@ -212,7 +218,7 @@ def test_do_video__names_the_frame_on_which_the_network_fails(inputs, tmp_path):
     reader = VideoReader(inputs / 'clip.mp4')
     targets = [tmp_path / 'out.mp4', tmp_path / 'out.jsonl']
     with pytest.raises(ValueError, match=r'clip\.mp4, frame 2: out of memory'):
-        do_video(reader, targets, detect, 1, lambda image, faces: image)
+        do_video(reader, 'clip', targets, detect, 1, _as_it_is, Gaps())
     assert _files(tmp_path) == []
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import cv2
 
@@ -14,8 +14,17 @@ from mmface.structures import Face
 from mmface.utils.images import Image
 
 Detector = Callable[[list[Image]], list[list[Face]]]
-Render = Callable[[Image, Sequence[Face]], Image]
 T = TypeVar('T')
+
+
+class Render(Protocol):
+    """Marks or hides faces, see ``mmface.apis.detect.render``."""
+
+    def __call__(
+        self, image: Image, faces: Sequence[Face], name: str = '', frame: int | None = None
+    ) -> Image:
+        """Return a copy of ``image`` in which the faces are marked or hidden."""
+
 
 #: Errors that OpenCV, onnxruntime and torch can raise on an unusual image.
 IMAGE_ERRORS = (ValueError, OSError, RuntimeError, MemoryError, cv2.error)

@@ -36,10 +36,11 @@ def do_images(
                 problems.append(one_line(error))
         for source, faces in detect_all(images, detector, problems):
             target, *lines = results.targets(source)
+            name = source.name.as_posix()
             for path in lines:
-                text = describe(images[source], faces, image=source.name.as_posix())
+                text = describe(images[source], faces, image=name)
                 write_text(path, text, sync=False)
-            write_image(target, results.render(images[source], faces))
+            write_image(target, results.render(images[source], faces, name))
             faces_found += len(faces)
         bar.update(len(chunk))
     return faces_found, problems, damaged

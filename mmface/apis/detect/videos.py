@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from mmface.apis.detect.base import IMAGE_ERRORS, Detector, Render, batches, describe
 from mmface.apis.detect.results import Results
@@ -26,10 +26,12 @@ class VideoJob(NamedTuple):
     Attributes:
         origin: The file, or the number of a camera.
         targets: Files to write: the video, and the JSONL file if it is wanted.
+        name: Name of the video in the JSONL file and in the user's files of boxes.
     """
 
     origin: Path | int
     targets: list[Path]
+    name: str
 
 
 class Gaps(NamedTuple):
@@ -72,7 +74,14 @@ def do_videos(
         try:
             with closing(open_source(job.origin)) as source:
                 line = do_video(
-                    source, job.targets, detector, batch_size, results.render, gaps, workers
+                    source,
+                    job.name,
+                    job.targets,
+                    detector,
+                    batch_size,
+                    results.render,
+                    gaps,
+                    workers,
                 )
         except (*IMAGE_ERRORS, ModuleNotFoundError) as error:
             problems.append(one_line(error))
@@ -83,6 +92,7 @@ def do_videos(
 
 def do_video(
     source: VideoSource,
+    name: str,
     targets: Sequence[Path],
     detector: Detector,
     batch_size: int,
@@ -113,7 +123,7 @@ def do_video(
         whole_file(targets[1]) if len(targets) > 1 else nullcontext() as tmp,
         tmp.open('w', encoding='utf-8') if tmp else nullcontext() as lines,
     ):
-        output = _Output(video, lines, render)
+        output = _Output(name, video, lines, render)
         try:
             chunks = batches(source, 1 if source.live else batch_size)
             # At most twice the workers' batches are in memory. A camera waits for nothing.
@@ -151,17 +161,19 @@ def do_video(
 class _Output:
     """Writes complete frames and counts what it has written."""
 
-    def __init__(self, video: object, lines: IO[str] | None, render: Render) -> None:
-        self._video, self._lines, self._render = video, lines, render
+    def __init__(self, name: str, video: Any, lines: IO[str] | None, render: Render) -> None:
+        self._name, self._video, self._lines, self._render = name, video, lines, render
         self.frames = self.faces = self.missed = 0
 
     def write(self, ready: Iterable[tuple[SeenFrame, list[Face]]]) -> None:
         for seen, missed in ready:
             frame = seen.frame
-            image = self._render(frame.image, [*seen.faces, *missed])
+            faces = [*seen.faces, *missed]
+            image = self._render(frame.image, faces, self._name, frame.number)
             self._video.write(frame._replace(image=image))
             if self._lines:
-                first = {'frame': frame.number, 'seconds': round(frame.seconds, 4)}
+                first = {'video': self._name, 'frame': frame.number}
+                first['seconds'] = round(frame.seconds, 4)
                 self._lines.write(describe(frame.image, seen.faces, seen.tracks, **first))
             self.frames += 1
             self.faces += len(seen.faces)

@@ -53,7 +53,9 @@ class FaceTracker:
                 data={'row': np.arange(len(faces))},
             )
         )
-        rows = dict(zip(found.data.get('row', ()), found.tracker_id, strict=True))
+        if not faces:
+            return []
+        rows = dict(zip(found.data['row'], np.asarray(found.tracker_id), strict=True))
         tracks = self._tracker.tracks
         by_name = {track.tracker_id: track for track in tracks}
         # The tracker names a track at its second face only. The tracks of the faces without a name
