@@ -43,9 +43,9 @@ class Gaps(NamedTuple):
         hold: As for ``GapFiller``.
     """
 
-    max_gap: int = 15
+    max_gap: int = 25
     hide: bool = False
-    hold: int = 5
+    hold: int = 8
 
 
 def do_videos(

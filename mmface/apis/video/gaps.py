@@ -7,8 +7,15 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from mmface.apis.video.base import Frame
 from mmface.structures import Face
+
+#: Number of sightings from which the speed of a face is measured.
+_HISTORY = 5
+#: By this share of its sides, a face that is no longer seen grows on each side in each frame.
+_GROWTH = 0.05
 
 
 class SeenFrame(NamedTuple):
@@ -34,19 +41,24 @@ class _Sighting(NamedTuple):
 class GapFiller:
     """Adds the faces that were missed between two sightings, and before and after them.
 
-    A frame comes back when enough later frames are known, so ``max(max_gap, hold)`` frames wait
-    in memory.
+    A frame comes back when enough later frames are known, so at most ``delay`` frames wait in
+    memory.
 
     Args:
         max_gap: A face that is missed in at most this number of frames between two sightings is
             put on the straight line between them.
-        hold: For this number of frames before its first and after its last sighting, a face stays
-            where it was seen.
+        hold: For this number of frames before its first and after its last sighting, a face moves
+            on as it did, and grows.
+
+    Attributes:
+        delay: Number of later frames that a frame waits for.
     """
 
     def __init__(self, max_gap: int, hold: int) -> None:
         self._max_gap = max_gap
         self._hold = hold
+        # Before a first sighting, the speed comes from the sightings after it.
+        self.delay = max(max_gap, hold + _HISTORY - 1 if hold else 0)
         self._waiting: deque[SeenFrame] = deque()
         self._sightings: dict[int, deque[_Sighting]] = {}
         self._newest = -1
@@ -65,7 +77,7 @@ class GapFiller:
         for face, track in zip(seen.faces, seen.tracks, strict=True):
             place = _Sighting(seen.frame.number, seen.frame.seconds, face)
             self._sightings.setdefault(track, deque()).append(place)
-        return self._release(self._newest - max(self._max_gap, self._hold))
+        return self._release(self._newest - self.delay)
 
     def finish(self) -> list[tuple[SeenFrame, list[Face]]]:
         """Return the frames that still wait. There are no later ones."""
@@ -81,33 +93,40 @@ class GapFiller:
     def _missed(self, frame: Frame) -> list[Face]:
         faces = []
         for track, sightings in list(self._sightings.items()):
-            # Only the last sighting before the frame is needed, and all later ones.
-            while len(sightings) > 1 and sightings[1].number <= frame.number:
-                sightings.popleft()
-            before = sightings[0] if sightings[0].number <= frame.number else None
-            after = next((each for each in sightings if each.number > frame.number), None)
+            before = [each for each in sightings if each.number <= frame.number]
+            after = [each for each in sightings if each.number > frame.number]
             face = self._between(before, after, frame)
             if face is not None:
                 faces.append(face)
-            if before and not after and frame.number - before.number > self._longest:
+            for _ in before[:-_HISTORY]:
+                sightings.popleft()
+            if not after and frame.number - before[-1].number > self.delay:
                 del self._sightings[track]
         return faces
 
-    @property
-    def _longest(self) -> int:
-        return max(self._max_gap, self._hold)
-
     def _between(
-        self, before: _Sighting | None, after: _Sighting | None, frame: Frame
+        self, before: list[_Sighting], after: list[_Sighting], frame: Frame
     ) -> Face | None:
-        if before and before.number == frame.number:
+        last, first = before[-1] if before else None, after[0] if after else None
+        if last and last.number == frame.number:
             return None
-        if before and after and after.number - before.number - 1 <= self._max_gap:
-            share = (frame.seconds - before.seconds) / (after.seconds - before.seconds)
-            bbox = before.face.bbox + share * (after.face.bbox - before.face.bbox)
-            return Face(bbox, min(before.face.score, after.face.score))
-        if before and frame.number - before.number <= self._hold:
-            return Face(before.face.bbox, before.face.score)
-        if after and after.number - frame.number <= self._hold:
-            return Face(after.face.bbox, after.face.score)
+        if last and first and first.number - last.number - 1 <= self._max_gap:
+            share = (frame.seconds - last.seconds) / (first.seconds - last.seconds)
+            bbox = last.face.bbox + share * (first.face.bbox - last.face.bbox)
+            return Face(bbox, min(last.face.score, first.face.score))
+        if last and frame.number - last.number <= self._hold:
+            return _moved_on(last, before[-_HISTORY:][0], frame)
+        if first and first.number - frame.number <= self._hold:
+            return _moved_on(first, after[:_HISTORY][-1], frame)
         return None
+
+
+def _moved_on(nearest: _Sighting, other: _Sighting, frame: Frame) -> Face:
+    """Return where a face is if it moves on as it did between two sightings."""
+    bbox = nearest.face.bbox
+    if other.number != nearest.number:
+        speed = (bbox - other.face.bbox) / (nearest.seconds - other.seconds)
+        bbox = bbox + speed * (frame.seconds - nearest.seconds)
+    # The further away in time, the less is known.
+    grow = _GROWTH * abs(frame.number - nearest.number) * (bbox[2:] - bbox[:2])
+    return Face(bbox + np.concatenate([-grow, grow]), nearest.face.score)
