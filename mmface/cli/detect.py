@@ -22,6 +22,7 @@ from mmface.cli.hiding_options import (
     check_names,
     hiding_settings,
 )
+from mmface.cli.size_options import add_size_options, check_size_options, size_settings
 from mmface.utils.cli import make_parser
 from mmface.utils.images import find_sources
 from mmface.utils.progress import progress_bar
@@ -63,6 +64,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'into a subfolder with its name; videos become mp4 files (H.264, sound copied)',
     )
     add_hiding_options(parser)
+    add_size_options(parser)
     add(
         '--json',
         action='store_true',
@@ -92,6 +94,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if not 0 <= args.score_thr <= 1:
         parser.error(f'--score-thr {args.score_thr}: expected a number from 0 to 1')
     check_hiding_options(parser, args)
+    check_size_options(parser, args)
     if args.batch_size < 1:
         parser.error(f'--batch-size {args.batch_size}: expected at least 1')
     return args
@@ -105,7 +108,9 @@ def build_detector(args: argparse.Namespace) -> Detector:
         if args.device not in ('auto', *PROVIDERS):
             raise ValueError(f'--device {args.device}: an ONNX file runs on {", ".join(PROVIDERS)}')
         providers = [PROVIDERS[args.device]] if args.device in PROVIDERS else None
-        return FaceDetector(args.model, score_thr=args.score_thr, providers=providers)
+        return FaceDetector(
+            args.model, score_thr=args.score_thr, providers=providers, **size_settings(args)
+        )
 
     from mmface.apis import FaceInferencer
 
@@ -131,7 +136,7 @@ def main() -> None:
     files = [i for i in args.inputs if not i.isdecimal() or Path(i).exists()]
     sources = find_sources(files, videos=True, skip=args.out)
     model = [file for file in (args.model, args.config, args.checkpoint) if file]
-    settings = {'score_thr': args.score_thr, **hiding_settings(args)}
+    settings = {'score_thr': args.score_thr, **size_settings(args), **hiding_settings(args)}
     render = build_render(args)
     check_names(render, [source.name.as_posix() for source in sources])
     results = Results(args.out, model, settings, render, args.json, args.overwrite)
