@@ -24,6 +24,17 @@ KEYPOINT_COLOURS: tuple[Colour, ...] = (
 )
 FACE_COLOUR: Colour = (60, 220, 90)
 TRUTH_COLOUR: Colour = (255, 255, 255)
+# RGB, one per class. Further classes start again with the first colour.
+CLASS_COLOURS: tuple[Colour, ...] = (
+    FACE_COLOUR,
+    (255, 150, 40),
+    (90, 150, 255),
+    (230, 80, 210),
+    (245, 225, 60),
+    (60, 225, 225),
+)
+# A face with more keypoints than this gets smaller points.
+MANY_KEYPOINTS = 10
 # A label is readable only on a face of at least this width (pixels) and would hide a smaller one.
 MIN_LABEL_WIDTH = 24
 #: Extra border of a hidden face on each side, relative to the box. A box ends at forehead and
@@ -37,12 +48,19 @@ STYLES = ('blur', 'pixelate', 'solid')
 SHAPES = ('box', 'ellipse')
 
 
+def class_colours(count: int) -> list[Colour]:
+    """Return the colours (RGB) of ``count`` classes."""
+    return [CLASS_COLOURS[label % len(CLASS_COLOURS)] for label in range(count)]
+
+
 def draw_faces(
     image: np.ndarray,
     bboxes: np.ndarray,
     scores: np.ndarray | None = None,
     keypoints: np.ndarray | None = None,
-    colour: Colour = FACE_COLOUR,
+    colour: Colour | None = None,
+    labels: np.ndarray | None = None,
+    names: Sequence[str | None] | None = None,
     bgr: bool = False,
 ) -> np.ndarray:
     """Draw boxes, scores and keypoints into a copy of ``image``.
@@ -54,25 +72,32 @@ def draw_faces(
         bboxes: (n, 4) x1, y1, x2, y2 in pixels of ``image``.
         scores: (n,) scores, written above the boxes of faces that are large enough.
         keypoints: (n, K, 3) x, y, weight; keypoints of weight 0 are not drawn.
-        colour: Colour of the boxes, RGB.
+        colour: Colour of the boxes, RGB. Default: the colour of the class.
+        labels: (n,) classes; all 0 by default.
+        names: Names of the classes of the n boxes, written before the scores.
         bgr: Whether ``image`` is BGR.
 
     Returns:
         (H, W, 3) uint8.
     """
     canvas = np.array(image, order='C')
-    colour, *points = ((b, g, r) if bgr else (r, g, b) for r, g, b in (colour, *KEYPOINT_COLOURS))
+    points = [_order(each, bgr) for each in KEYPOINT_COLOURS]
     line = max(1, round(max(image.shape[:2]) / 640))
     order = range(len(bboxes)) if scores is None else np.argsort(scores)  # best score on top
     for i in order:
         x1, y1, x2, y2 = np.round(bboxes[i]).astype(int).tolist()
         # A dark border keeps the box visible on a bright background.
         cv2.rectangle(canvas, (x1, y1), (x2, y2), (0, 0, 0), line + 2)
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, line)
+        label = 0 if labels is None else int(labels[i])
+        own = _order(colour or CLASS_COLOURS[label % len(CLASS_COLOURS)], bgr)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), own, line)
         if keypoints is not None:
-            _draw_keypoints(canvas, keypoints[i], max(1, round((x2 - x1) / 30)), points)
-        if scores is not None and x2 - x1 >= MIN_LABEL_WIDTH * line:
-            _draw_label(canvas, f'{scores[i]:.2f}', (x1, y1), colour, line)
+            share = 30 if keypoints.shape[1] <= MANY_KEYPOINTS else 100
+            _draw_keypoints(canvas, keypoints[i], max(1, round((x2 - x1) / share)), points)
+        words = [] if names is None or names[i] is None else [str(names[i])]
+        words += [] if scores is None else [f'{scores[i]:.2f}']
+        if words and x2 - x1 >= MIN_LABEL_WIDTH * line:
+            _draw_label(canvas, ' '.join(words), (x1, y1), own, line)
     return canvas
 
 
@@ -94,7 +119,15 @@ def mark_faces(image: Image, faces: Sequence[Face]) -> Image:
     if faces[0].keypoints is not None:
         points = np.stack([face.keypoints for face in faces if face.keypoints is not None])
         keypoints = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1)
-    return draw_faces(image, bboxes, scores, keypoints, bgr=True)
+    return draw_faces(
+        image,
+        bboxes,
+        scores,
+        keypoints,
+        labels=np.array([face.label for face in faces]),
+        names=[face.class_name for face in faces],
+        bgr=True,
+    )
 
 
 def hide_faces(
@@ -163,6 +196,11 @@ def _coarse(part: Image, smooth: bool) -> Image:
     coarse = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
     how = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST
     return np.asarray(cv2.resize(coarse, part.shape[1::-1], interpolation=how), np.uint8)
+
+
+def _order(rgb: Colour, bgr: bool) -> Colour:
+    """Return a colour in the order of an image's channels."""
+    return (rgb[2], rgb[1], rgb[0]) if bgr else rgb
 
 
 def _draw_keypoints(

@@ -14,8 +14,12 @@ EXTRAS = {
     'av': 'video',
     'trackers': 'video',
     'supervision': 'video',
+    'pillow_heif': 'heif',
+    'pyarrow': 'bulk',
     'pycocotools': 'eval',
     'scipy': 'eval',
+    'tensorboard': 'log',
+    'wandb': 'log',
 }
 #: Packages that pip alone cannot install correctly: mmcv needs its compiled operators.
 SET_UP = ('torch', 'mmcv', 'mmengine', 'mmdet')

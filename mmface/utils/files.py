@@ -13,7 +13,7 @@ from pathlib import Path
 
 # Part of every temporary name, so that no other file is mistaken for a temporary one.
 _MARK = 'mmface-tmp-'
-_TEMPORARY = re.compile(rf'\..*\.{_MARK}[a-z0-9_]{{8}}(\.[^.]+)?')
+TEMPORARY = re.compile(rf'\..*\.{_MARK}[a-z0-9_]{{8}}(\.[^.]+)?')
 
 #: Forbidden in a path component: separator and drives of Windows, the end of a C string.
 _UNSAFE = re.compile(r'[\\\0]|^[A-Za-z]:')
@@ -142,7 +142,7 @@ def remove_leftovers(folder: str | os.PathLike[str], recursive: bool = False) ->
     """
     removed = 0
     for path in Path(folder).rglob('.*') if recursive else Path(folder).glob('.*'):
-        if not _TEMPORARY.fullmatch(path.name) or path.is_symlink():
+        if not TEMPORARY.fullmatch(path.name) or path.is_symlink():
             continue
         with suppress(OSError), path.open('r+b') as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

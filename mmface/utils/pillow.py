@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 #: Formats that Pillow may decode. Missing on purpose: formats that start a program (EPS), that are
 #: not images of pixels (PDF, WMF), and scientific ones.
@@ -20,12 +21,19 @@ FORMATS = (
     *('AVIF', 'BMP', 'DDS', 'DIB', 'GIF', 'ICNS', 'ICO', 'JPEG', 'JPEG2000', 'PCX', 'PNG'),
     *('PPM', 'PSD', 'QOI', 'SGI', 'SPIDER', 'SUN', 'TGA', 'TIFF', 'WEBP', 'XBM', 'XPM'),
 )
-#: Modes of images with floating-point values or 32-bit integers. Their range is not known.
+#: Modes of images with floating-point values or 32-bit integers.
 _NO_RANGE = ('F', 'I')
+#: First bytes of Radiance HDR, OpenEXR and PFM.
+_FLOAT = (b'#?RADIANCE', b'#?RGBE', b'\x76\x2f\x31\x01', b'PF\n', b'Pf\n')
+_TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_LOG_LUMINANCE, _IEEE_FLOAT = (32844, 32845), 3
 
 
-class Refused(ValueError):
-    """An image that Pillow can decode but whose values have no known range."""
+NO_RANGE = (
+    'it holds floating-point numbers or 32-bit integers, whose range is not known: convert it to '
+    '8 or 16 bits'
+)
 
 
 @cache
@@ -71,15 +79,39 @@ def to_bgr(image: PIL.Image.Image) -> NDArray[np.uint8]:
 
     Raises:
         OSError: The data are truncated or damaged.
-        Refused: The values are floating-point numbers or 32-bit integers.
+        ValueError: The values are floating-point numbers or 32-bit integers.
     """
     if image.mode in _NO_RANGE:
-        raise Refused(
-            'it holds floating-point numbers or 32-bit integers, whose range is not known: '
-            'convert it to 8 bits'
-        )
+        raise ValueError(NO_RANGE)
     if image.mode.startswith('I;16'):
         grey = (np.asarray(image).astype(np.uint16) // 256).astype(np.uint8)
         return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
     rgb = image.convert('RGB')
     return np.asarray(cv2.cvtColor(np.asarray(rgb), cv2.COLOR_RGB2BGR), np.uint8)
+
+
+def check_range(data: bytes) -> None:
+    """Check that the values of an image have a known range.
+
+    Of a floating-point image, OpenCV makes 8 bits in a way that depends on the format: it scales
+    Radiance HDR by 255, cuts PFM (an image of 0 to 1 becomes black) and changes the contrast of
+    TIFF with logarithmic values, which is how it writes float32 itself.
+
+    Raises:
+        ValueError: The values are floating-point numbers or 32-bit integers.
+    """
+    if data.startswith(_FLOAT) or (data.startswith(_TIFF) and _has_no_range(data)):
+        raise ValueError(NO_RANGE)
+
+
+def _has_no_range(tiff: bytes) -> bool:
+    try:
+        tags = ImageFileDirectory_v2(tiff[: 16 if b'+' in tiff[:4] else 8])
+        file = io.BytesIO(tiff)
+        file.seek(tags.next)
+        tags.load(file)
+        bits = max(tags.get(_BITS_PER_SAMPLE, (1,)))
+        floating = _IEEE_FLOAT in tags.get(_SAMPLE_FORMAT, (1,))
+        return floating or bits > 16 or tags.get(_PHOTOMETRIC) in _LOG_LUMINANCE
+    except Exception:  # damaged; decoding reports that
+        return False

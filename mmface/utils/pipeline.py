@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ def usable_cores() -> int:
 
 def ordered(
     items: Iterable[T], work: Callable[[T], R], workers: int, ahead: int | None = None
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Call ``work`` for each item in threads, and yield the results in the order of the items.
 
     ``items`` is read only as far as needed, so at most ``workers + ahead`` items and results are

@@ -41,16 +41,7 @@ def describe(
         tracks: The track of each face; only in videos.
         **first: What the line begins with.
     """
-    rows: list[dict[str, Any]] = [
-        {
-            'bbox': [round(float(v), 2) for v in face.bbox],
-            'score': round(float(face.score), 4),
-            'keypoints': None
-            if face.keypoints is None
-            else [[round(float(v), 2) for v in point] for point in face.keypoints],
-        }
-        for face in faces
-    ]
+    rows = [face.to_dict() for face in faces]
     for row, track in zip(rows, tracks or (), strict=bool(tracks)):
         row['track'] = track
     height, width = pixels.shape[:2]

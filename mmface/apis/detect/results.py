@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmface.apis.detect.base import Render
+from mmface.apis.detect.base import Render, describe
+from mmface.structures import Face
 from mmface.utils.files import remove_leftovers, write_text
-from mmface.utils.images import Source, result_path
+from mmface.utils.images import Image, write_image
+from mmface.utils.sources import Source, result_path
 
 SETTINGS = 'settings.json'
 
@@ -78,10 +80,7 @@ class Results:
         Raises:
             ValueError: One of them is ``source`` itself.
         """
-        name = source.name
-        if source.is_video and name.suffix.lower() != '.mp4':
-            name = name.with_name(f'{name.name}.mp4')
-        main = result_path(Source(source.path, name), self.folder)
+        main = result_path(source, self.folder)
         if not self.json:
             return [main]
         suffix = '.jsonl' if source.is_video else '.json'
@@ -91,7 +90,7 @@ class Results:
         """List the files that are written for a camera. Each call returns unused names."""
         for i in itertools.count():
             name = Path(f'camera_{number}_{i}.mp4')
-            targets = self.targets(Source(Path('camera.mp4'), name))
+            targets = self.targets(Source(Path('camera.mp4'), name, 'video'))
             if not any(path.exists() for path in targets):
                 return targets
         raise AssertionError
@@ -106,6 +105,40 @@ class Results:
         return len(stats) == len(targets) and all(
             stat.st_size and stat.st_mtime_ns >= since for stat in stats
         )
+
+    def check_unique(self, sources: Sequence[Source]) -> None:
+        """Check that no two sources have a result file in common.
+
+        Raises:
+            ValueError: Two sources would write the same file.
+        """
+        owners: dict[Path, Source] = {}
+        for source in sources:
+            for target in self.targets(source):
+                other = owners.setdefault(target, source)
+                if other is not source:
+                    raise ValueError(
+                        f'{other.path} and {source.path} would have the same result, {target}: '
+                        'run them one after the other into different folders'
+                    )
+
+    def write(self, source: Source, image: Image, faces: Sequence[Face]) -> None:
+        """Write all result files of an image.
+
+        Args:
+            source: The image.
+            image: (H, W, 3) BGR, its pixels.
+            faces: The faces in it.
+
+        Raises:
+            OSError: A file cannot be written.
+        """
+        target, *lines = self.targets(source)
+        name = source.name.as_posix()
+        for path in lines:
+            text = describe(image, faces, image=name)
+            write_text(path, text, sync=False)
+        write_image(target, self.render(image, faces, name))
 
 
 def _read_settings(path: Path) -> Mapping[str, Any] | None:

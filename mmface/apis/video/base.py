@@ -9,12 +9,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
+from mmface.utils.file_kinds import kind_of
 from mmface.utils.images import Image, PathLike
 
 #: Frames per second if the camera or file does not report a usable value.
 DEFAULT_FPS = 25.0
-#: Suffixes of images that may be animated. Pillow reads their frames.
-ANIMATION_SUFFIXES = frozenset(['.gif', '.webp', '.png', '.apng', '.avif'])
 
 
 class Frame(NamedTuple):
@@ -83,7 +82,7 @@ def open_source(origin: PathLike | int) -> VideoSource:
         from mmface.apis.video.camera import Camera
 
         return Camera(origin)
-    if Path(origin).suffix.lower() in ANIMATION_SUFFIXES:
+    if Path(origin).is_file() and kind_of(origin) == 'animation':
         from mmface.apis.video.animation import AnimationReader
 
         return AnimationReader(origin)
