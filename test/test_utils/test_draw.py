@@ -8,9 +8,12 @@ import pytest
 
 from mmface.structures import Face
 from mmface.utils.draw import (
+    CELLS,
     FACE_COLOUR,
     KEYPOINT_COLOURS,
     MARGIN,
+    SHAPES,
+    STYLES,
     draw_faces,
     hide_faces,
     mark_faces,
@@ -95,3 +98,38 @@ def test_hide_faces__at_and_beyond_the_edge(noise):
     assert hidden.shape == noise.shape
     assert hidden[:20, :20].std() < noise.std() / 3
     np.testing.assert_array_equal(hidden[60:150, 60:250], noise[60:150, 60:250])
+
+
+@pytest.mark.parametrize('style', STYLES)
+@pytest.mark.parametrize('shape', SHAPES)
+def test_hide_faces__every_style_covers_the_whole_box(style, shape, noise):
+    """Also the corners of the detector's box, with the default margin."""
+    hidden = hide_faces(noise, [_face(100, 60, 180, 140)], style, shape)
+    before, after = noise[60:141, 100:181], hidden[60:141, 100:181]
+    assert (before == after).all(axis=2).mean() < 0.001
+    kept = (noise == hidden).all(axis=2)
+    assert kept[:35].all() and kept[:, :75].all() and kept[165:].all() and kept[:, 205:].all()
+    # Outside of the ellipse, the corners of the covered area are as they were.
+    assert kept[42, 82] == (shape == 'ellipse')
+    if style == 'solid':
+        assert not after.any()
+
+
+def test_hide_faces__pixelate_leaves_few_colours(noise):
+    hidden = hide_faces(noise, [_face(100, 60, 180, 140)], 'pixelate')
+    assert len(np.unique(hidden[60:141, 100:181].reshape(-1, 3), axis=0)) <= CELLS**2
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+def test_hide_faces__ellipse_at_the_edge_belongs_to_the_whole_face(shape, noise):
+    hidden = hide_faces(noise, [_face(-40, 60, 40, 140)], 'solid', shape)
+    assert not hidden[60:141, :40].any()
+
+
+def test_hide_faces__margin_and_bad_options(noise):
+    hidden = hide_faces(noise, [_face(100, 60, 180, 140)], 'solid', margin=0)
+    assert (hidden == 0).all(axis=2).sum() == 81 * 81
+    with pytest.raises(ValueError, match="style 'fog': expected one of blur"):
+        hide_faces(noise, [], 'fog')
+    with pytest.raises(ValueError, match="shape 'star': expected one of box"):
+        hide_faces(noise, [], shape='star')

@@ -71,6 +71,8 @@ class OwnBoxes:
 
 
 def _read(line: Any) -> tuple[str | None, int | None, list[list[float]]]:
+    if not isinstance(line, dict):
+        raise ValueError('not an object')
     name, frame = line.get('image', line.get('video')), line.get('frame')
     if not isinstance(name, str | None) or not isinstance(frame, int | None):
         raise ValueError('a name must be text, and a frame a whole number')

@@ -122,11 +122,13 @@ class GapFiller:
 
 
 def _moved_on(nearest: _Sighting, other: _Sighting, frame: Frame) -> Face:
-    """Return where a face is if it moves on as it did between two sightings."""
-    bbox = nearest.face.bbox
+    """Return where a face is if its centre moves on as it did between two sightings."""
+    corner, opposite = nearest.face.bbox[:2], nearest.face.bbox[2:]
+    moved = np.zeros(2, np.float32)
     if other.number != nearest.number:
-        speed = (bbox - other.face.bbox) / (nearest.seconds - other.seconds)
-        bbox = bbox + speed * (frame.seconds - nearest.seconds)
+        way = (corner + opposite - other.face.bbox[:2] - other.face.bbox[2:]) / 2
+        moved = way * (frame.seconds - nearest.seconds) / (nearest.seconds - other.seconds)
     # The further away in time, the less is known.
-    grow = _GROWTH * abs(frame.number - nearest.number) * (bbox[2:] - bbox[:2])
-    return Face(bbox + np.concatenate([-grow, grow]), nearest.face.score)
+    grow = _GROWTH * abs(frame.number - nearest.number) * (opposite - corner)
+    bbox = np.concatenate([corner + moved - grow, opposite + moved + grow])
+    return Face(bbox.astype(np.float32), nearest.face.score)
