@@ -162,12 +162,12 @@ def main() -> None:
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     cameras = [int(i) for i in args.inputs if i.isdecimal() and not Path(i).exists()]
     files = [i for i in args.inputs if not i.isdecimal() or Path(i).exists()]
+    found = find_sources(files, videos=True, skip=args.out)
     if not args.model and not args.config:
         args.model = DEFAULT
         print(f'model: {DEFAULT}, the default (others: --model; mmface weights list)', flush=True)
     if args.model:
         args.model = str(model_file(args.model))
-    found = find_sources(files, videos=True, skip=args.out)
     model = [file for file in (args.model, args.config, args.checkpoint) if file]
     settings = {'score_thr': args.score_thr, **size_settings(args), **hiding_settings(args)}
     render = build_render(args)
