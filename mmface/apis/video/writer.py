@@ -28,6 +28,9 @@ TIME_BASE = Fraction(1, 120000)
 #: Without B-frames, packets have the order of the frames: with them, mp4 tells a shorter duration
 #: than the frames have if these are unevenly spaced.
 _X264 = {'preset': 'veryfast', 'crf': '20', 'bf': '0'}
+#: Playing can start before all is loaded. A video that starts later than its sound does so exactly:
+#: mp4 counts this delay in milliseconds otherwise.
+_MP4 = {'movflags': '+faststart', 'movie_timescale': str(TIME_BASE.denominator)}
 _BT709 = 1  # the number of these colours in H.264
 _LIMITED_RANGE = 1
 
@@ -60,7 +63,7 @@ class VideoWriter:
         start: float = 0.0,
     ) -> None:
         self._size = size
-        self._output = av.open(str(path), 'w', format='mp4', options={'movflags': '+faststart'})
+        self._output = av.open(str(path), 'w', format='mp4', options=_MP4)
         self._durations: dict[int, int] = {}
         self._last = -1
         self._step = round(1 / fps / TIME_BASE)

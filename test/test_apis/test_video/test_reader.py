@@ -38,7 +38,8 @@ def _encode(path, images, codec='libx264', pixels='yuv420p', sound=None, prepare
         if prepare:
             prepare(stream)
         if sound:
-            tone = out.add_stream(sound, rate=8000 if sound.startswith('pcm') else 44100)
+            rate = {'pcm_s16le': 8000, 'libopus': 48000}.get(sound, 44100)
+            tone = out.add_stream(sound, rate=rate, layout='stereo', bit_rate=96_000)
         for image in images:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format='bgr24')))
         out.mux(stream.encode(None))
@@ -246,6 +247,46 @@ def test_sound__that_mp4_players_do_not_know_becomes_aac(tmp_path):
         wave = np.concatenate([f.to_ndarray()[0] for f in file.decode(audio=0)])[:8000]
     spectrum = np.abs(np.fft.rfft(wave, 8000))
     assert spectrum.argmax() == pytest.approx(8000 / 5 / (2 * np.pi), abs=2)
+
+
+@pytest.mark.parametrize(
+    ('name', 'codec', 'sound', 'copied'),
+    [
+        ('a.3gp', 'h263', 'aac', True),
+        ('a.m2ts', 'libx264', 'ac3', True),
+        ('a.mts', 'mpeg2video', 'mp2', False),
+        ('a.webm', 'libvpx-vp9', 'libopus', True),
+        ('a.mkv', 'libvpx', 'pcm_s24le', False),
+        ('a.mp4', 'libsvtav1', 'aac', True),
+        ('a.mp4', 'libx265', 'flac', True),
+        ('a.wmv', 'wmv2', 'wmav2', False),
+        ('a.mpg', 'mpeg1video', 'mp2', False),
+        ('a.flv', 'flv', 'libmp3lame', True),
+        ('a.mov', 'prores_ks', 'pcm_s16le', False),
+    ],
+)
+def test_video__of_many_kinds_with_sound(name, codec, sound, copied, tmp_path):
+    pixels = 'yuv422p10le' if codec == 'prores_ks' else 'yuv420p'
+    images = _images(25, (144, 176))
+    path = _encode(tmp_path / name, images, codec=codec, pixels=pixels, sound=sound)
+    reader = VideoReader(path)
+    options = {'sound': reader.sound, 'start': reader.start}
+    with open_video(tmp_path / 'out.mp4', reader.fps, reader.size, **options) as video:
+        frames = list(reader)
+        for frame in frames:
+            video.write(frame)
+    assert len(frames) >= 24
+    away = np.abs(frames[10].image.astype(float) - images[10]).mean()
+    assert away < 8, 'the colours of old codecs are rough'
+    written = VideoReader(tmp_path / 'out.mp4')
+    # The file may begin with its first image, where the first sound was only for the decoder.
+    times = [written.start + frame.seconds for frame in written]
+    np.testing.assert_allclose(times, [frame.seconds for frame in frames], atol=1e-5)
+    with av.open(str(tmp_path / 'out.mp4')) as file:
+        (stream,) = file.streams.audio
+        samples = sum(frame.samples for frame in file.decode(stream))
+        assert (stream.codec_context.name == 'aac') == (not copied or sound == 'aac')
+        assert samples / stream.rate == pytest.approx(1, abs=0.12)
 
 
 def _damage(path, codec, place):
