@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmface.evaluation.attributes import read_attributes
 from mmface.evaluation.matched import Matched
 from mmface.evaluation.plausibility import check_plausible, suspicions
 from mmface.evaluation.pr_curve import plot_pr_curves
@@ -35,7 +36,7 @@ def display_names(sources: Sequence[Path]) -> list[str]:
 
 
 def evaluate_source(
-    source: PredictionSource, name: str, gt: WiderGroundTruth, args: argparse.Namespace
+    source: PredictionSource, gt: WiderGroundTruth, args: argparse.Namespace
 ) -> tuple[WiderResult, Matched]:
     """Evaluate one folder, archive or file.
 
@@ -106,6 +107,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--report', type=Path, metavar='DIR', help='write a report for the browser to this folder'
     )
+    parser.add_argument(
+        '--images',
+        type=Path,
+        metavar='DIR',
+        help='folder with <event>/<image>.jpg, for the galleries of the report',
+    )
+    parser.add_argument(
+        '--copy-images',
+        action='store_true',
+        help='copy the images that the report shows into it (default: link to them)',
+    )
+    parser.add_argument('--title', default='WIDER FACE', help='title of the report')
+    parser.add_argument(
+        '--draws', type=int, default=1000, help='bootstrap draws for intervals (default: 1000)'
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers here')
     parser.add_argument('--plot', type=Path, metavar='FILE', help='draw the PR curves here (PNG)')
     return parser.parse_args(argv)
@@ -120,10 +136,11 @@ def main() -> None:
     if args.part is not None:
         gt = gt.restrict(read_part(args.part))
     results: dict[str, WiderResult] = {}
+    matched: dict[str, Matched] = {}
     names = display_names(args.predictions)
     for name, path in zip(names, args.predictions, strict=True):
         source = open_predictions(path, gt, show=True, image_ids=args.image_ids)
-        results[name], _ = evaluate_source(source, name, gt, args)
+        results[name], matched[name] = evaluate_source(source, gt, args)
 
     def rank(item: tuple[str, WiderResult]) -> float:
         hard = item[1].ap['hard']
@@ -139,3 +156,16 @@ def main() -> None:
         write_text(args.json, json.dumps(table, indent=2) + '\n')
     if args.plot is not None:
         plot_pr_curves(results, args.plot)
+    if args.report is not None:
+        from mmface.evaluation.report.study import study
+        from mmface.evaluation.report.writer import write_report
+
+        found = study(
+            gt,
+            {name: matched[name] for name in results},
+            results,
+            read_attributes(args.gt, gt),
+            args.draws,
+        )
+        write_report(found, args.report, args.images, args.copy_images, args.title)
+        print(f'report: {args.report / "index.html"}')
