@@ -95,7 +95,9 @@ def crop(image: Image, box: Sequence[float]) -> Image:
     side = max(8.0, _AROUND * max(w, h))
     scale = CROP / side
     left, top = x + w / 2 - side / 2, y + h / 2 - side / 2
-    matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+    # From centres of pixels to centres of pixels.
+    shift = scale / 2 - 0.5
+    matrix = np.array([[scale, 0, shift - left * scale], [0, scale, shift - top * scale]])
     # Of a large region, only every second, fourth ... pixel is needed.
     step = max(1, int(side // (2 * CROP)))
     small: NDArray = image[::step, ::step] if step > 1 else image

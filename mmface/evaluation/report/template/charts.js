@@ -20,8 +20,14 @@ const colour = (index) => `var(--c${index % 6})`;
 const percent = (value, digits = 1) => (value === null || Number.isNaN(value) ? '–' : `${(100 * value).toFixed(digits)} %`);
 const fixed = (value, digits) => (value === null || Number.isNaN(value) ? '–' : value.toFixed(digits));
 
+// The next round number: 1, 2, 2.5 or 5 times a power of ten.
+function roundUp(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 2.5, 5, 10].find((step) => step * power >= value * 0.9999) * power;
+}
+
 // A frame with axes from 0 to 1, or of the given ranges; returns the function that maps values.
-function frame(parent, { width = 360, height = 270, x = [0, 1], y = [0, 1], xlabel = '', ylabel = '', label }) {
+function frame(parent, { width = 360, height = 280, x = [0, 1], y = [0, 1], xlabel = '', ylabel = '', label }) {
   const [left, top, right, bottom] = [38, 8, width - 10, height - 34];
   const svg = add(parent, 'svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': label });
   const at = (a, b) => [

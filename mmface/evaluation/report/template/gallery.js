@@ -39,7 +39,7 @@ function picture(card, image, list) {
   const pic = add(card, 'span', { class: 'pic' });
   const own = R.shown[image];
   if (!own.size) { add(pic, 'span', { class: 'empty' }, 'no image'); return; }
-  const box = add(pic, 'span', { class: 'frame', style: `aspect-ratio:${own.size[0]}/${own.size[1]}` });
+  const box = add(pic, 'span', { class: 'frame', style: `--r:${own.size[0] / own.size[1]}` });
   add(box, 'img', { src: thumb(image), alt: '', loading: 'lazy' });
   if (list.length) overlay(box, [0, 0, ...own.size], list);
 }
@@ -74,7 +74,7 @@ function worst() {
     const { missed, wrong } = errorsOf(image, own.d);
     const text = add(card, 'span', { class: 'text' });
     add(text, 'b', {}, `${missed} missed, ${wrong} false`);
-    add(text, 'span', { class: 'quiet' }, ` ${R.images[image]}`);
+    add(text, 'span', { class: 'quiet', title: R.images[image] }, R.images[image].split('/').pop());
   });
 }
 
@@ -170,7 +170,7 @@ function draw() {
   box.replaceChildren();
   if (own.link) {
     $('view-link').href = own.link;
-    const holder = add(box, 'span', { class: 'frame', style: `aspect-ratio:${own.size[0]}/${own.size[1]}` });
+    const holder = add(box, 'span', { class: 'frame', style: `--r:${own.size[0] / own.size[1]}` });
     add(holder, 'img', { src: own.link, alt: R.images[image] });
     if ($('view-boxes').checked) overlay(holder, [0, 0, ...own.size], boxesOf(image, detectors));
   }

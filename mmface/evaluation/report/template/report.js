@@ -156,12 +156,13 @@ function operation() {
   const place = $('operation');
   place.replaceChildren();
   const all = D.flatMap((own) => [own.scores[0], own.scores[NEVER - 1]]);
-  const x = [Math.min(0, ...all), Math.max(1e-9, ...all)];
+  const low = Math.min(...all);
+  const x = [low < 0 ? -roundUp(-low) : 0, roundUp(Math.max(1e-9, ...all))];
   const charts = [['precision', 'precision', [0, 1]], ['recall', 'recall', [0, 1]], ['F1', 'f1', [0, 1]], ['false finds per image', 'perImage', null]];
   for (const [title, key, fixedRange] of charts) {
     const panel = add(place, 'div');
-    const top = Math.max(...D.map((_, d) => numbers(d, Math.min(NEVER - 1, Math.max(state.bins[d], 1) + 250)).perImage), 0.1);
-    const chart = frame(panel, { height: 210, x, y: fixedRange ?? [0, top], xlabel: 'score', ylabel: title, label: `${title} over the threshold` });
+    const top = roundUp(Math.max(...D.map((_, d) => numbers(d, Math.min(NEVER - 1, state.bins[d] + 250)).perImage), 0.1));
+    const chart = frame(panel, { width: 280, height: 230, x, y: fixedRange ?? [0, top], xlabel: 'score', ylabel: title, label: `${title} over the threshold` });
     D.forEach((own, d) => {
       const points = own.scores.map((score, bin) => [score, numbers(d, bin)[key]]).filter(([, y]) => fixedRange || y <= top);
       line(chart, points, { stroke: colour(d) });
