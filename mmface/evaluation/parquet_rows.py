@@ -29,7 +29,8 @@ class ParquetSource(PredictionSource):
         tables, images = [], []
         order = np.argsort(group, kind='stable')
         ends = np.cumsum(np.bincount(group, minlength=len(names)))
-        for name, own in zip(names.tolist(), np.split(order, ends[:-1]), strict=True):
+        pieces = np.split(order, ends[:-1]) if len(names) else []
+        for name, own in zip(names.tolist(), pieces, strict=True):
             place = f'{self.path}: image {name}'
             key = self.claim(name, place)
             if key is not None:

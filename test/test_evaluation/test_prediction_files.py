@@ -172,6 +172,17 @@ def test_open_predictions__pickles_of_something_else_are_refused(tmp_path, drawn
             rows_of(open_predictions(tmp_path / 'a.pkl', drawn_gt), drawn_gt)
 
 
+def test_open_predictions__tables_without_rows_or_columns(tmp_path, drawn_gt):
+    pyarrow = pytest.importorskip('pyarrow')
+    from pyarrow import parquet
+
+    write_parquet(tmp_path / 'a.parquet', {})
+    assert rows_of(open_predictions(tmp_path / 'a.parquet', drawn_gt), drawn_gt) == {}
+    parquet.write_table(pyarrow.table({'name': ['x']}), tmp_path / 'a.parquet')
+    with pytest.raises(ValueError, match='expected the columns image, x1, .* found name'):
+        rows_of(open_predictions(tmp_path / 'a.parquet', drawn_gt), drawn_gt)
+
+
 def test_open_predictions__missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match='do not exist'):
         open_predictions(tmp_path / 'none.json')
