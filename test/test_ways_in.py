@@ -60,7 +60,7 @@ def test_label_format__is_one_entry(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(annotations, 'FORMATS', {'toy': toy, **annotations.FORMATS})
     path = tmp_path / 'labels.csv'
     path.write_text('image,x1,y1,x2,y2\ne/a.jpg,1,2,30,40\ne/b.jpg,5,6,70,80\n')
-    assert [entry.path for entry in read_annotations(path)] == ['e/a.jpg', 'e/b.jpg']
+    assert [entry.path for entry in read_annotations(path).images] == ['e/a.jpg', 'e/b.jpg']
     # The data set and the converter know it as well.
     (tmp_path / 'images' / 'e').mkdir(parents=True)
     for name in 'ab':

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmface.datasets.annotations import FaceAnnotation, read_annotations
+from mmface.datasets.annotations import read_annotations
+from mmface.datasets.face_annotation import FaceAnnotation
 
 SPLITS = ('train', 'val')
 
@@ -51,7 +52,7 @@ def retinaface_layout(toy: Path, root: Path) -> None:
     scrfd_layout(toy, root)
     for split in SPLITS:
         lines = []
-        for item in read_annotations(toy / split / 'labelv2.txt'):
+        for item in read_annotations(toy / split / 'labelv2.txt').images:
             lines.append(f'# {item.path}')
             for box, points in zip(item.bboxes, item.keypoints, strict=True):
                 shown = np.where(points[:, 2:] > 0, points - (0, 0, 1), -1.0)
@@ -91,7 +92,7 @@ def centerface_layout(toy: Path, root: Path) -> None:
     shutil.copytree(toy / 'val/images', data / 'WIDER_val/images')
     shutil.copytree(toy / 'val/gt', data / 'ground_truth')
     for split in SPLITS:
-        items = read_annotations(toy / split / 'labelv2.txt')
+        items = read_annotations(toy / split / 'labelv2.txt').images
         coco_file(items, data / f'annotations/{split}_wider_face.json')
 
 
@@ -99,7 +100,9 @@ def centerface_mindspore_layout(toy: Path, root: Path) -> None:
     data = root / 'dataset/centerface'
     for split in SPLITS:
         shutil.copytree(toy / split / 'images', data / 'images' / split / 'images')
-        coco_file(read_annotations(toy / split / 'labelv2.txt'), data / f'annotations/{split}.json')
+        coco_file(
+            read_annotations(toy / split / 'labelv2.txt').images, data / f'annotations/{split}.json'
+        )
     shutil.copytree(toy / 'val/gt', data / 'ground_truth')
     (data / 'ground_truth/wider_face_val.mat').rename(data / 'ground_truth/val.mat')
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mmface.datasets.annotations import FaceAnnotation, read_annotations
+from mmface.datasets.annotations import read_annotations
+from mmface.datasets.face_annotation import FaceAnnotation
+from mmface.datasets.text_labels import is_numeric
 from mmface.utils.mat_files import read_mat_files
 
 # Best first. For training, labels with keypoints come first. For validation, labels with every
@@ -18,7 +20,6 @@ KINDS = {
     'train': ('labelv2', 'retinaface', 'coco', 'bbx_gt'),
     'val': ('labelv2', 'bbx_gt', 'retinaface', 'mat', 'coco'),
 }
-_STARTS_WITH_NUMBER = re.compile(r'[-+]?(\d*\.?\d+|\d+\.)([eE][-+]?\d+)?(\s|$)')
 _MAT_FIELDS = ('event_list', 'file_list', 'face_bbx_list', 'invalid_label_list')
 MAT_NAMES = tuple(f'wider_{name}_val.mat' for name in ('face', 'easy', 'medium', 'hard'))
 
@@ -48,7 +49,7 @@ def read_labels(path: Path, kind: str) -> list[FaceAnnotation]:
     Raises:
         ValueError: The file does not match its kind. The message names the file.
     """
-    return read_mat_faces(path) if kind == 'mat' else read_annotations(path, kind)
+    return read_mat_faces(path) if kind == 'mat' else read_annotations(path, kind).images
 
 
 def read_mat_faces(path: Path) -> list[FaceAnnotation]:
@@ -71,7 +72,8 @@ def read_mat_faces(path: Path) -> list[FaceAnnotation]:
                 ignore = np.broadcast_to(flags, len(box))[real]
                 points = np.full((len(ignore), 5, 3), (-1, -1, 0), np.float32)
                 image = f'{event[0]}/{name[0]}.jpg'
-                faces.append(FaceAnnotation(image, 0, 0, box[real], points, ignore))
+                labels = np.zeros(len(ignore), np.int64)
+                faces.append(FaceAnnotation(image, 0, 0, box[real], points, ignore, labels))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(
             f'{path}: expected a WIDER FACE ground truth file with event_list, file_list and '
@@ -121,7 +123,7 @@ def keep_images(text: str, keys: Collection[str]) -> str:
     kept, keep = [], False
     for line in text.splitlines(keepends=True):
         head = line.strip(' #\r\n')
-        if head and not _STARTS_WITH_NUMBER.match(head):  # the path of the next image
+        if head and not is_numeric(head):  # the path of the next image
             keep = head in keys or re.sub(r'(\s+\d+){2}$', '', head) in keys
         if keep:
             kept.append(line)

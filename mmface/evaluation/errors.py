@@ -85,7 +85,11 @@ def find_neighbours(matched: Matched) -> Neighbours:
     free = np.flatnonzero(matched.unmatched)
     images = np.repeat(np.arange(len(gt.names)), np.diff(gt.splits))
     box, face, iou = near_pairs(
-        matched.boxes[free], matched.image[free], gt.boxes, images, min(NEAR, matched.iou_thr)
+        matched.boxes[free],
+        matched.image[free].astype(np.int64),
+        gt.boxes,
+        images,
+        min(NEAR, matched.iou_thr),
     )
     nearest = np.full(len(matched.face), -1, np.int64)
     # Highest IoU last, and the first face of equals last: numpy keeps the last assignment.

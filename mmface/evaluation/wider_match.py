@@ -146,9 +146,9 @@ def match_table(
 
 def near_pairs(
     boxes: NDArray[np.float64],
-    box_image: NDArray[np.integer],
+    box_image: NDArray[np.int64],
     gt_boxes: NDArray[np.float64],
-    gt_image: NDArray[np.integer],
+    gt_image: NDArray[np.int64],
     iou_thr: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Return every pair of a box and a face of its image with an IoU of at least ``iou_thr``.

@@ -24,6 +24,17 @@ KEYPOINT_COLOURS: tuple[Colour, ...] = (
 )
 FACE_COLOUR: Colour = (60, 220, 90)
 TRUTH_COLOUR: Colour = (255, 255, 255)
+# RGB, one per class. Further classes start again with the first colour.
+CLASS_COLOURS: tuple[Colour, ...] = (
+    FACE_COLOUR,
+    (255, 150, 40),
+    (90, 150, 255),
+    (230, 80, 210),
+    (245, 225, 60),
+    (60, 225, 225),
+)
+# A face with more keypoints than this gets smaller points.
+MANY_KEYPOINTS = 10
 # A label is readable only on a face of at least this width (pixels) and would hide a smaller one.
 MIN_LABEL_WIDTH = 24
 #: Extra border of a hidden face on each side, relative to the box. A box ends at forehead and
@@ -35,23 +46,32 @@ CELLS = 6
 MIN_CELL = 8
 
 
+def class_colours(count: int) -> list[Colour]:
+    """Return the colours (RGB) of ``count`` classes."""
+    return [CLASS_COLOURS[label % len(CLASS_COLOURS)] for label in range(count)]
+
+
 def draw_faces(
     image: np.ndarray,
     bboxes: np.ndarray,
     scores: np.ndarray | None = None,
     keypoints: np.ndarray | None = None,
-    colour: Colour = FACE_COLOUR,
+    colour: Colour | None = None,
+    labels: np.ndarray | None = None,
+    names: Sequence[str | None] | None = None,
 ) -> np.ndarray:
     """Draw boxes, scores and keypoints into a copy of ``image``.
 
     The size of lines and text depends on the image, that of keypoints on their face.
 
     Args:
-        image: (H, W, 3) uint8 RGB. For BGR, pass ``colour`` in BGR.
+        image: (H, W, 3) uint8 RGB.
         bboxes: (n, 4) x1, y1, x2, y2 in pixels of ``image``.
         scores: (n,) scores, written above the boxes of faces that are large enough.
         keypoints: (n, K, 3) x, y, weight; keypoints of weight 0 are not drawn.
-        colour: Colour of the boxes.
+        colour: Colour of the boxes, RGB. Default: the colour of the class.
+        labels: (n,) classes; all 0 by default.
+        names: Names of the classes of the n boxes, written before the scores.
 
     Returns:
         (H, W, 3) uint8.
@@ -63,11 +83,16 @@ def draw_faces(
         x1, y1, x2, y2 = np.round(bboxes[i]).astype(int).tolist()
         # A dark border keeps the box visible on a bright background.
         cv2.rectangle(canvas, (x1, y1), (x2, y2), (0, 0, 0), line + 2)
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, line)
+        label = 0 if labels is None else int(labels[i])
+        own = colour or CLASS_COLOURS[label % len(CLASS_COLOURS)]
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), own, line)
         if keypoints is not None:
-            _draw_keypoints(canvas, keypoints[i], radius=max(1, round((x2 - x1) / 30)))
-        if scores is not None and x2 - x1 >= MIN_LABEL_WIDTH * line:
-            _draw_label(canvas, f'{scores[i]:.2f}', (x1, y1), colour, line)
+            share = 30 if keypoints.shape[1] <= MANY_KEYPOINTS else 100
+            _draw_keypoints(canvas, keypoints[i], radius=max(1, round((x2 - x1) / share)))
+        words = [] if names is None or names[i] is None else [str(names[i])]
+        words += [] if scores is None else [f'{scores[i]:.2f}']
+        if words and x2 - x1 >= MIN_LABEL_WIDTH * line:
+            _draw_label(canvas, ' '.join(words), (x1, y1), own, line)
     return canvas
 
 
@@ -89,7 +114,14 @@ def mark_faces(image: Image, faces: Sequence[Face]) -> Image:
     if faces[0].keypoints is not None:
         points = np.stack([face.keypoints for face in faces if face.keypoints is not None])
         keypoints = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1)
-    drawn = draw_faces(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), bboxes, scores, keypoints)
+    drawn = draw_faces(
+        cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
+        bboxes,
+        scores,
+        keypoints,
+        labels=np.array([face.label for face in faces]),
+        names=[face.class_name for face in faces],
+    )
     return cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
 
 

@@ -40,7 +40,7 @@ def test_labelv2__rows_of_every_length(write):
 # b/3.jpg 50 60
 5 6 7 8
 """
-    first, second, third = read_labelv2(write(text))
+    first, second, third = read_labelv2(write(text)).images
     assert (first.path, first.width, first.height) == ('a/1.jpg', 640, 480)
     assert (second.path, second.width, second.height) == ('a/2.jpg', 100, 200)
     assert third.bboxes.tolist() == [[5, 6, 7, 8]]
@@ -63,27 +63,27 @@ def test_labelv2__rows_of_every_length(write):
 
 def test_labelv2__some_points_missing_keep_their_own_weight(write):
     row = '0 0 9 9 1 2 0 -1 -1 -1 5 6 1 7 8 -1 9 9 0'
-    (image,) = read_labelv2(write(f'# a/1.jpg 64 64\n{row}\n'))
+    (image,) = read_labelv2(write(f'# a/1.jpg 64 64\n{row}\n')).images
     assert image.keypoints[0, :, 2].tolist() == [1, 0, 1, 0, 1]
     assert image.keypoints[0, 3].tolist() == [-1, -1, 0]
 
 
 def test_labelv2__crlf_bom_and_blanks_in_names(write):
     text = b'\xef\xbb\xbf# a b/my face.jpg 64 48\r\n1 2 3 4\r\n\r\n'
-    (image,) = read_labelv2(write(text))
+    (image,) = read_labelv2(write(text)).images
     assert (image.path, image.width, image.height) == ('a b/my face.jpg', 64, 48)
     assert image.bboxes.tolist() == [[1, 2, 3, 4]]
 
 
 def test_labelv2__names_that_are_not_utf8_open_the_same_file(write, tmp_path):
-    (image,) = read_labelv2(write(b'# f\xfcr.jpg 64 48\n1 2 3 4\n'))
+    (image,) = read_labelv2(write(b'# f\xfcr.jpg 64 48\n1 2 3 4\n')).images
     (tmp_path / image.path).write_bytes(b'x')
     assert b'f\xfcr.jpg' in [bytes(p.name, 'utf-8', 'surrogateescape') for p in tmp_path.iterdir()]
 
 
 def test_labelv2__stray_boxes_without_area_are_read(write):
     rows = '1 2 3 4\n' * 20 + '9 9 5 9\n'
-    (image,) = read_labelv2(write(f'# a/1.jpg 64 64\n{rows}'))
+    (image,) = read_labelv2(write(f'# a/1.jpg 64 64\n{rows}')).images
     assert len(image.bboxes) == 21
 
 
@@ -95,7 +95,7 @@ def test_bbx_gt__both_releases_of_images_without_faces(write):
     newer = older.replace('a/2.jpg\n1\n', 'a/2.jpg\n0\n')
     bare = newer.replace(zeros, '')
     for text in (older, newer, bare):
-        first, second, third = read_bbx_gt(write(text))
+        first, second, third = read_bbx_gt(write(text)).images
         assert first.bboxes.tolist() == [[10, 20, 15, 26]] * 2
         assert first.ignore.tolist() == [False, True]
         assert first.keypoints[..., 2].sum() == 0
@@ -105,14 +105,16 @@ def test_bbx_gt__both_releases_of_images_without_faces(write):
 
 def test_bbx_gt__zero_faces_at_the_end_and_boxes_without_area(write):
     zeros = '0 0 0 0 0 0 0 0 0 0'
-    first, last = read_bbx_gt(write(f'a/1.jpg\n1\n3 4 0 -2 0 0 0 0 0 0\na/2.jpg\n0\n{zeros}'))
+    first, last = read_bbx_gt(
+        write(f'a/1.jpg\n1\n3 4 0 -2 0 0 0 0 0 0\na/2.jpg\n0\n{zeros}')
+    ).images
     assert first.bboxes.tolist() == [[3, 4, 3, 2]]
     assert len(last.bboxes) == 0
 
 
 def test_retinaface__sizes_become_corners_and_extra_columns_are_left_out(write):
     text = f'# a/1.jpg\n1 2 30 40\n1 2 30 40 {FIVE} 0.3\n1 2 30 40 {NONE} -1 0.1\n'
-    (image,) = read_retinaface_txt(write(text))
+    (image,) = read_retinaface_txt(write(text)).images
     assert image.bboxes.tolist() == [[1, 2, 31, 42]] * 3
     assert image.keypoints[1, 2].tolist() == [15, 16, 1]
     assert image.keypoints[:, :, 2].sum(axis=1).tolist() == [0, 5, 0]
@@ -120,16 +122,19 @@ def test_retinaface__sizes_become_corners_and_extra_columns_are_left_out(write):
 
 
 def test_auto__goes_by_the_headers(write):
-    sized = read_annotations(write('# a/1.jpg 64 48\n1 2 30 40\n'))
-    plain = read_annotations(write('# a/1.jpg\n1 2 30 40\n'))
-    official = read_annotations(write('a/1.jpg\n1\n1 2 30 40 0 0 0 0 0 0\n'))
+    sized = read_annotations(write('# a/1.jpg 64 48\n1 2 30 40\n')).images
+    plain = read_annotations(write('# a/1.jpg\n1 2 30 40\n')).images
+    official = read_annotations(write('a/1.jpg\n1\n1 2 30 40 0 0 0 0 0 0\n')).images
     assert sized[0].bboxes.tolist() == [[1, 2, 30, 40]]
     assert plain[0].bboxes.tolist() == official[0].bboxes.tolist() == [[1, 2, 31, 42]]
 
 
 HEAD = '# a/1.jpg 64 48\n'
 BAD = {
-    'seven numbers': (HEAD + '1 2 3 4\n1 2 3 4 5 6 7\n', 'line 3.*4, 5, 19 or 20 numbers.*found 7'),
+    'eight numbers': (
+        HEAD + '1 2 3 4\n1 2 3 4 5 6 7 8\n',
+        'line 3.*4, 5, 19 or.*found 8',
+    ),
     'nan': (HEAD + '1 2 3 4\n1 2 nan 4\n', 'line 3.*found the value nan'),
     'infinite': (HEAD + f'1 2 3 4 {FIVE}\n1 2 3 inf\n', 'line 3.*found the value inf'),
     'word': (HEAD + '1 2 three 4\n', 'line 2.*three'),
@@ -170,8 +175,8 @@ def test_bad_file__labelv2_by_name_without_any_size(write):
 def test_missing_file_and_unknown_format(tmp_path, write):
     with pytest.raises(FileNotFoundError, match=r'prepare_widerface'):
         read_annotations(tmp_path / 'no.txt')
-    with pytest.raises(ValueError, match=r"'voc'.*auto, coco, labelv2, bbx_gt, retinaface"):
-        read_annotations(write(HEAD), 'voc')
+    with pytest.raises(ValueError, match=r"'dlib'.*auto, labelme, voc, yolo, coco, labelv2, bbx"):
+        read_annotations(write(HEAD), 'dlib')
 
 
 def test_labelv2__as_many_images_and_faces_as_the_real_training_set(tmp_path):
@@ -183,7 +188,7 @@ def test_labelv2__as_many_images_and_faces_as_the_real_training_set(tmp_path):
             handle.write(f'# {image % 61}--Event/{image}.jpg 1024 768\n')
             for face in range(12 if image % 3 else 13):
                 handle.write(f'10.00000 20.00000 50.00000 60.25000 {points[face]} 0.5\n')
-    found = read_annotations(tmp_path / 'labelv2.txt')
+    found = read_annotations(tmp_path / 'labelv2.txt').images
     assert sum(len(item.bboxes) for item in found) == 158_854
 
 
@@ -191,8 +196,8 @@ def test_labelv2__as_many_images_and_faces_as_the_real_training_set(tmp_path):
 def test_real_files__have_the_known_counts(reference_dir):
     """The expected counts are those of the authors of the data set and of SCRFD."""
     folder = reference_dir / 'data/wider/annotations'
-    official = read_annotations(folder / 'wider_face_val_bbx_gt.txt')
-    labelv2 = read_annotations(folder / 'labelv2_val.txt')
+    official = read_annotations(folder / 'wider_face_val_bbx_gt.txt').images
+    labelv2 = read_annotations(folder / 'labelv2_val.txt').images
     assert len(official) == len(labelv2) == 3226
     # 39,708 rows: 4 are rows of zeros of images without faces, 7 more have no area.
     assert sum(len(image.bboxes) for image in official) == 39704
@@ -208,7 +213,9 @@ def test_real_files__have_the_known_counts(reference_dir):
 
 @pytest.mark.reference
 def test_real_keypoints__lie_around_their_boxes(reference_dir):
-    images = read_annotations(reference_dir / 'data/wider/annotations/labelv2_train_part.txt')
+    images = read_annotations(
+        reference_dir / 'data/wider/annotations/labelv2_train_part.txt'
+    ).images
     bboxes = np.concatenate([image.bboxes for image in images])
     keypoints = np.concatenate([image.keypoints for image in images])
     labelled = keypoints[..., 2].all(axis=1)

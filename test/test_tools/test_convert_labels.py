@@ -35,7 +35,7 @@ def root(tmp_path):
 
 
 def same(left, right):
-    left, right = read_annotations(left), read_annotations(right)
+    left, right = read_annotations(left).images, read_annotations(right).images
     assert len(left) == len(right)
     for mine, other in zip(left, right, strict=True):
         assert mine[:3] == other[:3]
@@ -70,7 +70,7 @@ def test_images__are_named_or_beside_the_labels(door, root):
     assert 'does not contain the sizes of 3 images' in error
     assert '--images' in error
     door(TOOL, root / 'label.txt', root / 'x.json', '--images', root / 'elsewhere')
-    assert read_annotations(root / 'x.json')[2].width == 50
+    assert read_annotations(root / 'x.json').images[2].width == 50
     # If the labels contain the sizes, no image is opened.
     door(TOOL, root / 'labelv2.txt', root / 'y.json', '--images', root / 'nowhere')
 

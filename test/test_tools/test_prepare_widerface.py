@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmface.datasets.annotations import FaceAnnotation, read_annotations
+from mmface.datasets.annotations import read_annotations
+from mmface.datasets.face_annotation import FaceAnnotation
 from mmface.datasets.prepare import Preparation
 from mmface.toys.widerface import make_toy_widerface
 from mmface.utils.image_names import read_part
@@ -36,7 +37,7 @@ def toy(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def faces(toy) -> dict[str, list[FaceAnnotation]]:
-    return {split: read_annotations(toy / split / 'labelv2.txt') for split in SPLITS}
+    return {split: read_annotations(toy / split / 'labelv2.txt').images for split in SPLITS}
 
 
 @pytest.fixture(params=LAYOUTS, ids=lambda layout: layout.__name__)
@@ -57,7 +58,7 @@ def test_layout__becomes_canonical(layout, toy, faces, tmp_path):
     coco = any(layout.rglob('*.json'))
     official = (layout / 'wider_face_split').exists() or list(layout.glob('*.zip'))
     for split in SPLITS:
-        got = {item.path: item for item in read_annotations(out / split / 'labelv2.txt')}
+        got = {item.path: item for item in read_annotations(out / split / 'labelv2.txt').images}
         want = [i for i in faces[split] if len(i.bboxes) or not (coco and split == 'train')]
         assert got.keys() == {item.path for item in want}
         for item in want:
@@ -103,7 +104,7 @@ def test_canonical_folder__is_prepared_in_place(toy, faces, tmp_path):
     shutil.copytree(toy, root)
     (root / 'val/labelv2.txt').unlink()
     prepare(root, root)
-    got = read_annotations(root / 'val/labelv2.txt')
+    got = read_annotations(root / 'val/labelv2.txt').images
     assert [(g.path, g.width, g.bboxes.tolist()) for g in got] == [
         (w.path, w.width, w.bboxes.tolist()) for w in faces['val']
     ]
@@ -139,7 +140,7 @@ def test_ground_truth_alone__gives_the_validation_labels(toy, faces, tmp_path):
     prepare(tmp_path / 'out', tmp_path / 'source')
     got = {
         item.path: item.bboxes.tolist()
-        for item in read_annotations(tmp_path / 'out/val/labelv2.txt')
+        for item in read_annotations(tmp_path / 'out/val/labelv2.txt').images
     }
     assert got == {item.path: item.bboxes.tolist() for item in faces['val']}
 
@@ -151,12 +152,14 @@ def test_part__restricts_images_and_labels(layout, faces, tmp_path):
     out = tmp_path / 'out'
     prepare(out, layout, part=part)
     for split in SPLITS:
-        assert {i.path for i in read_annotations(out / split / 'labelv2.txt')} == set(keys[split])
+        assert {i.path for i in read_annotations(out / split / 'labelv2.txt').images} == set(
+            keys[split]
+        )
         folder = out / split / 'images'
         found = {f.relative_to(folder).as_posix() for f in folder.rglob('*.jpg')}
         assert found == set(keys[split])
         for text in (out / split).glob('*bbx_gt.txt'):
-            assert {i.path for i in read_annotations(text)} == set(keys[split])
+            assert {i.path for i in read_annotations(text).images} == set(keys[split])
         assert read_part(out / split / 'part.txt') == keys[split]
 
 
@@ -329,9 +332,9 @@ def test_real_images__give_the_published_labels(reference_dir, tmp_path):
     copy_files(wider / 'annotations', source, 'wider_face_val_bbx_gt.txt')
     part = wider / 'val_part.txt'
     prepare(tmp_path / 'out', source, part=part)
-    ours = read_annotations(tmp_path / 'out/val/labelv2.txt')
+    ours = read_annotations(tmp_path / 'out/val/labelv2.txt').images
     keys = set(read_part(part))
-    published = read_annotations(wider / 'annotations/labelv2_val.txt')
+    published = read_annotations(wider / 'annotations/labelv2_val.txt').images
     published = [item for item in published if item.path in keys]
     assert len(published) == len(ours) == 610
     for a, b in zip(ours, published, strict=True):
@@ -343,6 +346,6 @@ def test_real_images__give_the_published_labels(reference_dir, tmp_path):
 def test_real_training_images__keep_their_keypoints(reference_dir, tmp_path):
     wider = reference_dir / 'data/wider'
     prepare(tmp_path / 'out', wider, part=wider / 'train_part.txt')
-    ours = read_annotations(tmp_path / 'out/train/labelv2.txt')
+    ours = read_annotations(tmp_path / 'out/train/labelv2.txt').images
     assert len(ours) == 600
     assert sum(int((i.keypoints[..., 2] > 0).any(axis=1).sum()) for i in ours) == 4144

@@ -94,8 +94,8 @@ def test_wrong_arguments__are_refused(tmp_path, wrong):
 
 def test_labels__agree_between_the_formats(toy):
     for split in ('train', 'val'):
-        official = read_annotations(toy / split / f'wider_face_{split}_bbx_gt.txt')
-        labelv2 = read_annotations(toy / split / 'labelv2.txt')
+        official = read_annotations(toy / split / f'wider_face_{split}_bbx_gt.txt').images
+        labelv2 = read_annotations(toy / split / 'labelv2.txt').images
         assert [a.path for a in official] == [b.path for b in labelv2]
         for a, b in zip(official, labelv2, strict=True):
             size = a.bboxes[:, 2:] - a.bboxes[:, :2]
@@ -105,7 +105,7 @@ def test_labels__agree_between_the_formats(toy):
 
 def test_labelv2__has_the_size_of_every_image(toy):
     for split in ('train', 'val'):
-        for item in read_annotations(toy / split / 'labelv2.txt'):
+        for item in read_annotations(toy / split / 'labelv2.txt').images:
             image = cv2.imread(str(toy / split / 'images' / item.path))
             assert image.shape == (item.height, item.width, 3)
 
@@ -123,7 +123,9 @@ def test_rows__have_the_lengths_of_their_split(toy):
 
 def test_mat__holds_the_boxes_of_the_official_text(toy):
     mat = boxes_of_mat(toy)
-    text = {a.path: a.bboxes for a in read_annotations(toy / 'val/wider_face_val_bbx_gt.txt')}
+    text = {
+        a.path: a.bboxes for a in read_annotations(toy / 'val/wider_face_val_bbx_gt.txt').images
+    }
     assert mat.keys() == text.keys()
     for key, boxes in mat.items():
         assert boxes.dtype == np.int32
@@ -144,12 +146,12 @@ def test_subsets__are_nested_and_each_larger(toy):
 
 def test_edge_cases__are_there(toy):
     boxes = boxes_of_mat(toy)
-    sizes = {a.path: (a.width, a.height) for a in read_annotations(toy / 'val/labelv2.txt')}
+    sizes = {a.path: (a.width, a.height) for a in read_annotations(toy / 'val/labelv2.txt').images}
     assert any((b == 0).all() for b in boxes.values())
     assert any((b[:, 2] < 0).any() for b in boxes.values())
     assert any((b == [0, 0, *sizes[k]]).all(axis=1).any() for k, b in boxes.items())
     assert any((abs(b[:, 3] - 700) < 40).any() for b in boxes.values())
-    train = [a.bboxes for a in read_annotations(toy / 'train/labelv2.txt')]
+    train = [a.bboxes for a in read_annotations(toy / 'train/labelv2.txt').images]
     sides = np.concatenate([b[:, 2:] - b[:, :2] for b in train])
     assert ((sides > 0) & (sides < 1)).all(axis=1).any()
 
@@ -165,7 +167,7 @@ def test_without_edge_cases__every_image_has_the_size_asked_for(tmp_path):
     root = make_toy_widerface(
         tmp_path / 's', 6, 0, image_size=(160, 120), events=['A', 'B'], edge_cases=False
     )
-    items = read_annotations(root / 'train/labelv2.txt')
+    items = read_annotations(root / 'train/labelv2.txt').images
     assert {(i.width, i.height) for i in items} == {(160, 120)}
     assert {i.path.split('/')[0] for i in items} == {'A', 'B'}
     assert all(len(i.bboxes) for i in items)
@@ -173,7 +175,7 @@ def test_without_edge_cases__every_image_has_the_size_asked_for(tmp_path):
 
 def test_keypoints__lie_in_their_boxes_in_order(toy):
     seen = 0
-    for item in read_annotations(toy / 'train/labelv2.txt'):
+    for item in read_annotations(toy / 'train/labelv2.txt').images:
         for box, points in zip(item.bboxes, item.keypoints, strict=True):
             if (points[:, 2] > 0).all() and box[3] - box[1] > 20:
                 seen += 1
