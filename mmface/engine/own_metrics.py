@@ -43,7 +43,7 @@ def choose_metrics(settings: dict[str, Any]) -> list[str]:
         if _num_keypoints(settings.get('model')) and 'KeypointNMEMetric' not in kinds:
             added.append({'type': 'KeypointNMEMetric'})
         settings[key] = [*added, *others]
-        if isinstance(settings.get('cfg'), dict):  # for the config in the log folder
+        if settings.get('cfg') is not None:  # for the config in the log folder
             settings['cfg'][key] = settings[key]
         _watch_coco(settings)
         names = ' and '.join(metric['type'] for metric in added) or 'the other metrics'
