@@ -70,6 +70,16 @@ def test_wider_face__keeps_its_metric(tmp_path):
     assert {**settings, 'cfg': None} == before
 
 
+def test_images_of_wider_face__need_its_ground_truth(tmp_path):
+    settings = settings_of('scrfd_500m_bnkps', tmp_path)
+    dataset = dict(data_root=str(tmp_path), data_prefix=dict(img_path='val/images'))
+    settings['test_dataloader'] = dict(dataset=dict(type='RepeatDataset', dataset=dataset))
+    (tmp_path / 'val/images/0--Parade').mkdir(parents=True)
+    choose_metrics(settings)
+    assert settings['test_evaluator']['type'] == 'WiderFaceMetric'
+    assert types(settings['val_evaluator']) == ['CocoBoxMetric', 'KeypointNMEMetric']
+
+
 @pytest.mark.parametrize('option', [dict(protocol='official'), dict(save_txt='txt')])
 def test_options_of_wider_face__still_ask_for_its_ground_truth(option, tmp_path):
     """The metric itself says that the ground truth is missing."""
