@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,30 +19,22 @@ from mmdet.apis.det_inferencer import DetInferencer
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import pseudo_collate
 from numpy.typing import NDArray
 
 from mmface.apis.config import load_config
+from mmface.apis.image_pipeline import image_pipeline
+from mmface.datasets.class_names import class_names
 from mmface.structures import Face
 from mmface.utils.checkpoint import load_checkpoint_file
-from mmface.utils.class_names import class_names
 from mmface.utils.device import use_device
 from mmface.utils.draw import mark_faces
-from mmface.utils.images import (
-    Image,
-    PathLike,
-    Source,
-    as_bgr,
-    find_sources,
-    read_image,
-    result_path,
-    write_image,
-)
+from mmface.utils.images import Image, PathLike, as_bgr, write_image
 from mmface.utils.memory_format import use_memory_format
 from mmface.utils.progress import progress_bar
+from mmface.utils.sources import Source, count_reasons, find_sources, read_source, result_path
 from mmface.weights.loading import load_fitting_weights
 
-LOADERS = ('LoadFaceImage', 'LoadImageFromFile')
 Input = PathLike | NDArray
 
 
@@ -205,7 +198,14 @@ class FaceInferencer(DetInferencer):
             if isinstance(item, np.ndarray):
                 images.append(item)
             elif isinstance(item, (str, os.PathLike)):
-                images += find_sources([item])
+                found = find_sources([item])
+                if found.skipped and not found.sources:
+                    raise ValueError(f'{item} cannot be used: {count_reasons(found.skipped)}')
+                if found.skipped:
+                    logging.getLogger('mmface').warning(
+                        f'{item}: some files are skipped: {count_reasons(found.skipped)}'
+                    )
+                images += found.sources
             else:
                 raise ValueError(
                     'expected a file, a folder, an array (height, width, 3) or a list of these, '
@@ -230,11 +230,7 @@ class FaceInferencer(DetInferencer):
 
     def _init_pipeline(self, cfg: Config) -> Callable:
         """Build the test pipeline so that it accepts an array."""
-        steps = cfg.test_dataloader.dataset.pipeline
-        places = [i for i, step in enumerate(steps) if step['type'].split('.')[-1] in LOADERS]
-        if not places:
-            raise ValueError(f'the test pipeline of the config has none of {", ".join(LOADERS)}')
-        pipeline = Compose([dict(type='LoadFaceImage'), *steps[places[0] + 1 :]])
+        pipeline = image_pipeline(cfg)
 
         def prepare(image: Image) -> dict:
             try:
@@ -296,7 +292,7 @@ def to_faces(
 
 
 def _load(item: Source | NDArray) -> Image:
-    return as_bgr(item) if isinstance(item, np.ndarray) else read_image(item.path)
+    return as_bgr(item) if isinstance(item, np.ndarray) else read_source(item)
 
 
 def _target(item: Source | NDArray, number: int, out_dir: PathLike | None) -> Path | None:

@@ -10,16 +10,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from mmface.evaluation.matched import Matched
+from mmface.evaluation.plausibility import check_plausible, suspicions
 from mmface.evaluation.pr_curve import plot_pr_curves
-from mmface.evaluation.wider_ap import evaluate_rows
+from mmface.evaluation.prediction_files import FORMATS, match_predictions, open_predictions
+from mmface.evaluation.prediction_source import PredictionSource
+from mmface.evaluation.wider_ap import evaluate_matched
 from mmface.evaluation.wider_gt import WiderGroundTruth, read_ground_truth
 from mmface.evaluation.wider_match import PROTOCOLS, check_protocol
 from mmface.evaluation.wider_result import WiderResult, format_table
-from mmface.evaluation.wider_txt import read_predictions
 from mmface.utils.cli import make_parser
 from mmface.utils.files import write_text
 from mmface.utils.image_names import read_part
-from mmface.utils.progress import progress_bar
 
 
 def display_names(sources: Sequence[Path]) -> list[str]:
@@ -31,25 +35,30 @@ def display_names(sources: Sequence[Path]) -> list[str]:
 
 
 def evaluate_source(
-    source: Path, gt: WiderGroundTruth, protocol: str, iou_thr: float, strict: bool
-) -> WiderResult:
-    """Evaluate one folder or archive.
+    source: PredictionSource, name: str, gt: WiderGroundTruth, args: argparse.Namespace
+) -> tuple[WiderResult, Matched]:
+    """Evaluate one folder, archive or file.
 
     Raises:
-        FileNotFoundError: There are no predictions, or with ``strict`` an image has no file.
-        ValueError: A row cannot be read.
+        FileNotFoundError: There are no predictions, or with ``--strict`` an image has no entry.
+        ValueError: An entry cannot be read, or the predictions are not plausible.
     """
-    predictions = read_predictions(source, gt)
-    result = evaluate_rows(gt, predictions.rows, protocol, iou_thr)
-    result.extra = predictions.extra
-    result.notes += predictions.notes
-    if strict and result.missing:
+    keep_boxes = args.report is not None
+    matched, sample = match_predictions(source, gt, args.protocol, args.iou, keep_boxes)
+    result = evaluate_matched(matched)
+    if args.strict and result.missing:
         raise FileNotFoundError(
-            f'{source}: {len(result.missing)} of {result.images} images have no file (first: '
+            f'{source.path}: {len(result.missing)} of {result.images} images have no file (first: '
             f'{result.missing[0]}.txt); add them, or omit --strict to count their faces as '
             'missed'
         )
-    return result
+    result.notes += source.notes
+    best = np.nanmax([0.0, *result.ap.values()])
+    if args.force:
+        result.notes += suspicions(matched, sample)
+    else:
+        result.notes += check_plausible(matched, sample, float(best), str(source.path))
+    return result, matched
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -63,8 +72,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'predictions',
         nargs='+',
         type=Path,
-        metavar='PRED_DIR',
-        help='folder (or .tar.gz of one) with <event>/<image>.txt',
+        metavar='PRED',
+        help=FORMATS,
     )
     parser.add_argument(
         '--gt', required=True, type=Path, help='folder of the four wider_*_val.mat files'
@@ -85,6 +94,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--strict', action='store_true', help='fail if an image has no prediction file'
     )
+    parser.add_argument(
+        '--image-ids',
+        type=Path,
+        metavar='FILE',
+        help='COCO file that names the image of each number in COCO results',
+    )
+    parser.add_argument(
+        '--force', action='store_true', help='evaluate predictions that are not plausible too'
+    )
+    parser.add_argument(
+        '--report', type=Path, metavar='DIR', help='write a report for the browser to this folder'
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers here')
     parser.add_argument('--plot', type=Path, metavar='FILE', help='draw the PR curves here (PNG)')
     return parser.parse_args(argv)
@@ -100,9 +121,9 @@ def main() -> None:
         gt = gt.restrict(read_part(args.part))
     results: dict[str, WiderResult] = {}
     names = display_names(args.predictions)
-    bar = progress_bar(args.predictions, unit='set', leave=False, show=len(names) > 1)
-    for name, source in zip(names, bar, strict=True):
-        results[name] = evaluate_source(source, gt, args.protocol, args.iou, args.strict)
+    for name, path in zip(names, args.predictions, strict=True):
+        source = open_predictions(path, gt, show=True, image_ids=args.image_ids)
+        results[name], _ = evaluate_source(source, name, gt, args)
 
     def rank(item: tuple[str, WiderResult]) -> float:
         hard = item[1].ap['hard']

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,58 +15,98 @@ from mmface.utils.progress import progress_bar
 from mmface.utils.quiet import import_mmdet_quietly
 
 if TYPE_CHECKING:
-    from mmface.datasets.face_annotation import FaceAnnotation
+    from mmface.datasets.face_annotation import FaceAnnotation, LabelSet
 
 _ABOUT = """\
-Converts face labels to the format that the name of DST selects. It reads every format that
-mmface knows (labelv2, the official bbx_gt text, RetinaFace's label.txt, COCO-style JSON) and
-detects the format from the content. .json is COCO-style JSON with five keypoints per face, as
-the CenterFace projects read it (annotations/train_wider_face.json, annotations/train.json).
-.txt is labelv2. Boxes without area in their image are skipped, as in the published files.
-Images are opened, with --images, only if SRC does not contain their sizes."""
+Converts labels of faces to the format that the name of DST selects, and checks them. SRC is a
+file (labelv2, the official bbx_gt text, RetinaFace's label.txt, COCO JSON, one labelme or Pascal
+VOC file) or a folder of YOLO texts, labelme JSON or Pascal VOC XML; the format is detected.
+DST .json is COCO JSON with all classes and keypoints; .txt is labelv2, which has one class.
+Boxes without area in their image are skipped, as in the published files. Images are opened if
+the labels do not contain their sizes, or, to compare the sizes, if they are named or beside SRC.
+Nothing is left out without a note. mmface/datasets/README.md lists mistakes and messages."""
+_SHOWN = 5  # maximum number of images of another size to name
 
 
 def with_sizes(
     entries: Sequence[FaceAnnotation], source: Path, images: Path | None
 ) -> list[FaceAnnotation]:
-    """Add the image sizes that the labels do not contain.
+    """Add the image sizes that the labels do not contain, and compare those that they contain.
+
+    Images beside the labels need not be there if the labels contain their sizes.
 
     Raises:
         FileNotFoundError: An image or the image folder is missing.
-        ValueError: An image cannot be read, or the image folder is not known.
+        ValueError: An image cannot be read or has another size, or the folder is not known.
     """
-    from mmface.utils.images import image_size
+    from mmface.datasets.label_checks import size_problem
 
     unknown = sum(entry.width <= 0 or entry.height <= 0 for entry in entries)
-    if not unknown:
-        return list(entries)
     folder = images or source.parent / 'images'
     if not folder.is_dir():
         if images is not None:
             raise FileNotFoundError(f'the folder of images {images} does not exist')
-        raise ValueError(
-            f'{source} does not contain the sizes of {unknown} images: name the folder that '
-            f'contains them, such as that of {entries[0].path}, with --images'
-        )
-    sized = []
+        if unknown:
+            raise ValueError(
+                f'{source} does not contain the sizes of {unknown} images: name the folder that '
+                f'contains them, such as that of {entries[0].path}, with --images'
+            )
+        return list(entries)
+    sized, wrong = [], []
     for entry in progress_bar(entries, desc='sizes', unit='image'):
-        if entry.width <= 0 or entry.height <= 0:
-            file = folder / entry.path
-            if not file.is_file():
-                raise FileNotFoundError(
-                    f'the image {file}, listed in {source}, does not exist: name another folder '
-                    'with --images, or remove it from the labels'
-                )
-            try:
-                width, height = image_size(file)
-            except (OSError, ValueError) as error:
-                raise ValueError(
-                    f'the image {file}, listed in {source}, cannot be read ({error}): download it '
-                    'again, or remove it from the labels'
-                ) from None
-            entry = entry._replace(width=width, height=height)
-        sized.append(entry)
+        stated = (entry.width, entry.height)
+        known = min(stated) > 0
+        if known and images is None and not (folder / entry.path).is_file():
+            sized.append(entry)
+            continue
+        size = _size_of(folder / entry.path, source)
+        if known and size != stated:
+            wrong.append(size_problem(entry.path, stated, size))
+        sized.append(entry._replace(width=size[0], height=size[1]))
+    if wrong:
+        raise ValueError(
+            f'{source}: {len(wrong)} of {len(entries)} images have another size than their labels '
+            f'say: {"; ".join(wrong[:_SHOWN])}'
+        )
     return sized
+
+
+def _size_of(file: Path, source: Path) -> tuple[int, int]:
+    from mmface.utils.images import image_size
+
+    if not file.is_file():
+        raise FileNotFoundError(
+            f'the image {file}, listed in {source}, does not exist: name another folder '
+            'with --images, or remove it from the labels'
+        )
+    try:
+        return image_size(file)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f'the image {file}, listed in {source}, cannot be read ({error}): download it '
+            'again, or remove it from the labels'
+        ) from None
+
+
+def one_class(labels: LabelSet, source: Path) -> LabelSet:
+    """Restrict labels to one class: the only one that has boxes, or ``face``.
+
+    Raises:
+        ValueError: Several classes have boxes, and none of them is named ``face``.
+    """
+    from mmface.datasets.face_annotation import choose_classes
+
+    used = sorted({int(label) for image in labels.images for label in image.labels}) or [0]
+    names = [labels.classes[label] for label in used]
+    if len(labels.classes) == 1:
+        return labels
+    chosen = names if len(names) == 1 else [n for n in names if n.lower() in ('face', 'faces')]
+    if len(chosen) != 1:
+        raise ValueError(
+            f'{source} has boxes of the classes {", ".join(names[:20])}, and labelv2 has one '
+            'class: choose it with --category NAME, or write .json'
+        )
+    return choose_classes(labels, str(source), chosen)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -73,10 +115,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         _ABOUT, 'python tools/data/convert_labels.py label.txt train.json --images train/images'
     )
     add = parser.add_argument
-    add('source', type=Path, metavar='SRC', help='label file to read')
+    add('source', type=Path, metavar='SRC', help='label file or folder to read')
     add('target', type=Path, metavar='DST', help='file to write, .json or .txt')
     add('--images', type=Path, metavar='DIR', help='folder of the images (SRC/../images)')
     add('--format', default='auto', help='name of the format of SRC (default: detected)')
+    add(
+        '--category',
+        action='append',
+        metavar='NAME',
+        help='class to keep; repeat it for several, in the order of their numbers (default: all)',
+    )
     return parser.parse_args(argv)
 
 
@@ -87,29 +135,32 @@ def main() -> None:
         raise ValueError(f'{args.target}: expected a name ending in .json or .txt (labelv2)')
     if args.target.resolve() == args.source.resolve():
         raise ValueError(f'{args.target} is the source file: choose another name')
-    import_mmdet_quietly()
+    # Importing mmface.datasets imports the mm packages if they are there; it does not need them.
+    with suppress(ModuleNotFoundError):
+        import_mmdet_quietly()
     from mmface.datasets.annotations import read_annotations
     from mmface.datasets.coco_json import coco_text
     from mmface.datasets.prepare_labels import labelv2_text
     from mmface.utils.files import write_text
 
-    labels = read_annotations(args.source, args.format)
+    labels = read_annotations(args.source, args.format, args.category, args.images)
+    if args.target.suffix == '.txt':
+        labels = one_class(labels, args.source)
+    for note in labels.notes:
+        print(f'note: {note}')
     images = with_sizes(labels.images, args.source, args.images)
-    by_path = {image.path: image for image in images}
-    if len(by_path) < len(images):
-        first = next(p.path for p in images if by_path[p.path] is not p)
-        raise ValueError(f'{args.source} lists the image {first} more than once: join the entries')
     faces = sum(len(image.bboxes) for image in images)
     images = [image.where(image.has_area) for image in images]
     if args.target.suffix == '.json':
-        text = coco_text(images)
+        text = coco_text(replace(labels, images=images))
     else:
         sizes = {image.path: (image.width, image.height) for image in images}
         text = labelv2_text({image.path: image for image in images}, sizes, 'train')
     write_text(args.target, text)
     kept = sum(len(image.bboxes) for image in images)
     points = sum(int((p.keypoints[..., 2] > 0).any(axis=1).sum()) for p in images)
+    kinds = f' of {len(labels.classes)} classes' if len(labels.classes) > 1 else ''
     print(
-        f'{args.target}: {len(images):,} images, {kept:,} faces, {points:,} of them with '
+        f'{args.target}: {len(images):,} images, {kept:,} faces{kinds}, {points:,} of them with '
         f'keypoints; {faces - kept:,} boxes without area in their image skipped'
     )

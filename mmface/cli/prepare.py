@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Prepare the data set."""
     args = parse_args()
-    import_mmdet_quietly()
+    # Importing mmface.datasets imports the mm packages if they are there; it does not need them.
+    with suppress(ModuleNotFoundError):
+        import_mmdet_quietly()
     from mmface.datasets.prepare import Preparation
 
     with Preparation(args.sources, args.out, args.part, True, args.decode) as found:

@@ -10,7 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mmface.datasets.label_checks import Head, Places, check_faces, join_entries, mend_names
 from mmface.structures import FIVE_KEYPOINTS, KeypointScheme
+
+NOWHERE = Places()
 
 
 class FaceAnnotation(NamedTuple):
@@ -74,7 +77,7 @@ class LabelSet:
 
 
 def assemble(
-    heads: Sequence[tuple[str, int, int]],
+    heads: Sequence[Head],
     owners: NDArray[np.int64],
     boxes: NDArray[np.float64],
     points: NDArray[np.float64],
@@ -83,12 +86,13 @@ def assemble(
     classes: tuple[str, ...] = ('face',),
     keypoints: KeypointScheme = FIVE_KEYPOINTS,
     notes: Sequence[str] = (),
+    places: Places = NOWHERE,
 ) -> LabelSet:
-    """Distribute the faces of a file to its images.
+    """Check the faces of a file and distribute them to its images.
 
     Args:
         heads: Path, width and height of each image.
-        owners: (n,) index of the image of each face, ascending.
+        owners: (n,) index of the image of each face.
         boxes: (n, 4) x1, y1, x2, y2.
         points: (n, 3 K) K x (x, y, flag). A flag below 0 marks a missing keypoint.
         ignore: (n,) see :class:`FaceAnnotation`.
@@ -96,19 +100,29 @@ def assemble(
         classes: See :class:`LabelSet`.
         keypoints: See :class:`LabelSet`.
         notes: See :class:`LabelSet`.
+        places: Where the labels are written, for messages.
+
+    Raises:
+        ValueError: A check of :mod:`mmface.datasets.label_checks` fails.
     """
-    found = points.reshape(-1, len(keypoints), 3).astype(np.float32)
+    found = points.reshape(len(boxes), len(keypoints), 3).astype(np.float32)
     labelled = found[..., 2] >= 0
     found[~labelled] = -1
     found[..., 2] = labelled
-    corners = boxes.astype(np.float32)
     kinds = np.zeros(len(boxes), np.int64) if labels is None else labels
-    ends = np.bincount(owners, minlength=len(heads)).cumsum().tolist()
+    heads, mended = mend_names(heads, places)
+    checked = check_faces(heads, owners, boxes, found, keypoints, places)
+    columns = (boxes, found, kinds, ignore)
+    heads, owners, kept, joined = join_entries(heads, owners, columns, places)
+    order = np.flatnonzero(kept)[np.argsort(owners[kept], kind='stable')]
+    corners, shown = boxes[order].astype(np.float32), found[order]
+    ignore, kinds = ignore[order], kinds[order]
+    ends = np.bincount(owners[order], minlength=len(heads)).cumsum().tolist()
     images = [
-        FaceAnnotation(*head, corners[a:b], found[a:b], ignore[a:b], kinds[a:b])
+        FaceAnnotation(*head, corners[a:b], shown[a:b], ignore[a:b], kinds[a:b])
         for head, a, b in zip(heads, [0, *ends], ends, strict=False)
     ]
-    return LabelSet(images, classes, keypoints, tuple(notes))
+    return LabelSet(images, classes, keypoints, (*notes, *mended, *checked, *joined))
 
 
 def choose_classes(found: LabelSet, source: str, classes: Sequence[str]) -> LabelSet:
@@ -121,7 +135,7 @@ def choose_classes(found: LabelSet, source: str, classes: Sequence[str]) -> Labe
             (``('face',)``) takes any one name.
 
     Raises:
-        ValueError: A name is given twice, or the file has no such class.
+        ValueError: A name is given twice, or the file has none of the classes.
     """
     wanted, known = ([name.lower() for name in names] for names in (classes, found.classes))
     if len(set(wanted)) < len(wanted) or not wanted:
@@ -129,11 +143,10 @@ def choose_classes(found: LabelSet, source: str, classes: Sequence[str]) -> Labe
     if known == ['face'] and len(wanted) == 1:
         return replace(found, classes=tuple(classes))
     missing = [name for name in classes if name.lower() not in known]
-    if missing:
-        raise ValueError(
-            f'{source}: no class is named {missing[0]!r}; its classes are '
-            f'{", ".join(found.classes)}'
-        )
+    absent = f'{source}: no class is named {", ".join(map(repr, missing))}; its classes are '
+    absent += ', '.join(found.classes[:20])
+    if len(missing) == len(wanted):
+        raise ValueError(absent)
     new = np.array([wanted.index(name) if name in wanted else -1 for name in known], np.int64)
     images, left_out = [], np.zeros(len(known), np.int64)
     for image in found.images:
@@ -141,5 +154,6 @@ def choose_classes(found: LabelSet, source: str, classes: Sequence[str]) -> Labe
         left_out += np.bincount(image.labels[labels < 0], minlength=len(known))
         images.append(image._replace(labels=labels).where(labels >= 0))
     counts = [f'{n} of {found.classes[k]!r}' for k, n in enumerate(left_out.tolist()) if n]
-    notes = [f'{source}: boxes of other classes left out: {", ".join(counts)}'] if counts else []
+    notes = [absent] if missing else []
+    notes += [f'{source}: boxes of other classes left out: {", ".join(counts)}'] if counts else []
     return LabelSet(images, tuple(classes), found.keypoints, (*found.notes, *notes))

@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mmface.datasets.face_annotation import FaceAnnotation
+from mmface.datasets.label_checks import size_problem
 from mmface.datasets.prepare_labels import (
     KINDS,
     MAT_NAMES,
@@ -158,6 +159,8 @@ class Preparation:
             split.official = _only(labels['bbx_gt'])
         for face in self._read(split.labels, lambda path: read_labels(path, kind)):
             key = self._key(face.path, split.labels)
+            if key in split.faces:
+                raise ValueError(f'{split.labels}: {face.path!r} and another entry are both {key}')
             if self.part is None or key in self.part:
                 split.faces[key] = face
         for key in split.faces:
@@ -228,9 +231,7 @@ class Preparation:
                         continue
                     stated = (split.faces[key].width, split.faces[key].height)
                     if stated != (0, 0) and stated != split.sizes[key]:
-                        split.problems.append(
-                            f'{key}: is {split.sizes[key]}, but its labels are for {stated}'
-                        )
+                        split.problems.append(size_problem(key, stated, split.sizes[key]))
         val = next((split for split in self.splits if split.name == 'val'), None)
         if val is not None and MAT_NAMES[0] in self.ground_truth:
             mat = self.ground_truth[MAT_NAMES[0]]

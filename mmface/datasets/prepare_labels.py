@@ -11,6 +11,7 @@ import numpy as np
 
 from mmface.datasets.annotations import read_annotations
 from mmface.datasets.face_annotation import FaceAnnotation
+from mmface.datasets.text_labels import is_numeric
 from mmface.utils.mat_files import read_mat_files
 
 # Best first. For training, labels with keypoints come first. For validation, labels with every
@@ -19,7 +20,6 @@ KINDS = {
     'train': ('labelv2', 'retinaface', 'coco', 'bbx_gt'),
     'val': ('labelv2', 'bbx_gt', 'retinaface', 'mat', 'coco'),
 }
-_STARTS_WITH_NUMBER = re.compile(r'[-+]?(\d*\.?\d+|\d+\.)([eE][-+]?\d+)?(\s|$)')
 _MAT_FIELDS = ('event_list', 'file_list', 'face_bbx_list', 'invalid_label_list')
 MAT_NAMES = tuple(f'wider_{name}_val.mat' for name in ('face', 'easy', 'medium', 'hard'))
 
@@ -123,7 +123,7 @@ def keep_images(text: str, keys: Collection[str]) -> str:
     kept, keep = [], False
     for line in text.splitlines(keepends=True):
         head = line.strip(' #\r\n')
-        if head and not _STARTS_WITH_NUMBER.match(head):  # the path of the next image
+        if head and not is_numeric(head):  # the path of the next image
             keep = head in keys or re.sub(r'(\s+\d+){2}$', '', head) in keys
         if keep:
             kept.append(line)

@@ -29,12 +29,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmface.engine.autocast_optim_wrapper import AutocastOptimWrapper
+from mmface.engine.console import for_console
 from mmface.engine.dist import init_distributed
 from mmface.engine.hooks.master_ema_hook import MasterEMAHook
 from mmface.engine.loader_workers import WorkerStart
 from mmface.engine.master_weights import cast_to_half, round_masters, weights_and_masters
 from mmface.engine.o2_optim_wrapper import O2OptimWrapper
 from mmface.engine.own_metrics import choose_metrics
+from mmface.engine.resumed_schedule import ResumedSchedule, mark_kinds
 from mmface.engine.resumed_state import (
     check_training_state,
     confine_removals,
@@ -62,21 +64,8 @@ DEFAULT_HOOKS = {
     'preemption': {'type': 'PreemptionHook'},
     'history': {'type': 'BoundedHistoryHook'},
     'ranks': {'type': 'RankWatchHook'},
+    'norms': {'type': 'NormStatisticsHook'},
 }
-
-#: Messages for the log file only: long output at the start, and advice that is not for users.
-FILE_ONLY = (
-    '\n-----',
-    'Config:\n',
-    'Hooks will be executed',
-    '"FileClient"',
-    '"HardDiskBackend"',
-    'Distributed training is not used',
-)
-
-
-def _for_console(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(FILE_ONLY)
 
 
 # In mmengine's registry, not mmdet's: mmdet's tools look for a runner before any scope is set.
@@ -87,8 +76,10 @@ class FaceRunner(Runner):
     * Several ranks also work on the CPU (gloo).
     * Checkpoints are data. No code in them is run, also if other tools build the runner. They
       do not decide which files are removed (see :mod:`.resumed_state`).
-    * Weights must fit the model: all of them in a test or a resumed run, at least one
-      parameter for ``load_from``.
+    * Weights must fit the model: all of them in a test or a resumed run, most of them for
+      ``load_from`` (see :func:`.load_fitting_weights`), unless the config has
+      ``allow_partial=True``.
+    * A resumed run follows the length and the schedule of its config (``ResumedSchedule``).
     * Checkpoints are written completely or not at all.
     * A data set without the ground truth of WIDER FACE is evaluated by its labels, see
       :func:`.choose_metrics`.
@@ -101,6 +92,7 @@ class FaceRunner(Runner):
     # _strict: all weights must fit. _resuming: the checkpoint must hold a training state.
     _strict = False
     _resuming = False
+    _saved_schedulers: list[dict[str, Any]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Before anything is built, because a model's init_cfg may name a checkpoint.
@@ -123,7 +115,7 @@ class FaceRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
-                handler.addFilter(_for_console)
+                handler.addFilter(for_console)
         return logger
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
@@ -300,11 +292,28 @@ class FaceRunner(Runner):
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Continue the run that wrote ``filename``.
 
+        The length and the settings of the schedulers follow the config. The base learning rate
+        and the classes of the schedulers are those of the checkpoint, with a warning if the
+        config has others; ``reset_lr=True`` and ``reset_schedule=True`` in the config change that
+        (see :class:`.ResumedSchedule`).
+
         Raises:
-            ValueError: The weights in the file do not fit, or it holds weights only.
+            ValueError: The weights in the file do not fit, it holds weights only, or it is from
+                another class of optimizer.
         """
         self._strict = self._resuming = True
-        super().resume(filename, *args, **kwargs)
+        planned = ResumedSchedule.of(self)
+        resume_schedulers = {'resume_param_scheduler': planned is None}
+        super().resume(filename, *args, **{**kwargs, **resume_schedulers})
+        if planned is not None:
+            planned.resume(self, self._saved_schedulers)
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """Build the schedulers of the config. Checkpoints will contain their class names."""
+        built = super().build_param_scheduler(scheduler)
+        for one in built.values() if isinstance(built, dict) else [built]:
+            mark_kinds(one)
+        return built
 
     def train(self) -> nn.Module:
         """Train the model. See :func:`.guard_training` for how a training can end."""
@@ -353,7 +362,10 @@ class FaceRunner(Runner):
         self._take_as_data(checkpoint, str(filename))
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        load_fitting_weights(model, checkpoint, str(filename), strict=strict or self._strict)
+        allow_partial = self.cfg.get('allow_partial', False)
+        load_fitting_weights(
+            model, checkpoint, str(filename), strict or self._strict, allow_partial
+        )
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
@@ -364,6 +376,7 @@ class FaceRunner(Runner):
         if not self._resuming:
             return
         check_training_state(checkpoint, source)
+        self._saved_schedulers = checkpoint.get('param_schedulers', [])
         folders = {Path(self.work_dir)}
         for hook in self.hooks:
             if isinstance(hook, CheckpointHook) and hook.out_dir is not None:

@@ -11,8 +11,12 @@ EXTRAS = {
     'onnx': 'cpu',
     'onnxruntime': 'cpu',
     'matplotlib': 'eval',
+    'pillow_heif': 'heif',
+    'pyarrow': 'bulk',
     'pycocotools': 'eval',
     'scipy': 'eval',
+    'tensorboard': 'log',
+    'wandb': 'log',
 }
 #: Packages that pip alone cannot install correctly: mmcv needs its compiled operators.
 SET_UP = ('torch', 'mmcv', 'mmengine', 'mmdet')

@@ -260,6 +260,31 @@ def _read_onnx(folder: Path) -> object:
     return read_onnx(folder / 'a.onnx')
 
 
+NCNN = b"""7767517
+4 5
+Input            x     0 1 x
+Convolution      conv  1 1 x y 0=2 1=3 5=1 6=54 9=1
+GroupNorm        norm  1 1 y z 0=1 1=2 2=1e-05
+BinaryOp         scale 1 1 z out 0=2 1=1 2=1.5
+"""
+
+
+def _ncnn_weights(_: Path) -> list[bytes]:
+    ones = np.ones(54)
+    rest = np.ones(6, np.float32).tobytes()
+    halves = (0x01306B47).to_bytes(4, 'little') + ones.astype(np.float16).tobytes() + rest
+    return [bytes(4) + ones.astype(np.float32).tobytes() + rest, halves]
+
+
+def _read_ncnn(folder: Path) -> object:
+    from mmface.weights.ncnn import read_ncnn
+
+    for name, content in (('a.param', NCNN), ('a.bin', _ncnn_weights(folder)[0])):
+        if not (folder / name).exists():
+            (folder / name).write_bytes(content)
+    return read_ncnn(folder / 'a.param')
+
+
 def _spec() -> Any:
     from mmface.deploy.model_spec import ModelSpec
 
@@ -378,6 +403,8 @@ def readers() -> Iterator[Reader]:
     yield Reader('mindspore ckpt', 'a.ckpt', _mindspore_seeds, _read_mindspore)
     yield Reader('detectron2 pkl', 'a.pkl', _pickle_seeds, _read_pickle)
     yield Reader('onnx weights', 'a.onnx', _onnx_seeds, _read_onnx)
+    yield Reader('ncnn layers', 'a.param', lambda _: [NCNN], _read_ncnn)
+    yield Reader('ncnn weights', 'a.bin', _ncnn_weights, _read_ncnn)
     yield Reader('ascend manifest', 'manifest.json', _manifest_seeds, _read_manifest, mutate_json)
     specs = [_spec().to_json().encode()]
     yield Reader('model spec', 'spec.json', lambda _: specs, _read_spec, mutate_json, named=False)

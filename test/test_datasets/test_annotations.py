@@ -131,7 +131,10 @@ def test_auto__goes_by_the_headers(write):
 
 HEAD = '# a/1.jpg 64 48\n'
 BAD = {
-    'seven numbers': (HEAD + '1 2 3 4\n1 2 3 4 5 6 7\n', 'line 3.*4, 5, 19 or 20 numbers.*found 7'),
+    'eight numbers': (
+        HEAD + '1 2 3 4\n1 2 3 4 5 6 7 8\n',
+        'line 3.*4, 5, 19 or.*found 8',
+    ),
     'nan': (HEAD + '1 2 3 4\n1 2 nan 4\n', 'line 3.*found the value nan'),
     'infinite': (HEAD + f'1 2 3 4 {FIVE}\n1 2 3 inf\n', 'line 3.*found the value inf'),
     'word': (HEAD + '1 2 three 4\n', 'line 2.*three'),
@@ -172,8 +175,8 @@ def test_bad_file__labelv2_by_name_without_any_size(write):
 def test_missing_file_and_unknown_format(tmp_path, write):
     with pytest.raises(FileNotFoundError, match=r'prepare_widerface'):
         read_annotations(tmp_path / 'no.txt')
-    with pytest.raises(ValueError, match=r"'voc'.*auto, coco, labelv2, bbx_gt, retinaface"):
-        read_annotations(write(HEAD), 'voc')
+    with pytest.raises(ValueError, match=r"'dlib'.*auto, labelme, voc, yolo, coco, labelv2, bbx"):
+        read_annotations(write(HEAD), 'dlib')
 
 
 def test_labelv2__as_many_images_and_faces_as_the_real_training_set(tmp_path):

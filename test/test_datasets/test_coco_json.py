@@ -10,6 +10,7 @@ import pytest
 
 from mmface.datasets.annotations import read_annotations
 from mmface.datasets.coco_json import coco_text, parse_coco
+from mmface.datasets.face_annotation import choose_classes
 
 POINTS = [11, 12, 2, 13, 14, 1, 0, 0, 0, 17, 18, 2, 19, 20, 0.5]
 
@@ -62,8 +63,11 @@ def test_read__faces_to_ignore():
 @pytest.mark.parametrize('missing', [{}, {'keypoints': None}, {'keypoints': []}])
 def test_read__faces_without_keypoints(missing):
     row = {key: value for key, value in face().items() if key != 'keypoints'}
+    (_, image, _) = read(table(face(), {**row, **missing}))
+    assert image.keypoints[1].tolist() == [[-1, -1, 0]] * 5
+    # Without a single keypoint there are none.
     (_, image, _) = read(table({**row, **missing}))
-    assert image.keypoints.tolist() == [[[-1, -1, 0]] * 5]
+    assert image.keypoints.shape == (1, 0, 3)
 
 
 def test_read__boxes_are_taken_as_they_are():
@@ -78,12 +82,17 @@ def test_read__boxes_are_taken_as_they_are():
     assert image.has_area.tolist() == [True, True, False, False]
 
 
-def test_read__categories_by_name():
+def test_read__categories_are_classes():
     categories = [dict(id=3, name='Face'), dict(id=1, name='person')]
-    images = read(table(face(category_id=3), categories=categories))
-    assert len(images[1].bboxes) == 1
-    with pytest.raises(ValueError, match=r'annotations\[0\] \(id 7\).*of faces, 3, found 1'):
-        read(table(face(), categories=categories))
+    rows = face(category_id=3), face(category_id=1)
+    found = parse_coco('some.json', json.dumps(table(*rows, categories=categories)))
+    assert found.classes == ('Face', 'person')
+    assert found.images[1].labels.tolist() == [0, 1]
+    chosen = choose_classes(found, 'some.json', ['person'])
+    assert chosen.images[1].labels.tolist() == [0]
+    assert chosen.notes[-1] == "some.json: boxes of other classes left out: 1 of 'Face'"
+    with pytest.raises(ValueError, match=r"no class is named 'plate'.*Face, person"):
+        choose_classes(found, 'some.json', ['plate'])
 
 
 def test_auto__goes_by_the_name_or_the_first_character(tmp_path):
@@ -97,11 +106,11 @@ BAD = {
         table(face(), face(keypoints=[1] * 12)),
         r'annotations\[1\] \(id 7\).*15 num.*12',
     ),
-    'body points': (table(face(keypoints=[1] * 51)), r'15 numbers, found 51 values'),
+    'other count': (table(face(), face(keypoints=[1] * 51)), r'15 numbers, found 51 values'),
     'points of words': (table(face(keypoints=['x'] * 15)), r'annotations\[0\].*15 numbers'),
     'huge number': (table(face(bbox=[1, 2, 3, 10**400])), r'annotations\[0\].*bbox with x, y'),
     'nested point': (table(face(keypoints=[[1]] + [1] * 14)), r'annotations\[0\].*15 numbers'),
-    'points are no list': (table(face(keypoints='no')), r"15 numbers, found 'no'"),
+    'points are no list': (table(face(keypoints='no')), r"0 numbers, found 'no'"),
     'no box': (table({'image_id': 1}), r'annotations\[0\]: expected bbox.*found None'),
     'box of three': (table(face(bbox=[1, 2, 3])), r'bbox with x, y, w, h, found 3 values'),
     'box with null': (table(face(bbox=[1, 2, 3, None])), r'bbox with x, y, w, h, found \[1, 2, 3'),
@@ -111,12 +120,12 @@ BAD = {
     'no image': (table({'id': 4, 'bbox': [1, 2, 3, 4]}), r'\(id 4\).*image_id.*found None'),
     'list as image': (table(face([1])), r'image_id of an image, found \[1\]'),
     'row is no dict': (table(17), r'annotations\[0\]: expected the image_id.*found 17'),
-    'other category': (table(face(category_id=2)), r'category_id of faces, 1, found 2'),
-    'no face category': (
-        table(face(), categories=[dict(id=1, name='person')]),
-        r"name 'face', found person",
+    'other category': (table(face(category_id=2)), r'category_id of 1, found 2'),
+    'strange categories': (table(face(), categories=['face']), r"ids and names.*found \['face'\]"),
+    'same name twice': (
+        table(face(), categories=[dict(id=1, name='a'), dict(id=2, name='a')]),
+        r'different ids and names',
     ),
-    'strange categories': (table(face(), categories=['face']), r"name 'face', found"),
     'image without id': (
         table(images=[dict(file_name='a/1.jpg')]),
         r'images\[0\].*an image with id',
@@ -165,11 +174,11 @@ def test_write__reading_gives_the_same_numbers(tmp_path):
         rows.append(f'{x1:.4f} {y1:.5f} {x1 + w:.3f} {y1 + h:.2f} {points}')
     lines = ['# a/1.jpg 1024 900', *rows, '1 2 3 4 1', '# a/no face.jpg 5 6', '# b/ü.jpg 7 8']
     (tmp_path / 'labelv2.txt').write_text('\n'.join(lines))
-    before = read_annotations(tmp_path / 'labelv2.txt').images
+    before = read_annotations(tmp_path / 'labelv2.txt')
     text = coco_text(before)
     after = parse_coco('x', text).images
     assert len(after) == 3
-    for old, new in zip(before, after, strict=True):
+    for old, new in zip(before.images, after, strict=True):
         assert old[:3] == new[:3]
         for left, right in zip(old[3:], new[3:], strict=True):
             np.testing.assert_array_equal(left, right)
@@ -181,7 +190,7 @@ def test_write__is_what_pycocotools_and_the_references_read(tmp_path):
     rows = '1.1 2 11.1 22.5 ' + ' '.join(['3.3 4.4 1'] * 4) + ' -1 -1 -1'
     (tmp_path / 'labelv2.txt').write_text(f'# a/1.jpg 64 48\n{rows}\n5 5 9 9 1\n')
     path = tmp_path / 'train.json'
-    path.write_text(coco_text(read_annotations(tmp_path / 'labelv2.txt').images))
+    path.write_text(coco_text(read_annotations(tmp_path / 'labelv2.txt')))
     coco = COCO(str(path))
     (image,) = coco.loadImgs(coco.getImgIds())
     assert (image['file_name'], image['width'], image['height']) == ('a/1.jpg', 64, 48)
@@ -222,10 +231,10 @@ def test_read__as_many_faces_as_the_real_training_set():
 def test_real_labels__survive_the_way_to_json(reference_dir):
     folder = reference_dir / 'data/wider/annotations'
     for name in ('labelv2_train_part.txt', 'wider_face_train_bbx_gt_part.txt'):
-        before = read_annotations(folder / name).images
+        before = read_annotations(folder / name)
         after = parse_coco(name, coco_text(before)).images
-        assert len(before) == len(after)
-        for old, new in zip(before, after, strict=True):
+        assert len(before.images) == len(after)
+        for old, new in zip(before.images, after, strict=True):
             assert old[:3] == new[:3]
             for left, right in zip(old[3:], new[3:], strict=True):
                 np.testing.assert_array_equal(left, right)

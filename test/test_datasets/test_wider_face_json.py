@@ -26,7 +26,7 @@ def layout(request, tiny_root):
     root = tiny_root.parent / 'centerface'
     shutil.copytree(tiny_root / 'train/images', root / images)
     (root / 'annotations').mkdir()
-    (root / labels).write_text(coco_text(read_annotations(tiny_root / 'train/labelv2.txt').images))
+    (root / labels).write_text(coco_text(read_annotations(tiny_root / 'train/labelv2.txt')))
     return root, dict(data_root=str(root), ann_file=labels, data_prefix=dict(img_path=images))
 
 

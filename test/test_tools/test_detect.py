@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmface.apis.detect_files import do_video
+from mmface.apis.detect.videos import do_video
 from mmface.apis.video import Frame, VideoReader, open_video
 from mmface.utils.images import read_image
 
@@ -85,10 +85,16 @@ def test_detect__folder_with_broken_files(door, model, inputs, tmp_path):
     assert done.returncode == 1
     assert 'broken.jpg (4 bytes) cannot be read' in done.stderr
     assert 'broken.avi cannot be opened' in done.stderr
-    assert '2 of 5 were not done' in done.stderr
+    assert '5 inputs: 3 done, 2 skipped (2 cannot be decoded)' in done.stdout
     assert f'{out}: 2 images' in done.stdout
     expected = ['a.png', 'a.png.json', 'clip.mp4', 'clip.mp4.jsonl', 'sub/b.jpg', 'sub/b.jpg.json']
-    assert _files(out) == [*(f'album/{name}' for name in expected), 'settings.json']
+    assert _files(out) == [*(f'album/{name}' for name in expected), 'settings.json', 'skipped.csv']
+    rows = (out / 'skipped.csv').read_text().splitlines()
+    assert [row.split(',')[:2] for row in rows] == [
+        ['path', 'reason'],
+        [str(inputs / 'broken.jpg'), 'cannot be decoded'],
+        [str(inputs / 'broken.avi'), 'cannot be decoded'],
+    ]
 
     found = json.loads((out / 'album/a.png.json').read_text())
     assert (found['image'], found['width'], found['height']) == ('album/a.png', 64, 48)
@@ -106,9 +112,9 @@ def test_detect__folder_with_broken_files(door, model, inputs, tmp_path):
     before = {name: (out / name).stat().st_mtime_ns for name in _files(out)}
     done = door(TOOL, *args, ok=False)
     assert done.returncode == 1
-    assert '2 results existed already' in done.stdout
+    assert '5 inputs: 1 done, 2 existed already, 2 skipped' in done.stdout
     changed = [n for n in _files(out) if (out / n).stat().st_mtime_ns != before.get(n)]
-    assert changed == ['album/a.png', 'album/a.png.json']
+    assert changed == ['album/a.png', 'album/a.png.json', 'skipped.csv']
 
 
 @pytest.mark.usefixtures('no_handler')
@@ -131,7 +137,6 @@ def test_detect__other_settings_need_another_folder(door, model, inputs, tmp_pat
 @pytest.mark.parametrize(
     ('args', 'message'),
     [
-        (['a.png'], 'give either --model FILE or --config'),
         (['a.png', '--model', 'x.onnx', '--config', 'c'], 'give either --model FILE'),
         (['a.png', '--config', 'c'], 'belong together'),
         (['a.png', '--model', 'x.onnx', '--score-thr', '2'], 'from 0 to 1'),
@@ -255,10 +260,9 @@ def test_detect__goes_on_after_a_video_on_which_the_network_fails(door, tmp_path
     done = door(TOOL, *videos, '--model', network, '--out', tmp_path / 'out', ok=False)
     assert done.returncode == 1
     assert 'Traceback' not in done.stderr
-    error, count = done.stderr.splitlines()[-2:]
-    assert error.startswith(f'error: {videos[0]}, frame 0: ')
-    assert count == '1 of 2 were not done'
-    assert _files(tmp_path / 'out') == ['good.mp4', 'settings.json']
+    assert done.stderr.splitlines()[-1].startswith(f'error: {videos[0]}, frame 0: ')
+    assert '2 inputs: 1 done, 1 skipped' in done.stdout
+    assert _files(tmp_path / 'out') == ['good.mp4', 'settings.json', 'skipped.csv']
 
 
 @pytest.fixture(scope='module')
@@ -308,7 +312,7 @@ def test_main__interrupted_and_resumed(onnx, photos, repo, run_tool, tmp_path):
     assert 2 <= written < 16
     assert not list(stopped.rglob('.*'))
     done = run_tool(TOOL, *args, stopped)
-    assert f'{stopped}: {written} results existed already' in done.stdout
+    assert f'16 inputs: {16 - written} done, {written} existed already' in done.stdout
     run_tool(TOOL, *args, whole)
     assert _files(stopped) == _files(whole)
     assert len(_files(whole)) == 33

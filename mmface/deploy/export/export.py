@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import mmface
+from mmface.datasets.class_names import class_names
 from mmface.deploy.export.check import (
     HALF_TOLERANCE,
     TOLERANCE,
@@ -25,7 +26,7 @@ from mmface.deploy.export.check import (
 )
 from mmface.deploy.export.graph import (
     drop_identities,
-    fold_batch_norms,
+    fold_all_batch_norms,
     fold_shapes,
     normalise_inside,
     to_half,
@@ -36,7 +37,6 @@ from mmface.deploy.export.spec import check_layout, find_family, find_resize, ma
 from mmface.deploy.export.trace import trace
 from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
 from mmface.utils.checkpoint import load_checkpoint_file
-from mmface.utils.class_names import class_names
 from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file
 from mmface.weights.loading import load_fitting_weights
@@ -172,7 +172,7 @@ def _make_graph(
     model = trace(network, [image], [network.input_name], network.output_names, options.opset, axes)
     drop_identities(model)
     fold_shapes(model)
-    fold_batch_norms(model)
+    fold_all_batch_norms(model)
     if options.fold_normalize:
         notes.append('normalisation inside: ' + normalise_inside(model, spec.mean, spec.std))
     if options.half:

@@ -8,14 +8,13 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmface.deploy.layouts import outputs_of
-from mmface.deploy.model_spec import ModelSpec
+from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
 from mmface.deploy.runtime.decode import decode
 from mmface.deploy.runtime.detections import Detections, to_faces
 from mmface.deploy.runtime.foreign import Port, fixed_size, read_spec
@@ -24,10 +23,13 @@ from mmface.deploy.runtime.second_stage import SecondStage, second_file
 from mmface.deploy.runtime.session import open_session
 from mmface.structures import Face
 from mmface.utils.extras import optional_imports
+from mmface.weights.fetch import model_file
 
 with optional_imports():
-    pass
+    from onnxruntime import InferenceSession
 
+#: Sides of the smallest image that a network takes. Nobody looks for faces in one.
+_TRACED = (32, 32)
 # Maximum batch size if the file does not fix it.
 _MAX_BATCH = 16
 # Number of input values that are kept for the next call: 79 MB, enough for 16 images of 640x640.
@@ -49,7 +51,8 @@ class FaceDetector:
     It may be called from several threads at once.
 
     Args:
-        path: The file. For CenterNet2, the file that ends in ``_proposals.onnx``; the other file
+        path: The file, or a name such as 'centerface' that ``mmface weights list`` shows, which is
+            fetched once. For CenterNet2, the file that ends in ``_proposals.onnx``; the other file
             must be in the same folder.
         score_thr: Faces have scores above this value, as in ``FaceInferencer``. ``None``: the
             threshold of the test, which is low for evaluation (0.02 for SCRFD).
@@ -104,8 +107,10 @@ class FaceDetector:
         threads: int | None = None,
         spec: ModelSpec | None = None,
     ) -> None:
-        self.path = Path(path)
+        self.path = model_file(path)
         self.session = open_session(self.path, providers, threads)
+        if _frees_sides(self.session, size):
+            self.session = open_session(self.path, providers, threads, free=True)
         source, *others = self.session.get_inputs()
         ports = [Port(port.name, tuple(port.shape)) for port in self.session.get_outputs()]
         port = Port(source.name, tuple(source.shape))
@@ -274,6 +279,18 @@ def _apply_options(
     if spec.family != 'scrfd':
         raise ValueError(f'compat {compat!r} is for SCRFD, this is {spec.family}: do not set it')
     return replace(spec, **_INSIGHTFACE)
+
+
+def _frees_sides(session: InferenceSession, size: Sequence[int] | None) -> bool:
+    """Return whether a file of another project is to be made dynamic.
+
+    That is when another size is asked for, or the fixed one is only that of the traced image.
+    """
+    ports = session.get_inputs()
+    fixed = fixed_size(Port(ports[0].name, tuple(ports[0].shape)))
+    if fixed is None or METADATA_KEY in session.get_modelmeta().custom_metadata_map:
+        return False
+    return fixed == _TRACED if size is None else tuple(size) != fixed
 
 
 def _choose_size(spec: ModelSpec, port: Port, size: Sequence[int] | None) -> tuple[int, int]:

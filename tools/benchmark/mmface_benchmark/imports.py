@@ -89,7 +89,7 @@ def _labels(args: argparse.Namespace) -> list[Comparison]:
         ways = {OURS: ours, PORT: lambda: read_by_line(labels, images)}
         task = f'start of a data set of {args.count} images'
         start = compare(task, ways, args.rounds, warmup=1)
-        text = coco_text(read_annotations(labels).images)
+        text = coco_text(read_annotations(labels))
     task = f'COCO-style labels of {args.count} images, {len(text) / 1e6:.1f} MB'
     ways = {OURS: lambda: parse_coco('labels.json', text), JSON: lambda: json.loads(text)}
     return [start, compare(task, ways, args.rounds, warmup=1)]
