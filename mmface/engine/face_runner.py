@@ -74,9 +74,8 @@ class FaceRunner(Runner):
     * Several ranks also work on the CPU (gloo).
     * Checkpoints are data. No code in them is run, also if other tools build the runner. They
       do not decide which files are removed (see :mod:`.resumed_state`).
-    * Weights must fit the model: all of them in a test or a resumed run, most of them for
-      ``load_from`` (see :func:`.load_fitting_weights`), unless the config has
-      ``allow_partial=True``.
+    * Weights must fit the model: all in a test or a resumed run, most of them for ``load_from``
+      without ``allow_partial=True`` in the config (see :func:`.load_fitting_weights`).
     * A resumed run follows the length and the schedule of its config (``ResumedSchedule``).
     * Checkpoints are written completely or not at all.
     * A data set without the ground truth of WIDER FACE is evaluated by its labels, see
