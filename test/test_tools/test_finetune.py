@@ -87,7 +87,7 @@ def test_data_root__of_the_loaders_is_enough(door, toy, tmp_path, small):
         'tools/train.py', 'configs/scrfd/scrfd_500m_bnkps.py', '--work-dir', tmp_path, '--perf',
         *small, f'train_dataloader.dataset.data_root={toy}',
     )  # fmt: skip
-    assert 'Epoch(train) [3]' in log_text(tmp_path)
+    assert 'Epoch(train) [2]' in log_text(tmp_path)
 
 
 def test_option_that_no_class_takes__is_one_line(door, tmp_path):
