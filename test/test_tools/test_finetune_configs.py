@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 #: Options that only make the run small and short.
 QUICK = [
     '--cfg-options', 'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0',

@@ -10,6 +10,8 @@ import pytest
 
 from helpers import REPO
 
+pytestmark = pytest.mark.slow
+
 PAGE = (REPO / 'configs/OWN_FACES.md').read_text()
 #: Config options that make a training quick.
 QUICK = ['train_dataloader.num_workers=0', 'val_dataloader.num_workers=0']
