@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from mmface.cli.worker_options import add_worker_options, check_worker_options
 from mmface.deploy.runtime import FaceDetector
 from mmface.deploy.runtime.detections import Detections
 from mmface.deploy.runtime.face_detector import COMPATS
@@ -26,6 +25,7 @@ from mmface.utils.image_names import read_part
 from mmface.utils.images import read_image
 from mmface.utils.pipeline import ordered
 from mmface.utils.progress import progress_bar
+from mmface.utils.worker_options import add_worker_options, check_worker_options
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -73,6 +73,7 @@ def main() -> None:
         score_thr=args.score_thr,
         compat=args.compat,
         size=args.size,
+        max_pixels=None,  # as tools/test.py tests the model
         threads=args.threads,
     )
     rows = {}

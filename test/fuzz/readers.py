@@ -10,64 +10,14 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from label_readers import coco_table, label_readers
 from mutate import mutate_bytes, mutate_gzip, mutate_json, mutate_zip
-from samples import BBX_GT, LABELV2, PART, RETINAFACE, WIDER_TXT
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A reader under test.
-
-    Attributes:
-        name: Name for the table and the command line.
-        file: Name of the file that is damaged, possibly within a folder.
-        seeds: Makes valid files; its argument is an empty folder.
-        read: Reads the file; its argument is the folder of the file.
-        mutate: Damages one of the seeds.
-        named: Whether an error must name the file.
-        guarded: Whether the package runs it in a child process, so that a crash is an error too.
-    """
-
-    name: str
-    file: str
-    seeds: Callable[[Path], list[bytes]]
-    read: Callable[[Path], object]
-    mutate: Callable[..., bytes] = mutate_bytes
-    named: bool = True
-    guarded: bool = False
-
-
-def _labels(fmt: str, text: bytes) -> Reader:
-    def read(folder: Path) -> object:
-        from mmface.datasets.annotations import read_annotations
-
-        return read_annotations(folder / 'a.txt', fmt)
-
-    return Reader(fmt, 'a.txt', lambda _: [text], read)
-
-
-def _coco_table(categories: list[str]) -> bytes:
-    images = [dict(id=n, file_name=f'0--A/{n}.jpg', width=64, height=48) for n in range(1, 3)]
-    rows = [
-        dict(
-            id=n, image_id=1 + n % 2, category_id=1, bbox=[1.5, 2, 3, 4], area=12, iscrowd=0,
-            keypoints=[5, 5, 2] * 4 + [0, 0, 0], num_keypoints=4,
-        )
-        for n in range(1, 4)
-    ]  # fmt: skip
-    kinds = [dict(id=n, name=name) for n, name in enumerate(categories, 1)]
-    return json.dumps(dict(images=images, annotations=rows, categories=kinds)).encode()
-
-
-def _read_coco_faces(folder: Path) -> object:
-    from mmface.datasets.annotations import read_annotations
-
-    return read_annotations(folder / 'a.json', 'coco')
+from reader import Reader
+from samples import PART, WIDER_TXT
 
 
 def _read_coco_boxes(folder: Path) -> object:
@@ -431,11 +381,8 @@ def _image(folder: Path) -> object:
 
 def readers() -> Iterator[Reader]:
     """Return all readers."""
-    yield _labels('labelv2', LABELV2)
-    yield _labels('bbx_gt', BBX_GT)
-    yield _labels('retinaface', RETINAFACE)
-    faces, boxes = _coco_table(['face']), _coco_table(['face', 'cat'])
-    yield Reader('coco faces', 'a.json', lambda _: [faces], _read_coco_faces, mutate_json)
+    yield from label_readers()
+    boxes = coco_table(['face', 'cat'])
     yield Reader('coco boxes', 'a.json', lambda _: [boxes], _read_coco_boxes, mutate_json)
     yield Reader('detections txt', 'txt/0--A/a.txt', lambda _: [WIDER_TXT], _read_wider_txt)
     yield Reader('detections tar', 'a.tar.gz', _tar_seeds, _read_wider_tar, mutate_gzip)
