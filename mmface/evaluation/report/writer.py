@@ -96,6 +96,7 @@ def _numbers(study: Study, title: str) -> dict[str, Any]:
         'draws': study.draws,
         'subsets': list(study.subsets),
         'main': study.main,
+        'max_boxes': MAX_BOXES,
         'images': list(gt.names),
         'splits': gt.splits,
         'images_with_faces': int((np.diff(gt.splits) > 0).sum()),
