@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Read detections from Parquet files, such as ``mmface detect --shards`` writes."""
+"""Read detections from Parquet files, such as ``mmface detect --parquet`` writes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ParquetSource(PredictionSource):
 
     One row per box has ``image``, ``x1``, ``y1``, ``x2``, ``y2`` (pixels), ``score`` and possibly
     ``class``. A row whose score is null stands for an image without detections. One row per image,
-    as ``mmface detect --shards`` writes it, has ``image``, ``bboxes``, ``scores`` and possibly
+    as ``mmface detect --parquet`` writes it, has ``image``, ``bboxes``, ``scores`` and possibly
     ``classes``. A row with an ``error`` is no entry. Other columns are not read.
     """
 
