@@ -171,8 +171,8 @@ def one_class(found: LabelSet, source: str) -> LabelSet:
     """
     if len(found.classes) == 1:
         return found
-    used = np.unique(np.concatenate([image.labels for image in found.images] or [[]]))
-    names = [found.classes[int(label)] for label in used] or list(found.classes[:1])
+    used = sorted({int(label) for image in found.images for label in image.labels})
+    names = [found.classes[label] for label in used] or list(found.classes[:1])
     chosen = names if len(names) == 1 else [n for n in names if n.lower() in ('face', 'faces')]
     if len(chosen) != 1:
         raise ValueError(

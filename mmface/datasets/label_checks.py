@@ -153,7 +153,7 @@ def _check_inside(
             'as corners x1 y1 x2 y2',
             'Convert them: w = x2 - x1, h = y2 - y1',
         )
-    turned = (boxes[:, 2:] <= sizes[:, ::-1] + 1)[outside].all()
+    turned = np.all(boxes[outside, 2:] <= sizes[outside, ::-1] + 1)
     hint = 'width and height may be exchanged' if turned else 'the image may have another size'
     return [f'{note}: {hint}' for note in places.note(outside, 'boxes lie outside of their image')]
 
