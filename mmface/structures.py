@@ -3,13 +3,14 @@
 
 Keypoints are arrays (N, K, 3) of x, y, weight in pixels. Weight 0 marks a missing point.
 Transforms also move missing points, so their x and y have no meaning after the first step:
-check the weight before you use a point. This module needs only numpy.
+check the weight before you use a point. This module needs only numpy, and OpenCV to cut out faces.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,11 +67,41 @@ class Face:
         keypoints: (K, 2) x, y, float32, or ``None`` if the model has no keypoints. Five keypoints
             are left eye, right eye, nose, left and right mouth corner, with left and right as
             seen in the image.
+        label: Index of the class, 0 for a model of one class.
+        class_name: Name of the class, ``None`` for a model of one class.
     """
 
     bbox: NDArray[np.float32]
     score: float
     keypoints: NDArray[np.float32] | None = None
+    label: int = 0
+    class_name: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain numbers for JSON: pixels to 1/100, the score to 1/10,000.
+
+        A face of a model of several classes also has the name of its class.
+        """
+        return {
+            **({} if self.class_name is None else {'class': self.class_name}),
+            'bbox': [round(float(v), 2) for v in self.bbox],
+            'score': round(float(self.score), 4),
+            'keypoints': None
+            if self.keypoints is None
+            else [[round(float(v), 2) for v in point] for point in self.keypoints],
+        }
+
+    def crop(self, image: NDArray[np.uint8], margin: float = 0.0) -> NDArray[np.uint8]:
+        """Cut the face out of its image; see ``mmface.alignment.crop_face``."""
+        from mmface.alignment import crop_face
+
+        return crop_face(image, self.bbox, margin)
+
+    def align(self, image: NDArray[np.uint8], size: int = 112) -> NDArray[np.uint8]:
+        """Turn the face upright for recognition; see ``mmface.alignment.align_face``."""
+        from mmface.alignment import align_face
+
+        return align_face(image, self.bbox, self.keypoints, size)
 
 
 def flip_bboxes(bboxes: NDArray[np.float32], width: float) -> NDArray[np.float32]:

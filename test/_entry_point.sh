@@ -4,9 +4,8 @@
 root="$(cd "$here/.." && pwd)"
 . "$root/tools/setup/_common.sh"
 
-# The flags with their defaults. For empty ones, the config decides.
-network=scrfd_10g data_path='' batch_size='' num_epochs='' lr='' precision=o2 device_list=''
-world_size='' port='' work_dir='' output_dir="$root/test/output" ckpt=''
+# Flags that are not given. For empty ones, the config decides.
+output_dir="$root/test/output" world_size='' port='' master_addr='' ckpt='' extra=()
 
 help_text() {  # KIND CARDS
   usage
@@ -16,8 +15,8 @@ usage: bash test/${0##*/} --data_path=DIR [--flag=value ...]
 
   --data_path=DIR       folder of the data set (required): WIDER FACE as prepared by
                         tools/data/prepare_widerface.py, or COCO 2017 for its networks
-  --network=NAME        configs/*/NAME_$2p_o2.py, or the path of a config (default $network);
-                        available:$(networks "$2")
+  --network=NAME        a network with the recipe of its document (default scrfd_10g), or the path of
+                        a config; available: $("$python" -m mmface.cli.entry_point networks "$2")
 EOF
   if [[ $1 == eval ]]; then
     cat << EOF
@@ -27,21 +26,31 @@ EOF
   else
     cat << EOF
   --batch_size=B        images per card (default: the value in the config)
-  --num_epochs=N        default: $([[ $1 == perf ]] && echo '3, or 401 iterations if the config counts iterations' || echo 'the value in the config')
+  --num_epochs=N        length, to which the schedule is scaled; default: $([[ $1 == perf ]] && echo '3, or 401 iterations if the config counts iterations' || echo 'that of the config')
   --lr=LR               learning rate, used without any scaling (default: the value in the config)
-  --precision=P         o2 (default), o1 or fp32
+  --lr_step=N,N         when it drops, in the unit of the config (default: the values in the config)
+  --precision=P         o1, o2 or fp32, with the loss scale of the network (default: that of its
+                        document: CenterFace and CenterNet2 o1, SCRFD o2)
+  --pretrained=FILE     weights to start from: mobilenet_v2-b0353104.pth, R-50.pkl or any other file
+                        that tools/weights/convert.py reads (default: such a file in the data folder)
+  --from_scratch        train the whole backbone from random weights
+  --seed=N              seed of all random numbers
   --work_dir=DIR        folder for checkpoints, new or empty (default: one in the output folder,
                         with the time in its name)
 EOF
   fi
   (($2 == 1)) || cat << EOF
-  --world_size=N        number of processes, one for each device (default: number of devices in
-                        --device_list, else $2)
+  --world_size=N        number of processes on this host, one for each device (default: number of
+                        devices in --device_list, else $2)
   --port=P              port of the first process (default: a free one)
+  --master_addr=HOST    host of the first process (default 127.0.0.1)
+Several hosts: run the script on each with NNODES, NODE_RANK and MASTER_ADDR set, and the same port.
 EOF
   cat << EOF
   --device_list=0,1,..  numbers of the devices to use (default: the first ones)
   --output_dir=DIR      default test/output
+Flags can be written with - or _, and with = or a blank. Arguments behind -- go to tools/train.py
+(tools/test.py for an evaluation), such as: -- --cfg-options optim_wrapper.optimizer.weight_decay=0
 
 Files in the output folder: the output of each process, <device>/train_<device>.log and
 <device>/eval_<device>.log; and the summary, <first device>/<Network>_bs<batch per card>_<N>p_<acc or
@@ -51,63 +60,29 @@ easy, medium and hard (or that of COCO) in percent. Files of an earlier run are 
 added to their names.
 
 example:
-  bash test/${0##*/} --data_path=data/WIDERFace --network=$network
+  bash test/${0##*/} --data_path=data/WIDERFace --network=scrfd_10g
 EOF
 }
 
-networks() {  # CARDS: the names that --network accepts
-  local file names=''
-  for file in "$root"/configs/*/*_"$1"p_o2.py; do
-    [[ -f $file ]] || continue
-    file=${file##*/}
-    names+=" ${file%_"$1"p_o2.py}"
+parse_flags() {  # KIND CARDS ARGS...: sets kind and a variable for each flag
+  local arg found
+  for arg in "${@:3}"; do
+    case "$arg" in
+      --) break ;;
+      -h | --help) help_text "$1" "$2"; exit 0 ;;
+    esac
   done
-  echo "${names:- none}"
-}
-
-parse_flags() {  # KIND CARDS ARGS...
-  local kind=$1 cards=$2 arg name known=' network data_path device_list work_dir output_dir '
-  shift 2
-  if [[ $kind == eval ]]; then known+='ckpt '; else known+='batch_size num_epochs lr precision '; fi
-  ((cards == 1)) || known+='world_size port '
-  for arg in "$@"; do
-    case "$arg" in -h | --help) help_text "$kind" "$cards"; exit 0 ;; esac
-    name=${arg%%=*} name=${name#--}
-    [[ $arg == --*=* && $known == *" $name "* ]] ||
-      die "unknown flag $arg; this script knows, each as --flag=value:$known(--help says more)"
-    [[ -n ${arg#*=} ]] || die "--$name= needs a value"
-    printf -v "$name" '%s' "${arg#*=}"
-  done
-  precision=${precision,,}
-  [[ -n $data_path ]] || die 'the data set is missing: give its folder with --data_path=DIR'
-  [[ -d $data_path ]] ||
-    die "--data_path=$data_path does not exist; tools/data/prepare_widerface.py makes such a folder"
-  for name in batch_size num_epochs world_size port; do
-    [[ ${!name:-1} =~ ^[1-9][0-9]*$ ]] || die "--$name must be a whole number from 1, not '${!name}'"
-  done
-  [[ ${lr:-1} =~ ^[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?$ ]] || die "--lr must be a number, not '$lr'"
-  [[ $precision =~ ^(o1|o2|fp32)$ ]] || die "--precision must be o2, o1 or fp32, not '$precision'"
-  [[ $device_list =~ ^([0-9]+(,[0-9]+)*)?$ ]] ||
-    die "--device_list must be numbers with commas between, such as 0,1, not '$device_list'"
-  choose_config "$cards"
-  choose_devices "$cards"
-}
-
-choose_config() {  # CARDS: sets config, and sets network to its name in the summary
-  if [[ $network == *.py ]]; then
-    config=$network
-    [[ -f $config ]] || die "--network=$config: this config does not exist"
-  else
-    config=$(compgen -G "$root/configs/*/${network}_$1p_o2.py" | head -n 1) ||
-      die "no network $network for ${0##*/}: available are$(networks "$1"), or name the path of a config"
-  fi
-  network=${config##*/} network=${network%.py} network=${network%_[18]p_o2}
+  # The settings are our own quoted assignments.
+  found=$("$python" -m mmface.cli.entry_point "$@") || exit $?
+  eval "$found"
+  choose_devices "$2"
 }
 
 choose_devices() {  # CARDS: sets world_size and devices
   IFS=, read -ra devices <<< "$device_list"
   if (($1 == 1)); then world_size=1; fi
   world_size=${world_size:-$((${#devices[@]} ? ${#devices[@]} : $1))}
+  master_addr=${master_addr:-${MASTER_ADDR:-127.0.0.1}}
   if [[ -z $device_list ]]; then
     read -ra devices <<< "$(seq -s ' ' 0 $((world_size - 1)))"
   elif ((${#devices[@]} == world_size)); then
@@ -140,8 +115,13 @@ stop_ranks() {  # end the remaining processes, with force after ten seconds
 
 run_ranks() {  # LABEL TOOL ARGS...: one process for each rank, each with its own log
   local label=$1 launcher=none rank log logs=() status=0
+  local nodes=${NNODES:-1} node=${NODE_RANK:-0} total
   shift
-  if ((world_size > 1)); then
+  total=$((nodes * world_size))
+  if ((nodes > 1)); then
+    port=${port:-${MASTER_PORT:-29500}} # the same on all hosts
+  fi
+  if ((total > 1)); then
     launcher=pytorch
     port=${port:-$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')}
   fi
@@ -150,8 +130,8 @@ run_ranks() {  # LABEL TOOL ARGS...: one process for each rank, each with its ow
     mkdir -p "${log%/*}"
     keep_old "$log"
     logs+=("$log")
-    RANK=$rank LOCAL_RANK=$rank WORLD_SIZE=$world_size LOCAL_WORLD_SIZE=$world_size \
-      MASTER_ADDR=127.0.0.1 MASTER_PORT=$port "$python" "$@" --launcher "$launcher" > "$log" 2>&1 &
+    RANK=$((node * world_size + rank)) LOCAL_RANK=$rank WORLD_SIZE=$total \
+      LOCAL_WORLD_SIZE=$world_size MASTER_ADDR=$master_addr MASTER_PORT=$port "$python" "$@" --launcher "$launcher" > "$log" 2>&1 &
     running+=($!)
   done
   # Show rank 0 on the console. The text is read from its log, so both are the same.
@@ -176,23 +156,35 @@ run_ranks() {  # LABEL TOOL ARGS...: one process for each rank, each with its ow
 }
 
 train() {  # KIND
-  local options=() args=(--precision "$precision" --no-validate)
+  local args=(--no-validate)
   if [[ -e $work_dir && -n $(ls -A "$work_dir" 2>&1) ]]; then
     die "--work_dir=$work_dir is not empty; name a new one, or continue the run in it:" \
       "bash tools/dist_train.sh $config $world_size --data-path $data_path --work-dir $work_dir" \
-      "--precision $precision --no-validate --resume"
+      "${precision:+--precision $precision }--no-validate --resume"
   fi
-  [[ -z $batch_size ]] || options+=("train_dataloader.batch_size=$batch_size")
-  [[ -z $lr ]] || options+=("optim_wrapper.optimizer.lr=$lr")
-  if [[ -n $num_epochs ]]; then
-    args+=(--num-epochs "$num_epochs")
-  fi
+  [[ -z $precision ]] || args+=(--precision "$precision")
+  [[ -z $batch_size ]] || args+=(--cfg-options "train_dataloader.batch_size=$batch_size")
+  [[ -z $lr ]] || args+=(--lr "$lr")
+  [[ -z $lr_step ]] || args+=(--lr-step "$lr_step")
+  [[ -z $num_epochs ]] || args+=(--num-epochs "$num_epochs")
+  [[ -z $seed ]] || args+=(--seed "$seed")
+  [[ -z $pretrained ]] || args+=(--pretrained "$pretrained")
+  [[ -z $from_scratch ]] || args+=(--from-scratch)
   if [[ $1 == perf ]]; then
     args+=(--perf)
   fi
-  ((${#options[@]} == 0)) || args+=(--cfg-options "${options[@]}")
   run_ranks train "$root/tools/train.py" "$config" --data-path "$data_path" \
-    --work-dir "$work_dir" "${args[@]}"
+    --work-dir "$work_dir" "${args[@]}" "${extra[@]}"
+  link_names
+}
+
+link_names() {  # the names of the old documents, as links
+  local folder=$output_dir/${devices[0]} note
+  ln -sfn "train_${devices[0]}.log" "$folder/${family}_${devices[0]}.log"
+  if [[ -n $last_name && -f $work_dir/last_checkpoint ]]; then
+    note=$(< "$work_dir/last_checkpoint")
+    ln -sfn "$(realpath "$work_dir/${note##*/}")" "$folder/$last_name"
+  fi
 }
 
 find_checkpoint() {  # sets ckpt to the last checkpoint in the work dir, if not given
@@ -209,13 +201,20 @@ find_checkpoint() {  # sets ckpt to the last checkpoint in the work dir, if not 
 }
 
 evaluate() {  # FOLDER for metrics.json
-  run_ranks eval "$root/tools/test.py" "$config" "$ckpt" --data-path "$data_path" --work-dir "$1"
+  local args=()
+  [[ $kind != eval ]] || args=("${extra[@]}")
+  run_ranks eval "$root/tools/test.py" "$config" "$ckpt" --data-path "$data_path" --work-dir "$1" \
+    "${args[@]}"
 }
 
 prepare_environment() {  # sets python
   . "$here/env_npu.sh"
   python="$(cd "$root" && environment_python)"
   [[ -x $python ]] || python=python # the Python of a container
+  export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+}
+
+limit_threads() {
   # Otherwise each process would use all cores.
   local threads=$(($(nproc) / world_size))
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
@@ -224,9 +223,10 @@ prepare_environment() {  # sets python
 
 entry_point() {  # KIND CARDS ARGS...
   local kind=$1 summary=() start now
+  prepare_environment
   parse_flags "$@"
   now=$(date +%Y%m%d_%H%M%S)
-  prepare_environment
+  limit_threads
   trap stop_ranks EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM

@@ -25,6 +25,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from mmface.weights.centerface import layers_of
+from mmface.weights.mobilenet_v2 import Layout, parameter_names
+
 REPO = Path(__file__).resolve().parents[1]
 CONFIGS = REPO / 'configs'
 
@@ -190,3 +193,15 @@ class LargestTensor(TorchDispatchMode):
                 # Expanded tensors use less memory than their shape suggests.
                 self.count = max(self.count, leaf.untyped_storage().nbytes() // leaf.itemsize)
         return out
+
+
+def named_as(layout: Layout, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return mmface's weights under the names of another project; only weights that both have."""
+    table = dict(
+        zip(
+            parameter_names(layers_of(Layout.MMFACE)),
+            parameter_names(layers_of(layout), layout.is_mindspore),
+            strict=False,
+        )
+    )
+    return {table[key]: value for key, value in state.items() if key in table}

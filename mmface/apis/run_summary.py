@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +16,51 @@ NOT_MEASURED = 'not measured'
 
 
 def read_scalars(work_dir: Path) -> list[dict[str, float]]:
-    """Read what a run and its resumed runs logged, in order of iterations.
+    """Read what the training of a run and its resumed runs logged, in order of iterations.
 
     Raises:
         FileNotFoundError: The folder has no training log.
         ValueError: A line of a log cannot be read.
     """
-    files = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    by_step: dict[int, dict[str, float]] = {}
-    for file in files:
-        for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f'{file}:{number}: expected JSON, found {line[:60]!r}') from error
-            if 'loss' in entry:
-                # A resumed run logs the iterations after its checkpoint again.
-                by_step[int(entry['step'])] = entry
+    # A resumed run logs the iterations after its checkpoint again.
+    by_step = {int(entry['step']): entry for entry in _entries(work_dir) if 'loss' in entry}
     if not by_step:
         raise FileNotFoundError(
             f'no training log in {work_dir}: expected {work_dir}/<time>/vis_data/scalars.json, '
             'as tools/train.py --work-dir writes it'
         )
     return [by_step[step] for step in sorted(by_step)]
+
+
+def read_validations(work_dir: Path) -> list[dict[str, float]]:
+    """Read the results of the validations of a run, in order of iterations.
+
+    Returns:
+        The metrics by their names, such as 'wider_face/hard'. ``iteration`` is that of the last
+        training entry before the validation.
+
+    Raises:
+        ValueError: A line of a log cannot be read.
+    """
+    by_step: dict[float, dict[str, float]] = {}
+    iteration: float = 0
+    for entry in _entries(work_dir):
+        if 'loss' in entry:
+            iteration = entry['step']
+            continue
+        metrics = {name: value for name, value in entry.items() if '/' in name}
+        if metrics:  # of the same epoch again, after a resume
+            by_step[entry['step']] = {**metrics, 'iteration': iteration}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def _entries(work_dir: Path) -> Iterator[dict[str, float]]:
+    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f'{file}:{number}: expected JSON, found {line[:60]!r}') from error
 
 
 def read_json(path: Path, writer: str) -> dict[str, Any]:

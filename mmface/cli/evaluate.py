@@ -7,19 +7,27 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from mmface.evaluation.attributes import read_attributes
+from mmface.evaluation.bootstrap import Interval, ap_of_draws, draw_weights, interval
+from mmface.evaluation.matched import Matched
+from mmface.evaluation.paper import FORMS, check_curves_path, paper_table, write_curves
+from mmface.evaluation.plausibility import check_plausible, suspicions
 from mmface.evaluation.pr_curve import plot_pr_curves
-from mmface.evaluation.wider_ap import evaluate_rows
-from mmface.evaluation.wider_gt import WiderGroundTruth, read_ground_truth
+from mmface.evaluation.prediction_files import FORMATS, match_predictions, open_predictions
+from mmface.evaluation.prediction_source import PredictionSource
+from mmface.evaluation.thresholds import operate
+from mmface.evaluation.wider_ap import evaluate_matched
+from mmface.evaluation.wider_gt import SUBSETS, WiderGroundTruth, read_ground_truth
 from mmface.evaluation.wider_match import PROTOCOLS, check_protocol
 from mmface.evaluation.wider_result import WiderResult, format_table
-from mmface.evaluation.wider_txt import read_predictions
 from mmface.utils.cli import make_parser
 from mmface.utils.files import write_text
 from mmface.utils.image_names import read_part
-from mmface.utils.progress import progress_bar
 
 
 def display_names(sources: Sequence[Path]) -> list[str]:
@@ -31,25 +39,30 @@ def display_names(sources: Sequence[Path]) -> list[str]:
 
 
 def evaluate_source(
-    source: Path, gt: WiderGroundTruth, protocol: str, iou_thr: float, strict: bool
-) -> WiderResult:
-    """Evaluate one folder or archive.
+    source: PredictionSource, gt: WiderGroundTruth, args: argparse.Namespace
+) -> tuple[WiderResult, Matched]:
+    """Evaluate one folder, archive or file.
 
     Raises:
-        FileNotFoundError: There are no predictions, or with ``strict`` an image has no file.
-        ValueError: A row cannot be read.
+        FileNotFoundError: There are no predictions, or with ``--strict`` an image has no entry.
+        ValueError: An entry cannot be read, or the predictions are not plausible.
     """
-    predictions = read_predictions(source, gt)
-    result = evaluate_rows(gt, predictions.rows, protocol, iou_thr)
-    result.extra = predictions.extra
-    result.notes += predictions.notes
-    if strict and result.missing:
+    keep_boxes = args.report is not None
+    matched, sample = match_predictions(source, gt, args.protocol, args.iou, keep_boxes)
+    result = evaluate_matched(matched)
+    if args.strict and result.missing:
         raise FileNotFoundError(
-            f'{source}: {len(result.missing)} of {result.images} images have no file (first: '
+            f'{source.path}: {len(result.missing)} of {result.images} images have no file (first: '
             f'{result.missing[0]}.txt); add them, or omit --strict to count their faces as '
             'missed'
         )
-    return result
+    result.notes += source.notes
+    best = np.nanmax([0.0, *result.ap.values()])
+    if args.force:
+        result.notes += suspicions(matched, sample)
+    else:
+        result.notes += check_plausible(matched, sample, float(best), str(source.path))
+    return result, matched
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -57,14 +70,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = make_parser(
         f'{__doc__} Several prediction sets give a ranked table.',
         'python tools/evaluation/eval_widerface.py work_dirs/predictions '
-        '--gt data/WIDERFace/val/gt --plot pr_curve.png',
+        '--gt data/WIDERFace/val/gt --plot pr_curve.png\n'
+        '  python tools/evaluation/eval_widerface.py a b.json --gt GT --images DIR --report out',
     )
     parser.add_argument(
         'predictions',
         nargs='+',
         type=Path,
-        metavar='PRED_DIR',
-        help='folder (or .tar.gz of one) with <event>/<image>.txt',
+        metavar='PRED',
+        help=FORMATS,
     )
     parser.add_argument(
         '--gt', required=True, type=Path, help='folder of the four wider_*_val.mat files'
@@ -85,9 +99,53 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--strict', action='store_true', help='fail if an image has no prediction file'
     )
+    parser.add_argument(
+        '--image-ids',
+        type=Path,
+        metavar='FILE',
+        help='COCO file that names the image of each number in COCO results',
+    )
+    parser.add_argument(
+        '--force', action='store_true', help='evaluate predictions that are not plausible too'
+    )
+    parser.add_argument(
+        '--report', type=Path, metavar='DIR', help='write a report for the browser to this folder'
+    )
+    parser.add_argument(
+        '--images',
+        type=Path,
+        metavar='DIR',
+        help='folder with <event>/<image>.jpg, for the galleries of the report',
+    )
+    parser.add_argument(
+        '--copy-images',
+        action='store_true',
+        help='copy the images that the report shows into it (default: link to them)',
+    )
+    parser.add_argument('--title', default='WIDER FACE', help='title of the report and the figure')
+    parser.add_argument(
+        '--draws', type=int, default=1000, help='bootstrap draws for intervals (default: 1000)'
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers here')
-    parser.add_argument('--plot', type=Path, metavar='FILE', help='draw the PR curves here (PNG)')
+    parser.add_argument(
+        '--plot', type=Path, metavar='FILE', help='draw the PR curves here (.png, .pdf or .svg)'
+    )
+    parser.add_argument(
+        '--table', choices=FORMS, help='print a table with 95 %% intervals in this form instead'
+    )
+    parser.add_argument(
+        '--curves',
+        type=Path,
+        metavar='FILE',
+        help='write precision, recall and thresholds here (.json or .csv)',
+    )
     return parser.parse_args(argv)
+
+
+def rank(item: tuple[str, WiderResult]) -> float:
+    """Return the key that sorts results by hard AP, the best first and NaN last."""
+    hard = item[1].ap['hard']
+    return math.inf if math.isnan(hard) else -hard
 
 
 def main() -> None:
@@ -95,26 +153,74 @@ def main() -> None:
     args = parse_args()
 
     check_protocol(args.protocol, args.iou)
+    if args.curves is not None:
+        check_curves_path(args.curves)
+    if args.draws < 1:
+        raise ValueError(f'expected at least one bootstrap draw, found {args.draws}')
     gt = read_ground_truth(args.gt)
     if args.part is not None:
         gt = gt.restrict(read_part(args.part))
-    results: dict[str, WiderResult] = {}
+    found: dict[str, tuple[WiderResult, Matched]] = {}
     names = display_names(args.predictions)
-    bar = progress_bar(args.predictions, unit='set', leave=False, show=len(names) > 1)
-    for name, source in zip(names, bar, strict=True):
-        results[name] = evaluate_source(source, gt, args.protocol, args.iou, args.strict)
+    for name, path in zip(names, args.predictions, strict=True):
+        source = open_predictions(path, gt, show=True, image_ids=args.image_ids)
+        found[name] = evaluate_source(source, gt, args)
 
-    def rank(item: tuple[str, WiderResult]) -> float:
-        hard = item[1].ap['hard']
-        return math.inf if math.isnan(hard) else -hard
-
-    results = dict(sorted(results.items(), key=rank))
+    results = dict(sorted(((name, own) for name, (own, _) in found.items()), key=rank))
+    matched = {name: found[name][1] for name in results}
     for name, result in results.items():
         for warning in result.warnings():
             print(f'warning: {name}: {warning}', file=sys.stderr)
-    print(format_table(results))
+    if args.table is None:
+        print(format_table(results))
+    else:
+        print(paper_table(find_intervals(results, matched, args.draws), args.table))
     if args.json is not None:
         table = {name: result.to_dict() for name, result in results.items()}
         write_text(args.json, json.dumps(table, indent=2) + '\n')
     if args.plot is not None:
-        plot_pr_curves(results, args.plot)
+        plot_pr_curves(results, args.plot, args.title)
+    if args.curves is not None:
+        write_curves(
+            args.curves,
+            {
+                name: {subset: operate(own, gt.keep[subset]) for subset in SUBSETS}
+                for name, own in matched.items()
+            },
+        )
+    if args.report is not None:
+        report(gt, matched, results, args)
+
+
+def find_intervals(
+    results: Mapping[str, WiderResult], matched: Mapping[str, Matched], draws: int
+) -> dict[str, dict[str, Interval]]:
+    """Return the AP of each detector and subset with its 95 % interval."""
+    aps = {}
+    for name, own in matched.items():
+        drawn = ap_of_draws(own, SUBSETS, draw_weights(len(own.gt.names), draws))
+        aps[name] = {s: interval(results[name].ap[s], drawn[s]) for s in SUBSETS}
+    return aps
+
+
+def report(
+    gt: WiderGroundTruth,
+    matched: Mapping[str, Matched],
+    results: Mapping[str, WiderResult],
+    args: argparse.Namespace,
+) -> None:
+    """Write the report."""
+    # Imported here, because OpenCV takes as long as an evaluation.
+    from mmface.evaluation.report.study import study
+    from mmface.evaluation.report.writer import write_report
+
+    attributes = read_attributes(args.gt, gt)
+    write_report(
+        study(gt, matched, results, attributes, args.draws),
+        args.report,
+        args.images,
+        args.copy_images,
+        args.title,
+    )
+    # Not on standard output, which has the table alone.
+    print(f'report: {args.report / "index.html"}', file=sys.stderr)

@@ -28,7 +28,8 @@ def main() -> None:
     """Lint files."""
     args = parse_args()
 
-    from mmface.deploy.om_lint import lint, load_onnx
+    from mmface.deploy.om_lint import lint
+    from mmface.weights.onnx_repair import load_onnx
 
     total = 0
     for path in args.models:

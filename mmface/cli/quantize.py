@@ -49,6 +49,7 @@ def main() -> None:
     args = parse_args()
 
     from mmface.deploy.quantize import quantize_onnx
+    from mmface.weights.fetch import model_file
 
     kept = quantize_onnx(
         args.model,
@@ -59,6 +60,6 @@ def main() -> None:
         args.keep_float,
         progress=True,
     )
-    sizes = [path.stat().st_size / 2**20 for path in (args.model, args.out)]
+    sizes = [model_file(path).stat().st_size / 2**20 for path in (args.model, args.out)]
     note = f', {len(kept)} nodes in float32' if kept else ''
     print(f'wrote {args.out}: {sizes[0]:.1f} -> {sizes[1]:.1f} MiB{note}')

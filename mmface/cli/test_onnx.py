@@ -7,9 +7,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from mmface.deploy.runtime import FaceDetector
+from mmface.deploy.runtime.detections import Detections
 from mmface.deploy.runtime.face_detector import COMPATS
 from mmface.evaluation.wider_ap import evaluate_rows
 from mmface.evaluation.wider_gt import read_ground_truth
@@ -21,7 +23,9 @@ from mmface.utils.files import write_text
 from mmface.utils.find_images import find_images
 from mmface.utils.image_names import read_part
 from mmface.utils.images import read_image
+from mmface.utils.pipeline import ordered
 from mmface.utils.progress import progress_bar
+from mmface.utils.worker_options import add_worker_options, check_worker_options
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -31,7 +35,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'python tools/deploy/test_onnx.py scrfd_2.5g_bnkps.onnx --data-path data/WIDERFace',
     )
     add = parser.add_argument
-    add('model', type=Path, help='ONNX file from tools/deploy/export_onnx.py or another project')
+    add(
+        'model',
+        type=Path,
+        help='ONNX file, of this or another project, or a name in `mmface weights list`',
+    )
     add('--data-path', type=Path, default=Path('data/WIDERFace'), help='WIDER FACE (%(default)s)')
     add('--part', type=Path, metavar='LIST', help="only these images ('event/name.jpg' lines)")
     add('--protocol', choices=PROTOCOLS, default='float', help='evaluation (default float)')
@@ -44,11 +52,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add('--size', type=int, nargs=2, metavar=('H', 'W'), help="input size (default: the file's)")
     add('--score-thr', type=float, help='lowest score (default: that of the published accuracy)')
-    add('--threads', type=int, help='number of threads (default: all)')
+    add_worker_options(parser)
     add('--save-txt', type=Path, metavar='DIR', help='write the faces as WIDER FACE txt files')
     add('--json', type=Path, metavar='FILE', help='write the numbers here')
     args = parser.parse_args(argv)
     check_protocol(args.protocol, args.iou)
+    check_worker_options(parser, args)
     return args
 
 
@@ -64,14 +73,19 @@ def main() -> None:
         score_thr=args.score_thr,
         compat=args.compat,
         size=args.size,
+        max_pixels=None,  # as tools/test.py tests the model
         threads=args.threads,
     )
     rows = {}
     dropped = 0
-    with progress_bar(images.values(), unit='image') as bar:
-        for name, path in zip(gt.names, bar, strict=True):
-            (found,) = detector.detect([read_image(path)])
-            rows[name], lost = detection_rows(found.bboxes, found.scores)
+
+    def detect(path: Path) -> Detections:
+        return detector.detect([read_image(path)])[0]
+
+    found = ordered(images.values(), detect, args.workers if args.workers > 1 else 0)
+    with closing(found), progress_bar(found, total=len(images), unit='image') as bar:
+        for name, faces in zip(gt.names, bar, strict=True):
+            rows[name], lost = detection_rows(faces.bboxes, faces.scores)
             dropped += lost
             if args.save_txt is not None:
                 write_wider_txt(args.save_txt, name, rows[name])

@@ -144,7 +144,7 @@ def _check_inside(
     leaves = known & (boxes[:, 2:] > sizes + 1).any(axis=1)
     # As corners, the numbers read as width and height must fit into every image.
     sides = boxes[:, 2:] - boxes[:, :2]
-    fits = ((sides > boxes[:, :2]) & (sides <= sizes + 1)).all(axis=1)
+    fits: NDArray[np.bool_] = np.all((sides > boxes[:, :2]) & (sides <= sizes + 1), axis=1)
     if leaves.sum() > 0.5 * known.sum() and known.sum() >= _FEW and fits[known].all():
         raise places.error(
             int(np.flatnonzero(leaves)[0]),

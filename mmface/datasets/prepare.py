@@ -143,9 +143,9 @@ class Preparation:
             kind = kind_of(file.name)
             if kind and file.split() == name:
                 labels.setdefault(kind, []).append(file)
-        kind = next((kind for kind in KINDS[name] if kind in labels), None)
+        kinds = [kind for kind in KINDS[name] if kind in labels]
         seen = [key for key, some in self._images.items() if _of_split(some, name)]
-        if kind is None:
+        if not kinds:
             if seen:
                 first = self._images[seen[0]][0]
                 raise ValueError(
@@ -153,15 +153,15 @@ class Preparation:
                     f'wider_face_split.zip, or a labelv2.txt in a folder named {name}'
                 )
             return
-        split = Split(name, kind, _only(labels[kind]))
+        split = Split(name, kinds[0], _only(labels[kinds[0]]))
         if 'bbx_gt' in labels:
             split.official = _only(labels['bbx_gt'])
-        for face in self._read(split.labels, kind):
-            key = self._key(face.path, split.labels)
-            if key in split.faces:
-                raise ValueError(f'{split.labels}: {face.path!r} and another entry are both {key}')
-            if self.part is None or key in self.part:
-                split.faces[key] = face
+        split.faces = self._faces(split.labels, split.kind)
+        for kind in kinds[1:]:
+            if any(len(face.bboxes) for face in split.faces.values()):
+                break
+            # A list of names, such as CenterFace's labels/val/label.txt.
+            self._fill(split, kind, _only(labels[kind]))
         for key in split.faces:
             candidates = self._images.get(key, [])
             own = [c for c in candidates if c.split(folders_only=2) in (name, None)]
@@ -176,6 +176,35 @@ class Preparation:
             self.splits.append(split)
         elif split.faces:
             self.notes.append(f'{name}: {split.labels} has labels, but no images were found')
+
+    def _faces(self, labels: SourceFile, kind: str) -> dict[str, FaceAnnotation]:
+        """Read the faces of each image, without images that are not in ``part``."""
+        faces: dict[str, FaceAnnotation] = {}
+        for face in self._read(labels, kind):
+            key = self._key(face.path, labels)
+            if key in faces:
+                raise ValueError(f'{labels}: {face.path!r} and another entry are both {key}')
+            if self.part is None or key in self.part:
+                faces[key] = face
+        return faces
+
+    def _fill(self, split: Split, kind: str, labels: SourceFile) -> None:
+        """Take the faces of the listed images from another file."""
+        # The .mat files have no suffixes.
+        others = {key.rpartition('.')[0]: face for key, face in self._faces(labels, kind).items()}
+        found = {key: others.get(key.rpartition('.')[0]) for key in split.faces}
+        filled = {
+            key: face._replace(path=split.faces[key].path)
+            for key, face in found.items()
+            if face is not None
+        }
+        if any(len(face.bboxes) for face in filled.values()):
+            self.notes.append(
+                f'{split.name}: {split.labels} lists {len(split.faces)} images without faces; the '
+                f'faces of {len(filled)} of them are from {labels}'
+            )
+            split.faces |= filled
+            split.kind, split.labels = kind, labels
 
     def _key(self, path: str, labels: SourceFile) -> str:
         """Return the canonical ``event/name.jpg`` for a path in a label file."""

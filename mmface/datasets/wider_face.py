@@ -1,10 +1,12 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""WIDER FACE as a data set."""
+"""WIDER FACE, and own faces with the same labels, as a data set."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,11 @@ from mmengine.logging import print_log
 
 from mmface.datasets.annotations import read_annotations
 from mmface.datasets.bad_images import SkipBadImages
-from mmface.datasets.face_annotation import FaceAnnotation
+from mmface.datasets.face_annotation import FaceAnnotation, LabelSet
+from mmface.datasets.keypoint_names import scheme_of_names
+from mmface.datasets.pipeline_check import check_pipeline
+from mmface.structures import FLIP_INDICES_5, KeypointScheme
+from mmface.utils.draw import class_colours
 from mmface.utils.image_names import image_key, read_part
 from mmface.utils.images import missing_images
 
@@ -30,8 +36,16 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
 
     An item has ``img_path``, ``img_id`` (``event/name.jpg``), ``width`` and ``height`` (0 if
     the labels do not contain them), ``bboxes`` (n, 4) float32 x1, y1, x2, y2 in pixels,
-    ``keypoints`` (n, 5, 3) float32 x, y, weight, and ``ignore_flags`` (n,) bool. Training on
-    labels without keypoints is possible: all weights are then 0.
+    ``keypoints`` (n, K, 3) float32 x, y, weight, ``ignore_flags`` (n,) bool and ``labels`` (n,)
+    int64, the index of the class of each face. If the K keypoints are not the usual five,
+    ``flip_indices`` are the source indices of the keypoints after a flip. In testing,
+    ``instances`` are the faces in mmdet's form, for ``CocoMetric``.
+
+    ``metainfo`` has ``classes``, ``palette``, ``num_keypoints``, ``keypoints`` (names, empty if
+    unknown) and ``flip_indices`` (``None`` if unknown). They come from the label file.
+    ``metainfo=dict(classes=('head',))`` keeps only these classes, in this order.
+    If the file does not name its keypoints, ``metainfo=dict(keypoints=('left_eye', ...))`` names
+    them, and the names tell the pairs of left and right; or ``flip_indices=(1, 0, 2)`` tells them.
 
     In training (``test_mode=False``) three things are dropped, and their numbers are logged:
     boxes without area inside the image (or without any area, if the labels do not contain the
@@ -39,7 +53,9 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
     ``min_image_side``. In testing everything is kept, in the order of the file.
 
     Args:
-        *args: Arguments of ``mmengine.dataset.BaseDataset``: ``ann_file``, ``data_root``,
+        ann_file: Path of the labels.
+        metainfo: See above.
+        *args: Further arguments of ``mmengine.dataset.BaseDataset``: ``data_root``,
             ``data_prefix=dict(img_path='train/images/')``, ``indices``, ``pipeline``,
             ``test_mode`` and more.
         ann_format: ``labelv2``, ``bbx_gt``, ``retinaface``, ``coco``, or ``auto`` to detect the
@@ -62,14 +78,17 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
 
     Raises:
         FileNotFoundError: The label file, the folder of images or an image is missing.
-        ValueError: The labels do not fit their format, have no keypoints although they are
-            needed, or no image is left.
+        ValueError: The labels do not fit their format or ``metainfo``, have no keypoints although
+            they are needed, no image is left, or the pipeline would damage the labels (see
+            :func:`.check_pipeline`).
     """
 
-    METAINFO = dict(classes=('face',), palette=[(0, 255, 0)])
+    METAINFO = dict(classes=('face',), palette=class_colours(1))
 
     def __init__(
         self,
+        ann_file: str | None = '',
+        metainfo: Mapping[str, Any] | None = None,
         *args: Any,
         ann_format: str = 'auto',
         part: str | None = None,
@@ -87,11 +106,26 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
         self.keep_empty = keep_empty
         self.need_keypoints = need_keypoints
         self.bbox_clip_border = bbox_clip_border
-        super().__init__(*args, **kwargs)
+        self._given = dict(metainfo or {})
+        self._flip: tuple[int, ...] | None = None
+        super().__init__(ann_file, metainfo, *args, **kwargs)
+
+    def full_init(self) -> None:
+        """Read the labels and check that the pipeline keeps them together with the image."""
+        super().full_init()
+        self.labels_loaded = check_pipeline(
+            self.pipeline.transforms,
+            training=not self.test_mode,
+            flip_known=self._metainfo['flip_indices'] is not None,
+        )
 
     def load_data_list(self) -> list[dict]:
         """Read the labels and check that every image exists."""
-        images = read_annotations(self.ann_file, self.ann_format).images
+        folder, classes = self.data_prefix['img_path'], self._given.get('classes')
+        found = read_annotations(self.ann_file, self.ann_format, classes, folder)
+        for note in found.notes:
+            print_log(note, logger='current', level=logging.WARNING)
+        images = self._describe(found)
         if self.part is not None:
             images = self._restrict(images)
         if self.need_keypoints and not self.test_mode:
@@ -112,7 +146,7 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
         if not self.test_mode and self.min_size is not None:
             sides = image.bboxes[:, 2:] - image.bboxes[:, :2]
             ignore = ignore | (sides < self.min_size).any(axis=1)
-        return dict(
+        item = dict(
             # Not a Path: creating one per image would take a third of the start-up time.
             img_path=os.path.join(self.data_prefix['img_path'], image.path),  # noqa: PTH118
             img_id=image.path,
@@ -121,8 +155,24 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
             bboxes=image.bboxes,
             keypoints=image.keypoints,
             ignore_flags=ignore,
+            labels=image.labels,
             bbox_clip_border=self.bbox_clip_border,
         )
+        if self.test_mode:
+            # No detection can hit a box without area.
+            skipped = (ignore | ~image.has_area).astype(int)
+            rows = zip(image.bboxes.tolist(), image.labels.tolist(), skipped.tolist(), strict=True)
+            item['instances'] = [
+                dict(bbox=box, bbox_label=label, ignore_flag=flag) for box, label, flag in rows
+            ]
+        return item
+
+    def get_data_info(self, idx: int) -> dict:
+        """Return the item of an image."""
+        item = super().get_data_info(idx)
+        if self._flip is not None:
+            item['flip_indices'] = self._flip
+        return item
 
     def filter_data(self) -> list[dict]:
         """Drop images without a face to learn and images that are too small, in training."""
@@ -148,8 +198,34 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
         return items
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Return the class of each face of an image, always 0."""
-        return [0] * len(self.get_data_info(idx)['bboxes'])
+        """Return the class of each face of an image."""
+        return self.get_data_info(idx)['labels'].tolist()
+
+    def _describe(self, found: LabelSet) -> list[FaceAnnotation]:
+        """Put classes and keypoints into ``metainfo``. Return the images with what it adds."""
+        scheme, images = found.keypoints, found.images
+        names, flip = self._given.get('keypoints'), self._given.get('flip_indices')
+        if names is not None:
+            _check_count(self.ann_file, 'keypoints', len(names), len(scheme))
+            scheme, order, note = scheme_of_names(f'metainfo of {self.ann_file}', names)
+            if note:
+                print_log(note, logger='current', level=logging.WARNING)
+            images = [image._replace(keypoints=image.keypoints[:, order]) for image in images]
+        if flip is not None:
+            _check_count(self.ann_file, 'flip_indices', len(flip), len(scheme))
+            scheme = replace(scheme, flip_indices=tuple(flip))
+        # Without pairs, the labels do not say what is left and right.
+        known = flip is not None or len(scheme) < 2 or _has_pairs(scheme)
+        indices = scheme.flip_indices if known else None
+        self._flip = None if indices == FLIP_INDICES_5 else indices
+        self._metainfo.update(
+            classes=found.classes,
+            palette=class_colours(len(found.classes)),
+            num_keypoints=len(scheme),
+            keypoints=scheme.names,
+            flip_indices=indices,
+        )
+        return images
 
     def _restrict(self, images: list[FaceAnnotation]) -> list[FaceAnnotation]:
         wanted = {image_key(name): name for name in read_part(str(self.part))}
@@ -165,7 +241,7 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
     def _check_keypoints(self, images: list[FaceAnnotation]) -> None:
         if not any((image.keypoints[..., 2] > 0).any() for image in images):
             raise ValueError(
-                f'{self.ann_file}: expected faces with five keypoints, found none in '
+                f'{self.ann_file}: expected faces with keypoints, found none in '
                 f'{len(images)} images. Use labels with keypoints (labelv2.txt, label.txt or '
                 'JSON with keypoints), a model without them, or need_keypoints=False here'
             )
@@ -179,3 +255,15 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
     def _log(self, message: str, count: int) -> None:
         if count:
             print_log(f'{self.ann_file}: {message}', logger='current', level=logging.INFO)
+
+
+def _has_pairs(scheme: KeypointScheme) -> bool:
+    return scheme.flip_indices != tuple(range(len(scheme)))
+
+
+def _check_count(source: str, name: str, found: int, expected: int) -> None:
+    if found != expected:
+        raise ValueError(
+            f'{source}: its faces have {expected} keypoints, but metainfo of the data set has '
+            f'{found} {name}: expected {expected}'
+        )

@@ -96,7 +96,8 @@ def read_folder(path: Path, files: Sequence[Path], images: Path | None) -> Label
         FileNotFoundError: A text has no image.
         ValueError: A row does not fit. Names file and line.
     """
-    from mmface.utils.images import IMAGE_SUFFIXES, image_size  # needs OpenCV and Pillow
+    from mmface.utils.file_kinds import IMAGE_SUFFIXES
+    from mmface.utils.images import image_size  # needs OpenCV and Pillow
 
     labels, root = _folders(path, images)
     names = _read_names(labels)

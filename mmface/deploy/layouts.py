@@ -3,22 +3,22 @@
 
 A layout defines the names, order and shapes of the inputs and outputs of a file. The batch is the
 first axis. Scores and heatmap values are probabilities. H and W are multiples of 32. P is the
-number of priors per cell and K the number of keypoints. Models without keypoints lack the outputs
-for them.
+number of priors per cell, N the number of classes and K the number of keypoints. Models without
+keypoints lack the outputs for them.
 
 A new layout is one entry of ``LAYOUTS``. It needs code only if its form is new: what the graph
 computes (``mmface.deploy.export.networks``) and how the runtime reads it
 (``mmface.deploy.runtime.readers``). The forms are:
 
-* ``maps``: the maps of the network, (B, C, H / stride, W / stride). SCRFD: ``score`` (P channels),
+* ``maps``: the maps of the network, (B, C, H / stride, W / stride). SCRFD: ``score`` (NP channels),
   ``bbox`` (4P: left, top, right, bottom) and ``kps`` (2KP: x, y) in units of the stride.
-  CenterFace: ``heatmap`` (1), ``size`` (2), ``offset`` (2) and ``keypoints`` (2K) in the
+  CenterFace: ``heatmap`` (N), ``size`` (2), ``offset`` (2) and ``keypoints`` (2K) in the
   convention of ``ModelSpec.convention``.
-* ``rows``: SCRFD's maps as rows (B, n, 1 | 4 | 2K). Cells are in row-major order, and the priors of
+* ``rows``: SCRFD's maps as rows (B, n, N | 4 | 2K). Cells are in row-major order, and the priors of
   a cell are adjacent.
-* ``boxes``: ``boxes`` (B, n, 4) xyxy in input pixels, not clipped, ``scores`` (B, n) and
-  ``keypoints`` (B, n, K, 2), before score threshold and NMS. CenterFace: cells that are not a local
-  peak have score 0.
+* ``boxes``: ``boxes`` (B, n, 4) xyxy in input pixels, not clipped, ``scores`` (B, n), with
+  several classes (B, n, N), and ``keypoints`` (B, n, K, 2), before score threshold and NMS.
+  CenterFace: cells that are not a local peak have score 0.
 * ``proposals`` and ``rois``: the two files of CenterNet2, see ``mmface.deploy.export.two_stage``.
 """
 
@@ -88,7 +88,7 @@ class Layout:
         families: Detectors that have this layout, a subset of ``FAMILIES``.
         inputs: Names of the inputs. The first one is the image (B, 3, H, W).
         outputs: Function that builds the outputs of a specification, in the order of the file. It
-            uses ``strides``, ``num_priors`` and ``num_keypoints``.
+            uses ``strides``, ``num_priors``, ``num_classes`` and ``num_keypoints``.
         form: What the outputs hold, see the module docstring.
         convention: CenterFace's convention of the maps; '' for the model's convention. The exporter
             converts to 'centernet'. For any other value the model must have that convention.
@@ -113,9 +113,9 @@ def channels(spec: ModelSpec) -> dict[str, int]:
     """Return the kinds of maps of a family and the channels of each (per prior for SCRFD)."""
     points = 2 * spec.num_keypoints
     if spec.family == 'centerface':
-        kinds = {'heatmap': 1, 'size': 2, 'offset': 2, 'keypoints': points}
+        kinds = {'heatmap': spec.num_classes, 'size': 2, 'offset': 2, 'keypoints': points}
     else:
-        kinds = {'score': 1, 'bbox': 4, 'kps': points}
+        kinds = {'score': spec.num_classes, 'bbox': 4, 'kps': points}
     return {kind: count for kind, count in kinds.items() if count}
 
 
@@ -170,9 +170,10 @@ def _rows(spec: ModelSpec) -> tuple[Output, ...]:
 
 def _boxes(spec: ModelSpec) -> tuple[Output, ...]:
     total = _candidates(spec.strides, spec.num_priors)
+    several = spec.num_classes > 1
     found = (
         Output('boxes', 'boxes', 0, (total, 4)),
-        Output('scores', 'scores', 0, (total,)),
+        Output('scores', 'scores', 0, (total, spec.num_classes) if several else (total,)),
         Output('keypoints', 'keypoints', 0, (total, spec.num_keypoints, 2)),
     )
     return found if spec.num_keypoints else found[:2]

@@ -57,7 +57,8 @@ class ModelSpec:
         nms_offset: Pixels added to the sides for the IoU: 0, or 1 as in older code.
         min_bbox_size: Boxes are dropped if a side is not larger, in pixels of the original image.
         max_per_img: Maximum number of faces per image, -1 for all.
-        num_classes: Number of classes that the second stage predicts (CenterNet2).
+        num_classes: Number of classes.
+        classes: Names of the classes, or none if they are unknown or there is only one.
         num_candidates: Maximum number of boxes per level from the first stage (CenterNet2).
         num_proposals: Number of boxes that the second stage takes (CenterNet2).
         proposal_thr: Proposals have scores above this value (CenterNet2).
@@ -90,6 +91,7 @@ class ModelSpec:
     min_bbox_size: float = 0.0
     max_per_img: int = -1
     num_classes: int = 1
+    classes: tuple[str, ...] = ()
     num_candidates: int = 0
     num_proposals: int = 0
     proposal_thr: float = 0.0
@@ -103,7 +105,16 @@ class ModelSpec:
 
     def to_json(self) -> str:
         """Return the specification as one line of JSON."""
-        return json.dumps(asdict(self))
+        values = asdict(self)
+        if not self.classes:  # so that earlier versions read the files of one class
+            del values['classes']
+        return json.dumps(values)
+
+    def class_name(self, label: int) -> str | None:
+        """Return the name of a class, its number if it has none; ``None`` for a single class."""
+        if self.num_classes == 1:
+            return None
+        return self.classes[label] if self.classes else str(label)
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
@@ -171,6 +182,14 @@ def _checks(spec: ModelSpec) -> dict[str, _Check]:
         'min_bbox_size': _real(0, 1e6),
         'max_per_img': _integer(-1, _MAX_COUNT),
         'num_classes': _integer(1, _MAX_COUNT),
+        'classes': (
+            f'no names or {_short(spec.num_classes)}',
+            lambda value: (
+                isinstance(value, tuple)
+                and len(value) in (0, spec.num_classes)
+                and all(isinstance(name, str) for name in value)
+            ),
+        ),
         'num_candidates': _integer(int(two_stage), _MAX_COUNT),
         'num_proposals': _integer(int(two_stage), _MAX_COUNT),
         'proposal_thr': share,

@@ -7,9 +7,7 @@ converted. Only ATC can tell whether the conversion works.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from mmface.utils.extras import optional_imports
@@ -94,24 +92,6 @@ class Finding(NamedTuple):
     where: str
     problem: str
     remedy: str
-
-
-def load_onnx(path: str | os.PathLike[str]) -> ModelProto:
-    """Read an ONNX file.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        ValueError: The file is not an ONNX file.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'no such file: {path}')
-    try:
-        model = onnx.load(str(path))
-    except Exception as error:  # protobuf and onnx raise their own classes
-        raise ValueError(f'{path} is not an ONNX file: {error}') from error
-    if not model.graph.node:
-        raise ValueError(f'{path} is not an ONNX file: it has no operators')
-    return model
 
 
 def lint(model: ModelProto, cann: str = DEFAULT_CANN) -> list[Finding]:

@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmface.deploy.om_lint import load_onnx
 from mmface.deploy.runtime import FaceDetector
+from mmface.deploy.runtime.foreign import Port, fixed_size
 from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file
 from mmface.utils.find_images import find_images
 from mmface.utils.images import read_image
 from mmface.utils.progress import progress_bar
+from mmface.weights.fetch import model_file
+from mmface.weights.onnx_repair import free_sides, load_onnx, repair
 
 with optional_imports():
     import onnx
@@ -59,7 +61,7 @@ def quantize_onnx(
     metadata stay unchanged (float32 inputs and outputs).
 
     Args:
-        source: ONNX file that ``FaceDetector`` can read.
+        source: ONNX file that ``FaceDetector`` can read, or a name of one.
         target: File to write. It is written completely or not at all.
         calibration: Folder of images, or of WIDER FACE (then ``val/images``).
         max_images: Number of images, spread evenly over the sorted names.
@@ -79,10 +81,14 @@ def quantize_onnx(
         raise ValueError(f'method {method!r}: expected one of {", ".join(METHODS)}')
     if max_images < 1:
         raise ValueError(f'{max_images} calibration images: expected at least 1')
+    source = model_file(source)
     images = list(find_images(calibration).values())
     chosen = np.linspace(0, len(images) - 1, min(max_images, len(images))).round().astype(int)
     detector = FaceDetector(source)
-    model = _prepare(load_onnx(source), source)
+    model = repair(load_onnx(source))
+    if fixed_size(Port('', tuple(detector.session.get_inputs()[0].shape))) is None:
+        free_sides(model)  # as the detector did
+    model = _prepare(model, source)
     kept = [node.name for node in model.graph.node if any(part in node.name for part in keep_float)]
     unused = [part for part in keep_float if not any(part in name for name in kept)]
     if unused:

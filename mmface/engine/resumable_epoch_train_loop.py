@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import BatchSampler
 
+from mmface.engine.schedule_length import warn_of_warmup
 from mmface.utils.seeding import derive_seed, seed_host_generators
 
 
@@ -57,6 +58,7 @@ class ResumableEpochTrainLoop(EpochBasedTrainLoop):
         """Start training, at the position of the checkpoint if there is one."""
         self.seed = shared_seed(self.runner)
         self._check_position()
+        warn_of_warmup(self)
         return super().run()
 
     def run_epoch(self) -> None:

@@ -12,8 +12,10 @@ import torch
 from mmdet.registry import LOOPS
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop
+from torch.utils.data import DataLoader
 
 from mmface.engine.resumable_epoch_train_loop import seed_iteration, shared_seed
+from mmface.engine.schedule_length import scale_schedule, scale_validation, warn_of_warmup
 
 
 def validation_due(loop: IterBasedTrainLoop, done: int) -> bool:
@@ -33,14 +35,44 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
     the order of the batches and continues with the batch after the checkpoint. mmengine loads
     all batches before it again. This loop does the same with any other sampler.
 
-    Args: see ``IterBasedTrainLoop``.
+    Args:
+        runner: The runner.
+        dataloader: As for ``IterBasedTrainLoop``.
+        max_iters: Length for which the schedule of the config was made.
+        num_epochs: Length in epochs instead. Schedule and validation are scaled to it.
+        options: Others of ``IterBasedTrainLoop``.
     """
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Any,
+        max_iters: int,
+        num_epochs: int | None = None,
+        **options: Any,
+    ) -> None:
+        if num_epochs is not None:
+            if not isinstance(dataloader, DataLoader):
+                per_rank = runner._randomness_cfg.get('diff_rank_seed', False)
+                dataloader = runner.build_dataloader(dataloader, runner.seed, per_rank)
+            length = num_epochs * len(dataloader)
+            schedulers = runner.param_schedulers
+            if isinstance(schedulers, dict):
+                schedulers = [schedulers]
+            if schedulers is not None:
+                runner.param_schedulers = scale_schedule(schedulers, max_iters, length)
+            options.setdefault('val_interval', 1000)  # the default of mmengine
+            scale_validation(options, max_iters, length)
+            print_log(f'{num_epochs} epochs are {length} iterations', logger='current')
+            max_iters = length
+        super().__init__(runner, dataloader, max_iters, **options)
 
     def run(self) -> torch.nn.Module:
         """Start training, at the position of the checkpoint if there is one."""
         runner = self.runner
         self.seed = shared_seed(runner)
         self._check_position()
+        warn_of_warmup(self)
         self.dataloader_iterator = None  # mmengine's iterator, which may already be loading
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')

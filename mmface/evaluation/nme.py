@@ -10,8 +10,8 @@ from mmface.evaluation.wider_match import match_image
 
 NORMALIZERS = ('interocular', 'box')
 
-# The first two of the five keypoints are the eyes.
-_EYES = (0, 1)
+#: The first two of the five keypoints are the eyes.
+EYES_5 = (0, 1)
 
 
 def keypoint_errors(
@@ -21,6 +21,7 @@ def keypoint_errors(
     gt_keypoints: NDArray[np.floating],
     iou_thr: float = 0.5,
     normalizer: str = 'interocular',
+    eyes: tuple[int, int] = EYES_5,
 ) -> NDArray[np.float64]:
     """Return the normalised keypoint error of each labelled face of one image.
 
@@ -37,6 +38,7 @@ def keypoint_errors(
         gt_keypoints: Shape (g, K, 3): x, y in pixels and weight; weight 0 means unlabelled.
         iou_thr: Minimum IoU of a hit.
         normalizer: ``interocular`` or ``box``.
+        eyes: Indices of the two keypoints whose distance is ``interocular``.
 
     Returns:
         An error for every face that can be measured. Such a face has at least one labelled point
@@ -44,17 +46,22 @@ def keypoint_errors(
         detection hits the face. Faces that cannot be measured have no entry.
 
     Raises:
-        ValueError: The normaliser is unknown, or the numbers of predicted and labelled keypoints
-            differ.
+        ValueError: The normaliser is unknown, the eyes do not exist, or the numbers of predicted
+            and labelled keypoints differ.
     """
     if normalizer not in NORMALIZERS:
         raise ValueError(f'expected normalizer interocular or box, found {normalizer!r}')
     gt_keypoints = np.asarray(gt_keypoints, np.float64)
     labelled = gt_keypoints[..., 2] > 0
     if normalizer == 'interocular':
-        left, right = _EYES
+        if max(eyes) >= gt_keypoints.shape[1] or min(eyes) < 0:
+            raise ValueError(
+                f'eyes {tuple(eyes)}: expected indices of two of the {gt_keypoints.shape[1]} '
+                'keypoints'
+            )
+        left, right = eyes
         size = np.linalg.norm(gt_keypoints[:, left, :2] - gt_keypoints[:, right, :2], axis=-1)
-        size[~labelled[:, _EYES].all(axis=1)] = 0
+        size[~labelled[:, list(eyes)].all(axis=1)] = 0
     else:
         size = np.sqrt(np.prod(np.maximum(np.asarray(gt_boxes, np.float64)[:, 2:], 0), axis=1))
     measurable = labelled.any(axis=1) & (size > 0)

@@ -20,15 +20,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from mmface.evaluation.matched import MatchCollector, Matched, collect, cumulate
 from mmface.evaluation.wider_gt import SUBSETS, WiderGroundTruth
-from mmface.evaluation.wider_match import ImageMatch, check_protocol, match_images
+from mmface.evaluation.wider_match import ImageMatch, check_protocol
 from mmface.evaluation.wider_result import WiderResult
-
-NUM_THRESHOLDS = 1000
-# Written as in the official code, 1 - t / 1000. (1000 - t) / 1000 rounds differently for some t.
-THRESHOLDS = 1 - np.arange(1, NUM_THRESHOLDS + 1) / NUM_THRESHOLDS
-
-_NO_DETECTIONS = ImageMatch(np.empty(0, np.float64), np.empty(0, np.int32))
 
 
 def evaluate_rows(
@@ -49,16 +44,24 @@ def evaluate_rows(
     Raises:
         ValueError: The protocol is unknown or the threshold invalid, see ``check_protocol``.
     """
+    return evaluate_matched(match_rows(gt, rows, protocol, iou_thr))
+
+
+def match_rows(
+    gt: WiderGroundTruth,
+    rows: Mapping[str, NDArray[np.floating]],
+    protocol: str = 'float',
+    iou_thr: float = 0.5,
+) -> Matched:
+    """Match detections given as arrays, and keep their boxes; see ``evaluate_rows``."""
+    check_protocol(protocol, iou_thr)
+    collector = MatchCollector(gt, protocol, iou_thr, keep_boxes=True)
     names = [name for name in gt.names if name in rows]
-    matches = match_images(
-        [rows[name] for name in names],
-        [gt.boxes_of(gt.index[name]) for name in names],
-        iou_thr,
-        protocol,
-    )
-    result = evaluate(gt, dict(zip(names, matches, strict=True)), protocol, iou_thr)
-    result.extra = sum(name not in gt.known for name in rows)
-    return result
+    tables = [np.asarray(rows[name], np.float64).reshape(-1, 5) for name in names]
+    if names:
+        counts = [len(table) for table in tables]
+        collector.add([gt.index[name] for name in names], np.concatenate(tables), counts)
+    return collector.finish(sum(name not in gt.known for name in rows))
 
 
 def evaluate(
@@ -83,40 +86,27 @@ def evaluate(
         ValueError: The protocol is unknown or the threshold invalid, see ``check_protocol``.
     """
     check_protocol(protocol, iou_thr)
-    missing = [name for name in gt.names if name not in matches]
-    ordered = [matches.get(name, _NO_DETECTIONS) for name in gt.names]
-    counts = np.array([len(match.scores) for match in ordered])
-    scores = np.concatenate([match.scores for match in ordered]).astype(np.float64)
-    local = np.concatenate([match.gt_index for match in ordered])
-    face = np.where(local < 0, -1, local + np.repeat(gt.splits[:-1], counts))
-    has_faces = np.repeat(np.diff(gt.splits) > 0, counts)
+    return evaluate_matched(collect(gt, matches, protocol, iou_thr))
 
-    bins = _threshold_bins(_normalise(scores, protocol))
-    hit = face >= 0
-    first = np.zeros(len(face), bool)
-    # Of equal indices numpy keeps the last assignment. In reverse order it is the highest score.
-    first_on_face = np.full(len(gt.boxes), -1, np.int64)
-    first_on_face[face[hit][::-1]] = np.flatnonzero(hit)[::-1]
-    first[first_on_face[first_on_face >= 0]] = True
 
+def evaluate_matched(matched: Matched) -> WiderResult:
+    """Evaluate a data set that is already matched."""
+    gt, scores = matched.gt, matched.scores
     result = WiderResult(
         ap={},
         precision={},
         recall={},
         faces={subset: int(gt.keep[subset].sum()) for subset in SUBSETS},
-        protocol=protocol,
-        iou_thr=iou_thr,
+        protocol=matched.protocol,
+        iou_thr=matched.iou_thr,
         partial=gt.partial,
         images=len(gt.names),
         detections=len(scores),
-        missing=missing,
-        extra=sum(name not in gt.known for name in matches),
+        missing=list(matched.missing),
+        extra=matched.extra,
     )
     for subset in SUBSETS:
-        counts_here = np.zeros(len(face), bool)
-        counts_here[hit] = gt.keep[subset][face[hit]]
-        proposals = _cumulate(bins[has_faces & (~hit | counts_here)])
-        recalled = _cumulate(bins[first & counts_here])
+        proposals, recalled = count_along_scores(matched, gt.keep[subset])
         with np.errstate(divide='ignore', invalid='ignore'):
             result.precision[subset] = recalled / proposals
             result.recall[subset] = recalled / np.float64(result.faces[subset])
@@ -127,6 +117,35 @@ def evaluate(
             'range, so no detection counts and AP is 0'
         )
     return result
+
+
+def count_along_scores(
+    matched: Matched,
+    keep: NDArray[np.bool_],
+    images: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Count proposals and recalled faces at each of the 1000 thresholds, highest first.
+
+    Args:
+        matched: The detections.
+        keep: Shape (faces,): the faces that count. Detections on the others are dropped.
+        images: Shape (images,): the images that count; None means all.
+
+    Returns:
+        Proposals and recalled faces, each of shape (1000,).
+    """
+    hits = matched.hits
+    counts = keep[matched.face[hits]]
+    if images is None:
+        false_finds = matched.false_finds
+    else:
+        counts &= images[matched.image[hits]]
+        false_finds = cumulate(matched.bins[matched.unmatched & images[matched.image]])
+    bins = matched.bins[hits]
+    return (
+        false_finds + cumulate(bins[counts]),
+        cumulate(bins[counts & matched.first[hits]]),
+    )
 
 
 def average_precision(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
@@ -145,32 +164,3 @@ def average_precision(recall: NDArray[np.float64], precision: NDArray[np.float64
     p = np.concatenate([[0.0], np.nan_to_num(precision, nan=0.0), [0.0]])
     envelope = np.maximum.accumulate(p[::-1])[::-1]
     return float(np.sum(np.diff(r) * envelope[1:]))
-
-
-def _normalise(scores: NDArray[np.float64], protocol: str) -> NDArray[np.floating]:
-    """Map the scores of all images to 0..1 by their range; NaN if all are equal."""
-    if not len(scores):
-        return scores
-    if protocol == 'float':
-        low, high = scores.min(), scores.max()
-    else:
-        # norm_score.m starts with max = realmin('single') and min = realmax('single'), and
-        # single with double is single in MATLAB. So all-negative scores keep max = 1.2e-38.
-        limits = np.finfo(np.float32)
-        with np.errstate(over='ignore'):
-            scores = scores.astype(np.float32)
-        low, high = min(scores.min(), limits.max), max(scores.max(), limits.tiny)
-    with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
-        return (scores - low) / (high - low)
-
-
-def _threshold_bins(scores: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Return the index of the first threshold that each score reaches, 1000 for none."""
-    ascending = THRESHOLDS[::-1]
-    bins = NUM_THRESHOLDS - np.searchsorted(ascending, scores.astype(np.float64), side='right')
-    return np.where(np.isnan(scores), NUM_THRESHOLDS, bins)
-
-
-def _cumulate(bins: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the entries that have reached each threshold, shape (1000,)."""
-    return np.cumsum(np.bincount(bins, minlength=NUM_THRESHOLDS + 1)[:NUM_THRESHOLDS])

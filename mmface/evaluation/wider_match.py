@@ -86,25 +86,19 @@ def match_images(
         iou_thr: Minimum IoU of a hit.
         protocol: ``float`` or ``official``.
     """
-    check_protocol(protocol, iou_thr)
     if not rows:
+        check_protocol(protocol, iou_thr)
         return []
-    ordered = [_sort_by_score(image) for image in rows]
-    row_counts = np.array([len(image) for image in ordered])
-    gt_counts = np.array([len(boxes) for boxes in gt_boxes])
-    images = np.arange(len(rows))
-    detections = np.concatenate(ordered)
-    hits = _match(
-        detections[:, :4],
-        np.repeat(images, row_counts),
+    row_counts = np.array([len(image) for image in rows])
+    table, local = match_table(
+        np.concatenate([np.asarray(image, np.float64).reshape(-1, 5) for image in rows]),
+        row_counts,
         np.concatenate([np.asarray(boxes, np.float64).reshape(-1, 4) for boxes in gt_boxes]),
-        np.repeat(images, gt_counts),
+        np.array([len(boxes) for boxes in gt_boxes]),
         iou_thr,
         protocol,
     )
-    gt_starts = np.cumsum(gt_counts) - gt_counts
-    local = np.where(hits < 0, -1, hits - np.repeat(gt_starts, row_counts)).astype(np.int32)
-    scores = np.ascontiguousarray(detections[:, 4])
+    scores = np.ascontiguousarray(table[:, 4])
     ends = np.cumsum(row_counts).tolist()
     return [
         ImageMatch(scores[start:end], local[start:end])
@@ -112,19 +106,99 @@ def match_images(
     ]
 
 
-def _sort_by_score(rows: NDArray[np.floating]) -> NDArray[np.float64]:
-    table = np.asarray(rows, np.float64).reshape(-1, 5)
-    scores = table[:, 4]
-    if (scores[1:] <= scores[:-1]).all():
-        return table
-    return table[np.argsort(-scores, kind='stable')]
+def match_table(
+    table: NDArray[np.float64],
+    row_counts: NDArray[np.integer],
+    gt_boxes: NDArray[np.float64],
+    gt_counts: NDArray[np.integer],
+    iou_thr: float = 0.5,
+    protocol: str = 'float',
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Match many images whose detections and faces are concatenated.
+
+    Args:
+        table: Shape (n, 5): the detections of all images, rows as in ``match_image``.
+        row_counts: Shape (images,): number of detections of each image.
+        gt_boxes: Shape (g, 4): the faces of all images.
+        gt_counts: Shape (images,): number of faces of each image.
+        iou_thr: Minimum IoU of a hit.
+        protocol: ``float`` or ``official``.
+
+    Returns:
+        The table, sorted by score in each image (descending, stable), and for each row the index
+        in its image of the face that it hits, -1 for none, shape (n,).
+    """
+    check_protocol(protocol, iou_thr)
+    table = _sort_by_score(table, row_counts)
+    images = np.arange(len(row_counts), dtype=np.int32)
+    hits = _match(
+        table[:, :4],
+        np.repeat(images, row_counts),
+        gt_boxes,
+        np.repeat(images, gt_counts),
+        iou_thr,
+        protocol,
+    )
+    gt_starts = np.cumsum(gt_counts) - gt_counts
+    local = np.where(hits < 0, -1, hits - np.repeat(gt_starts, row_counts)).astype(np.int32)
+    return table, local
 
 
-def _match(
+def near_pairs(
     boxes: NDArray[np.float64],
     box_image: NDArray[np.int64],
     gt_boxes: NDArray[np.float64],
     gt_image: NDArray[np.int64],
+    iou_thr: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return every pair of a box and a face of its image with an IoU of at least ``iou_thr``.
+
+    Args:
+        boxes: Shape (n, 4): x, y, w, h.
+        box_image: Shape (n,): the image of each box.
+        gt_boxes: Shape (g, 4): x, y, w, h.
+        gt_image: Shape (g,): the image of each face.
+        iou_thr: Minimum IoU, computed as in the protocol ``float``.
+
+    Returns:
+        Box, face and IoU of each pair.
+    """
+    with np.errstate(over='ignore', invalid='ignore', divide='ignore'):
+        box, face = _candidate_pairs(boxes, box_image, gt_boxes, gt_image, iou_thr, 'float')
+        box, face, iou = _pair_iou(boxes, gt_boxes, box, face, 'float')
+    near = iou >= iou_thr
+    return box[near], face[near], iou[near]
+
+
+def _sort_by_score(
+    table: NDArray[np.float64], row_counts: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    scores = table[:, 4]
+    falling = scores[1:] <= scores[:-1]
+    ends = np.cumsum(row_counts)[:-1]
+    falling[ends[(ends > 0) & (ends < len(table))] - 1] = True  # the next image begins
+    if falling.all():
+        return table
+    order = np.arange(len(table))
+    for end, count in zip(np.cumsum(row_counts).tolist(), row_counts.tolist(), strict=True):
+        image = slice(end - count, end)
+        if count > 1 and not falling[end - count : end - 1].all():
+            order[image] = end - count + _stable_order(-scores[image])
+    return table[order]
+
+
+def _stable_order(keys: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the stable ascending order; numpy's default one is ten times faster without ties."""
+    order = np.argsort(keys)
+    ranked = keys[order]
+    return order if (ranked[1:] > ranked[:-1]).all() else np.argsort(keys, kind='stable')
+
+
+def _match(
+    boxes: NDArray[np.float64],
+    box_image: NDArray[np.integer],
+    gt_boxes: NDArray[np.float64],
+    gt_image: NDArray[np.integer],
     iou_thr: float,
     protocol: str,
 ) -> NDArray[np.int64]:
@@ -144,9 +218,9 @@ def _match(
 
 def _candidate_pairs(
     boxes: NDArray[np.float64],
-    box_image: NDArray[np.int64],
+    box_image: NDArray[np.integer],
     gt_boxes: NDArray[np.float64],
-    gt_image: NDArray[np.int64],
+    gt_image: NDArray[np.integer],
     iou_thr: float,
     protocol: str,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -184,7 +258,7 @@ def _candidate_pairs(
     span = high[finite, 0].max(initial=0.0) - base + 1
     stride = span + 1
 
-    def key(image: NDArray[np.int64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def key(image: NDArray[np.integer], x: NDArray[np.float64]) -> NDArray[np.float64]:
         return image * stride + np.clip(x - base, 0, span)
 
     box_centres = boxes[:, :2] + (boxes[:, 2:] + 1) / 2

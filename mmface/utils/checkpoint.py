@@ -12,7 +12,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
@@ -112,58 +112,74 @@ def save_checkpoint_file(path: str | os.PathLike[str], content: Mapping[str, Any
         tmp.write_bytes(memory.getbuffer())
 
 
-def load_weights(
-    model: nn.Module, checkpoint: Mapping[str, Any], source: str, strict: bool = True
-) -> None:
-    """Load ``checkpoint['state_dict']`` into ``model``, and check that it fits.
+class Misfit(NamedTuple):
+    """Keys of a model and of a file that did not fit. It is false if everything fitted.
+
+    Attributes:
+        total: Number of keys of the model.
+        missing: Keys of the model that the file lacks. Counters of batches are not listed.
+        unknown: Keys of the file that the model does not have.
+        shapes: Keys whose shapes differ, with both shapes.
+    """
+
+    total: int
+    missing: list[str]
+    unknown: list[str]
+    shapes: dict[str, str]
+
+    def __bool__(self) -> bool:
+        """Return whether any key did not fit."""
+        return bool(self.missing or self.unknown or self.shapes)
+
+    def __str__(self) -> str:
+        """Return the numbers of keys and the first names of each kind."""
+        shapes = [f'{key} ({text})' for key, text in self.shapes.items()]
+        problems = [
+            f'{len(keys)} {what} ({_some(keys)})'
+            for what, keys in (
+                ('missing', self.missing),
+                ('not known to the model', self.unknown),
+                ('of another shape', shapes),
+            )
+            if keys
+        ]
+        return f'of {self.total} keys {"; ".join(problems)}'
+
+
+def load_weights(model: nn.Module, checkpoint: Mapping[str, Any]) -> Misfit:
+    """Load what fits of ``checkpoint['state_dict']`` into ``model``.
+
+    See :func:`mmface.weights.loading.load_fitting_weights`, which says what may be missing.
 
     Args:
         model: The bare model, not a data-parallel wrapper.
-        checkpoint: Content of a checkpoint, see ``load_checkpoint_file``.
-        source: Name of the checkpoint for messages.
-        strict: Whether the file must contain exactly the parameters and buffers of the model,
-            with their shapes. Otherwise one that fits is enough, and the others keep their values.
+        checkpoint: Content of a checkpoint, see ``load_checkpoint_file``. A leading ``module.``
+            is removed from its keys.
 
-    Raises:
-        ValueError: The weights do not fit. The message shows some keys and their number.
+    Returns:
+        What did not fit. These parameters of the model keep their values.
     """
     weights = checkpoint['state_dict']
     metadata = getattr(weights, '_metadata', OrderedDict())
     weights = OrderedDict((re.sub(r'^module\.', '', key), v) for key, v in weights.items())
     weights._metadata = metadata  # type: ignore[attr-defined]
     own = model.state_dict()
-    wrong_shape = {k for k, v in weights.items() if k in own and own[k].shape != v.shape}
-    shapes = [
-        f'{key} ({tuple(weights[key].shape)} in the file, {tuple(own[key].shape)} in the model)'
-        for key in sorted(wrong_shape)
-    ]
+    shapes = {
+        key: f'{tuple(weights[key].shape)} in the file, {tuple(own[key].shape)} in the model'
+        for key in sorted(weights)
+        if key in own and own[key].shape != weights[key].shape
+    }
     # torch stops at once at a wrong shape. Without those keys it lists all other keys, and the
     # hooks of modules that rename old keys are called.
-    for key in wrong_shape:
+    for key in shapes:
         del weights[key]
     result = model.load_state_dict(weights, strict=False)
     missing = [
         key
         for key in result.missing_keys
-        if key not in wrong_shape and not key.endswith('num_batches_tracked')
+        if key not in shapes and not key.endswith('num_batches_tracked')
     ]
-    unexpected = list(result.unexpected_keys)
-    if not (missing or unexpected or shapes):
-        return
-    problems = [
-        f'{len(keys)} {what} ({_some(keys)})'
-        for what, keys in (
-            ('missing', missing),
-            ('not known to the model', unexpected),
-            ('of another shape', shapes),
-        )
-        if keys
-    ]
-    if strict or len(unexpected) == len(weights):
-        raise ValueError(
-            f'{source} does not fit the model of this config: of {len(own)} keys '
-            f'{"; ".join(problems)}; does the checkpoint belong to another config?'
-        )
+    return Misfit(len(own), missing, list(result.unexpected_keys), shapes)
 
 
 def secure_mmengine_loading(trust: bool = False) -> None:

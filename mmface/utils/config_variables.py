@@ -21,8 +21,13 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-#: Settings that are not parameters of ``Runner`` but are used directly.
-OTHER_SETTINGS = ('tta_model', 'tta_pipeline')
+#: Settings that mmengine or mmface read from the config, besides the parameters of ``Runner``.
+OTHER_SETTINGS = (
+    'tta_model', 'tta_pipeline', 'runner_type', 'custom_imports', 'trust_checkpoint',
+    'find_unused_parameters', 'reset_lr', 'reset_schedule', 'cpu_channels_last', 'sync_bn',
+    'activation_checkpointing', 'efficient_conv_bn_eval', 'model_wrapper_cfg', 'compile',
+    'allow_partial',
+)  # fmt: skip
 #: Text that mmengine replaces with the folder of the config file.
 FOLDER_MARK = re.compile(r'\{\{\s*fileDirname\s*\}\}')
 
@@ -89,16 +94,17 @@ def explain_without_effect(
 
 
 @cache
-def _settings() -> frozenset[str]:
+def settings() -> frozenset[str]:
     """Return the names that a run reads, as opposed to other variables of the config."""
     from mmengine.runner import Runner  # imports torch
 
-    return frozenset({*inspect.signature(Runner.__init__).parameters, *OTHER_SETTINGS})
+    names = {*inspect.signature(Runner.__init__).parameters, *OTHER_SETTINGS}
+    return frozenset(names - {'self', 'cfg'})
 
 
 def _is_variable(cfg: Config, key: str) -> bool:
     name = key.split('.')[0]
-    return name in cfg and name not in _settings()
+    return name in cfg and name not in settings()
 
 
 @cache
@@ -205,10 +211,7 @@ def other_value(value: Any) -> Any:
 def _leaves(cfg: Config) -> dict[str, Any]:
     """Return the values of all settings by their dotted keys."""
     return {
-        key: value
-        for name in cfg
-        if name in _settings()
-        for key, value in _flatten(name, cfg[name])
+        key: value for name in cfg if name in settings() for key, value in _flatten(name, cfg[name])
     }
 
 

@@ -11,8 +11,16 @@ EXTRAS = {
     'onnx': 'cpu',
     'onnxruntime': 'cpu',
     'matplotlib': 'eval',
+    'av': 'video',
+    'trackers': 'video',
+    'supervision': 'video',
+    'pillow_heif': 'heif',
+    'pyarrow': 'bulk',
     'pycocotools': 'eval',
+    'ray': 'ray',
     'scipy': 'eval',
+    'tensorboard': 'log',
+    'wandb': 'log',
 }
 #: Packages that pip alone cannot install correctly: mmcv needs its compiled operators.
 SET_UP = ('torch', 'mmcv', 'mmengine', 'mmdet')

@@ -6,14 +6,14 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Part of every temporary name, so that no other file is mistaken for a temporary one.
 _MARK = 'mmface-tmp-'
-_TEMPORARY = re.compile(rf'\..*\.{_MARK}[a-z0-9_]{{8}}(\.[^.]+)?')
+TEMPORARY = re.compile(rf'\..*\.{_MARK}[a-z0-9_]{{8}}(\.[^.]+)?')
 
 #: Forbidden in a path component: separator and drives of Windows, the end of a C string.
 _UNSAFE = re.compile(r'[\\\0]|^[A-Za-z]:')
@@ -76,17 +76,13 @@ def whole_file(path: str | os.PathLike[str], sync: bool = True) -> Iterator[Path
     target.parent.mkdir(parents=True, exist_ok=True)
     prefix = f'.{target.stem}.{_MARK}'
     with _named(target, target.parent):
-        fd, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=target.suffix)
-    tmp = Path(name)
+        fd, tmp = _create(target.parent, prefix, target.suffix)
     try:
         # Held until the block ends in any way: tells remove_leftovers that the writer is alive.
         with suppress(OSError):  # a file system without locks
             fcntl.flock(fd, fcntl.LOCK_SH)
         with _named(target, tmp):
             yield tmp
-            umask = os.umask(0)
-            os.umask(umask)
-            tmp.chmod(0o666 & ~umask)
             if sync:
                 with tmp.open('rb') as handle:
                     os.fsync(handle.fileno())
@@ -95,6 +91,17 @@ def whole_file(path: str | os.PathLike[str], sync: bool = True) -> Iterator[Path
         with suppress(FileNotFoundError):
             tmp.unlink()
         os.close(fd)
+
+
+def _create(folder: Path, prefix: str, ending: str) -> tuple[int, Path]:
+    """Create an empty file with a new name. Its mode follows the umask, as with ``open``.
+
+    ``tempfile`` ignores the umask, which can only be read by setting it, for all threads at once.
+    """
+    while True:
+        path = folder / f'{prefix}{secrets.token_hex(4)}{ending}'
+        with suppress(FileExistsError):
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), path
 
 
 @contextmanager
@@ -135,7 +142,7 @@ def remove_leftovers(folder: str | os.PathLike[str], recursive: bool = False) ->
     """
     removed = 0
     for path in Path(folder).rglob('.*') if recursive else Path(folder).glob('.*'):
-        if not _TEMPORARY.fullmatch(path.name) or path.is_symlink():
+        if not TEMPORARY.fullmatch(path.name) or path.is_symlink():
             continue
         with suppress(OSError), path.open('r+b') as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from mmface.utils.images import IMAGE_SUFFIXES
+from mmface.utils.file_kinds import IMAGE_SUFFIXES
+from mmface.utils.walk import walk
 
 
 def find_images(
@@ -33,7 +34,7 @@ def find_images(
         folder = folder / 'val' / 'images'
     found = {
         path.relative_to(folder).as_posix(): path
-        for path in (Path(place, name) for place, _, files in _walk(folder) for name in files)
+        for path in walk(folder)[0]
         if path.suffix.lower() in IMAGE_SUFFIXES
     }
     if names is None:
@@ -50,8 +51,3 @@ def find_images(
             'download them, or list only those you have'
         )
     return {name: found[name] for name in known if name is not None}
-
-
-def _walk(folder: Path) -> Iterable[tuple[str, list[str], list[str]]]:
-    # Links are followed, because prepared data sets consist of links.
-    return os.walk(folder, followlinks=True)

@@ -11,6 +11,7 @@ only the end marker missing    used                used               used
 data damaged inside            used, warned once   error              used, warned once
 cut before its end             another image       error              error of this file
 not an image, or missing       another image       error              error of this file
+values are floating point      another image       error              error of this file
 more pixels than the limit     another image       error              error of this file
 size unlike the label          another image       error              (no label)
 =============================  ==================  =================  ======================
@@ -18,7 +19,6 @@ size unlike the label          another image       error              (no label)
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 from collections.abc import Callable
@@ -30,6 +30,7 @@ import PIL.Image
 import simplejpeg
 from numpy.typing import NDArray
 
+from mmface.utils.pillow import check_range, open_image, to_bgr
 from mmface.utils.png import check_png
 
 #: (H, W, 3) BGR.
@@ -45,6 +46,9 @@ EXIF = b'Exif\x00\x00'
 # Messages of libjpeg for a truncated file and for damaged data. All other messages are about kinds
 # of files that simplejpeg cannot decode.
 _CUT, _DAMAGED = 'Premature end of JPEG file', 'Corrupt JPEG data'
+_OTHER_FRAME = 'Unsupported JPEG process'
+#: Second byte of the markers of baseline, extended and progressive frames, which it can decode.
+_KNOWN_FRAMES = (0xC0, 0xC1, 0xC2)
 
 
 class BadImage(ValueError):
@@ -126,13 +130,28 @@ def decode_jpeg(
             raise BadImage(
                 f'image {path} ({len(data)} bytes) is cut before its end: download or copy it again'
             ) from None
-    if not reason.startswith(_DAMAGED):
+    if reason.startswith(_OTHER_FRAME) and _first_frame(data) in _KNOWN_FRAMES:
+        lax = None  # damage that looks like the start of another frame, at which libjpeg stops
+    elif reason.startswith(_DAMAGED):
+        lax = simplejpeg.decode_jpeg(data, 'BGR', buffer=out, strict=False)
+    else:
         return None
     on_damage(
         f'image {path} has damaged data inside ({reason}): some of its rows are wrong; '
         'download or copy it again, or remove it from the labels'
     )
-    return simplejpeg.decode_jpeg(data, 'BGR', buffer=out, strict=False)
+    return lax
+
+
+def _first_frame(data: bytes) -> int:
+    """Return the second byte of the first marker that starts a frame (SOF), 0 if there is none."""
+    place = 2
+    while len(data) > place + 3 and data[place] == 0xFF:
+        marker = data[place + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # tables, reserved
+            return marker
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], 'big')
+    return 0
 
 
 def check_pixels(data: bytes, path: str | os.PathLike[str]) -> None:
@@ -145,16 +164,13 @@ def check_pixels(data: bytes, path: str | os.PathLike[str]) -> None:
         if is_jpeg(data):
             height, width = simplejpeg.decode_jpeg_header(data, strict=False)[:2]
         else:
-            with PIL.Image.open(io.BytesIO(data)) as image:
+            with open_image(data) as image:
                 width, height = image.size
     except PIL.Image.DecompressionBombError as error:
         raise BadImage(f'image {path}: {error}') from None
     except Exception:  # Pillow does not know it or it is damaged; decoding reports that
         return
-    if width * height > MAX_PIXELS:
-        raise BadImage(
-            f'image {path} has {width}x{height} pixels, more than the limit of {MAX_PIXELS:,}'
-        )
+    _check_size(width, height, path)
 
 
 def orientation(data: bytes) -> int:
@@ -165,7 +181,7 @@ def orientation(data: bytes) -> int:
     if EXIF not in data and data[:4] not in (b'\x89PNG', b'RIFF') and data[4:8] != b'ftyp':
         return 1
     try:
-        with PIL.Image.open(io.BytesIO(data)) as image:
+        with open_image(data) as image:
             return exif_orientation(image)
     except Exception:  # Pillow does not know the format
         return 1
@@ -190,19 +206,52 @@ def turn(image: Image, orientation: int) -> Image:
     return image if flip is None else np.asarray(cv2.flip(image, flip), np.uint8)
 
 
+def decode_page(path: str | os.PathLike[str], page: int) -> Image:
+    """Decode one page of a TIFF file to uint8 BGR; see ``decode_image``.
+
+    Raises:
+        BadImage: The page cannot be decoded, or has more than ``MAX_PIXELS``.
+    """
+    try:
+        with open_image(path) as image:
+            image.seek(page)
+            _check_size(image.width, image.height, path)
+            return to_bgr(image)
+    except BadImage:
+        raise
+    except Exception as error:  # its decoders raise many types on damaged data
+        raise BadImage(f'image {path}, page {page + 1} cannot be read: {error}') from error
+
+
+def _check_size(width: int, height: int, path: str | os.PathLike[str]) -> None:
+    if width * height > MAX_PIXELS:
+        raise BadImage(
+            f'image {path} has {width}x{height} pixels, more than the limit of {MAX_PIXELS:,}'
+        )
+
+
 def _decode_any(data: bytes, path: str | os.PathLike[str]) -> Image:
+    """Decode with OpenCV, or with Pillow if OpenCV does not know the format."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         check_png(data)
+        check_range(data)
     except ValueError as error:
         raise BadImage(f'image {path} ({len(data)} bytes) cannot be read: {error}') from error
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except cv2.error as error:  # more pixels than OpenCV accepts
         raise BadImage(f'image {path}: OpenCV cannot read it: {error.err}') from error
-    if image is None:
-        raise BadImage(
-            f'image {path} ({len(data)} bytes) cannot be read: it is truncated, not an image, or '
-            'in a format that OpenCV does not know. Download or copy it again, or skip it'
+    if image is not None:
+        return np.asarray(image, np.uint8)
+    try:
+        with open_image(data) as opened:
+            return to_bgr(opened)
+    except Exception as error:  # its decoders raise many types on damaged data
+        reason = (
+            'it is truncated, not an image, or in a format that neither OpenCV nor Pillow knows. '
+            'Download or copy it again, or skip it'
         )
-    return np.asarray(image, np.uint8)
+        if isinstance(error, PIL.UnidentifiedImageError):
+            error = ValueError(reason)
+        raise BadImage(f'image {path} ({len(data)} bytes) cannot be read: {error}') from error

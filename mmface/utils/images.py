@@ -1,17 +1,15 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Find, read, measure and write image files, and find video files. Does not need torch."""
+"""Read, measure and write image files. Does not need torch."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 import cv2
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
 from mmface.utils.files import whole_file
@@ -22,103 +20,14 @@ from mmface.utils.image_decoding import (
     exif_orientation,
     warn_damaged,
 )
+from mmface.utils.pillow import open_image
 
-#: Suffixes that are used from a folder. OpenCV reads and writes all of them.
-IMAGE_SUFFIXES = frozenset(['.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'])
-VIDEO_SUFFIXES = frozenset(
-    ['.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.flv', '.ts']
+#: Suffixes of the formats that OpenCV writes without loss of colour. '.jfif' is JPEG.
+WRITTEN_SUFFIXES = frozenset(
+    ['.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm']
 )
 
 PathLike = str | os.PathLike[str]
-
-
-class Source(NamedTuple):
-    """An input file.
-
-    Attributes:
-        path: Path of the file.
-        name: Name of its result, relative to the folder of the results. This is the name of the
-            file; for files found in a folder, the path relative to that folder.
-    """
-
-    path: Path
-    name: Path
-
-    @property
-    def is_video(self) -> bool:
-        """Return whether the suffix is a video suffix."""
-        return self.path.suffix.lower() in VIDEO_SUFFIXES
-
-
-def find_sources(
-    inputs: Sequence[PathLike], videos: bool = False, skip: PathLike | None = None
-) -> list[Source]:
-    """List the files that ``inputs`` name.
-
-    Args:
-        inputs: Files with any suffix, and folders, which are searched recursively. Hidden files
-            are skipped.
-        videos: Whether to include videos in folders.
-        skip: A folder that is not searched, such as the folder of the results.
-
-    Returns:
-        The files in the given order, those of a folder sorted by path.
-
-    Raises:
-        FileNotFoundError: A path does not exist.
-        ValueError: An input is a URL, a folder has no images, or two files would have results
-            of the same name.
-    """
-    found: list[Source] = []
-    for given in inputs:
-        path = Path(local_path(given))
-        if path.is_dir():
-            found += _search(path, videos, None if skip is None else Path(skip).resolve())
-        elif path.is_file():
-            found.append(Source(path, Path(path.name)))
-        else:
-            raise FileNotFoundError(f'{given} does not exist: expected a file or a folder')
-    names: dict[Path, Source] = {}
-    for source in found:
-        other = names.setdefault(source.name, source)
-        if other is not source:
-            raise ValueError(
-                f'{other.path} and {source.path} would have the same result, {source.name}: name '
-                'each file once, and run files of the same name one after the other into '
-                'different folders'
-            )
-    return found
-
-
-def local_path(given: PathLike) -> str:
-    """Return ``given`` as text.
-
-    Raises:
-        ValueError: It is a URL.
-    """
-    text = os.fspath(given)
-    if re.match(r'[a-z][a-z0-9+.-]*:/', text, re.IGNORECASE):
-        raise ValueError(
-            f'{text} is a URL: mmface does not download inputs, so that no input can make this '
-            'computer contact another; download the file and pass its path'
-        )
-    return text
-
-
-def _search(folder: Path, videos: bool, skip: Path | None) -> list[Source]:
-    suffixes = IMAGE_SUFFIXES | VIDEO_SUFFIXES if videos else IMAGE_SUFFIXES
-    root = Path(folder.resolve().name)
-    found = []
-    for path in sorted(folder.rglob('*')):
-        name = path.relative_to(folder)
-        if path.suffix.lower() not in suffixes or any(p.startswith('.') for p in name.parts):
-            continue
-        if path.is_file() and (skip is None or skip not in path.resolve().parents):
-            found.append(Source(path, root / name))
-    if not found:
-        kind = 'image or video' if videos else 'image'
-        raise ValueError(f'folder {folder} holds no {kind} ({" ".join(sorted(suffixes))})')
-    return found
 
 
 def read_image(path: PathLike, on_damage: OnDamage = warn_damaged) -> Image:
@@ -181,11 +90,7 @@ def image_size(file: PathLike | IO[bytes]) -> tuple[int, int]:
         OSError: The file is not a readable image.
         ValueError: The file is not a readable image.
     """
-    try:
-        opened = PIL.Image.open(file)
-    except PIL.Image.DecompressionBombError as error:  # neither OSError nor ValueError
-        raise ValueError(f'{file}: {error}') from error
-    with opened as image:
+    with open_image(file) as image:
         width, height = image.size
         turned = exif_orientation(image) in (5, 6, 7, 8)
     return (height, width) if turned else (width, height)
@@ -209,30 +114,15 @@ def missing_images(root: PathLike, names: Iterable[str]) -> list[str]:
     return missing
 
 
-def result_path(source: Source, out_dir: PathLike) -> Path:
-    """Return the path of the result for ``source``: an image unless it has a video suffix.
-
-    Raises:
-        ValueError: The path is that of ``source`` itself, which would be overwritten.
-    """
-    name = source.name
-    # OpenCV chooses the format by the suffix.
-    if name.suffix.lower() not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-        name = name.with_name(f'{name.name}.png')
-    path = Path(out_dir) / name
-    if path.resolve() == source.path.resolve():
-        raise ValueError(f'{path} is an input and would be overwritten: choose another folder')
-    return path
-
-
 def write_image(path: PathLike, image: Image) -> None:
     """Write an image, whole or not at all, in the format of the suffix.
 
     Raises:
         OSError: The image cannot be written.
     """
+    suffix = Path(path).suffix.lower()
     try:
-        written, data = cv2.imencode(Path(path).suffix, image)
+        written, data = cv2.imencode('.jpg' if suffix == '.jfif' else suffix, image)
     except cv2.error:  # unknown suffix
         written = False
     if not written:

@@ -15,7 +15,7 @@ from mmface.utils.images import write_image
 
 @VISUALIZERS.register_module()
 class FaceVisualizer(DetLocalVisualizer):
-    """``DetLocalVisualizer`` that draws faces: boxes, scores and keypoints.
+    """``DetLocalVisualizer`` that draws faces: boxes, classes, scores and keypoints.
 
     mmdet's own class draws no keypoints. ``DetVisualizationHook`` uses this class (``tools/test.py
     --show-dir``).
@@ -59,12 +59,23 @@ class FaceVisualizer(DetLocalVisualizer):
             if draw_gt and 'gt_instances' in sample:
                 truth = sample.gt_instances
                 drawn = draw_faces(
-                    drawn, _boxes(truth), keypoints=truth.get('keypoints'), colour=TRUTH_COLOUR
+                    drawn,
+                    _boxes(truth),
+                    keypoints=truth.get('keypoints'),
+                    colour=TRUTH_COLOUR,
+                    names=self._names(truth),
                 )
             if draw_pred and 'pred_instances' in sample:
                 found = sample.pred_instances
                 found = found[found.scores >= pred_score_thr]
-                drawn = draw_faces(drawn, _boxes(found), found.scores, found.get('keypoints'))
+                drawn = draw_faces(
+                    drawn,
+                    _boxes(found),
+                    found.scores,
+                    found.get('keypoints'),
+                    labels=found.get('labels'),
+                    names=self._names(found),
+                )
         if show:
             self.show(drawn, win_name=name, wait_time=wait_time)
         if out_file is not None:
@@ -72,6 +83,13 @@ class FaceVisualizer(DetLocalVisualizer):
         elif not show:
             self.add_image(name, drawn, step)
         self._drawn = drawn
+
+    def _names(self, instances: Any) -> list[str] | None:
+        """Return the names of the classes of some faces, if there is more than one class."""
+        classes = (self.dataset_meta or {}).get('classes', ())
+        if len(classes) < 2 or 'labels' not in instances:
+            return None
+        return [classes[label] for label in instances.labels.tolist()]
 
     def get_image(self) -> np.ndarray:
         """Return the last image drawn, (H, W, 3) uint8 RGB."""

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,16 +15,20 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from mmface import __version__
 from mmface.utils.checkpoint import load_checkpoint_file, load_weights
 from mmface.weights import centerface, centernet2, resnet, scrfd
 from mmface.weights.detectron2_pickle import is_pickle, read_detectron2_pickle
+from mmface.weights.folded_norms import FOLDED, folded_names
 from mmface.weights.mindspore_ckpt import read_mindspore_ckpt
 from mmface.weights.mobilenet_v2 import Layout
+from mmface.weights.ncnn import read_ncnn
 from mmface.weights.onnx_convs import OnnxNetwork, read_onnx
 
 SUPPORTED = (
-    'insightface SCRFD (.pth, .onnx), CenterFace of chenjun2hao and Ascend (.pth), Star-Clouds '
-    '(.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision (.pth) and MindSpore (.ckpt), '
+    'insightface SCRFD (.pth, .onnx, ncnn .param with .bin), CenterFace of chenjun2hao and Ascend '
+    '(.pth), Star-Clouds (.onnx) and MindSpore (.ckpt), MobileNetV2 of torchvision (.pth) and '
+    'MindSpore (.ckpt), '
     'CenterNet2 of xingyizhou (.pth), ResNet of detectron2 (.pkl), torchvision and MMDetection '
     '(.pth), Res2Net and DLA-34 likewise, and checkpoints of mmface'
 )
@@ -132,6 +137,26 @@ def convert(source: Path, configs: Iterable[Path], trust: bool = False) -> Conve
     )
 
 
+def as_checkpoint(converted: Converted, source: Path) -> dict[str, Any]:
+    """Return converted weights as the content of a checkpoint that says where they come from.
+
+    Args:
+        converted: The weights.
+        source: The file from which they were converted.
+    """
+    meta = dict(
+        mmface_version=__version__,
+        config=converted.config.stem,
+        source=dict(
+            name=source.name,
+            sha256=hashlib.sha256(source.read_bytes()).hexdigest(),
+            kind=converted.source,
+        ),
+        **{FOLDED: folded_names(converted.state_dict)},
+    )
+    return dict(meta=meta, state_dict=converted.state_dict)
+
+
 def build_model(config: Path) -> nn.Module:
     """Build the untrained model of a config."""
     return _build(Config.fromfile(config))
@@ -161,12 +186,18 @@ def _build(cfg: Config) -> nn.Module:
 def _load(model: nn.Module, state: dict[str, Tensor], part: str, source: str) -> dict[str, Tensor]:
     """Load weights into a model or one part of it and return what was loaded."""
     if not part:
-        load_weights(model, dict(state_dict=state), source)
+        _load_all(model, state, source)
         return model.state_dict()
     head = f'{part}.'
     own = model.get_submodule(part)
-    load_weights(own, dict(state_dict={k.removeprefix(head): v for k, v in state.items()}), source)
+    _load_all(own, {key.removeprefix(head): value for key, value in state.items()}, source)
     return {head + key: value for key, value in own.state_dict().items()}
+
+
+def _load_all(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    misfit = load_weights(model, dict(state_dict=state))
+    if misfit:
+        raise ValueError(f'{source} does not fit the model of this config: {misfit}')
 
 
 def _recognise(source: Path, trust: bool) -> _Source:
@@ -181,6 +212,9 @@ def _recognise(source: Path, trust: bool) -> _Source:
         start = file.read(4)
     # Lightning's .ckpt files are torch files: a zip archive, or a pickle in old ones.
     is_torch = start == b'PK\x03\x04' or start[:1] == b'\x80'
+    if not is_torch and (source.suffix.lower() in ('.param', '.bin') or start == b'7767'):
+        network = read_ncnn(source)
+        return _Source('ncnn SCRFD', lambda model: scrfd.from_onnx(network, model), _is_scrfd)
     # ONNX begins with its first field, a number. A MindSpore checkpoint begins with a tensor.
     if not is_torch and (source.suffix.lower() == '.onnx' or start[:1] == b'\x08'):
         return _recognise_onnx(source, read_onnx(source))

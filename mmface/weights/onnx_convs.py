@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from mmface.utils.extras import optional_imports
 
 
 class ConvWeights(NamedTuple):
@@ -24,6 +22,22 @@ class ConvWeights(NamedTuple):
     bias: np.ndarray | None
 
 
+class GroupNormWeights(NamedTuple):
+    """One group norm of an ONNX graph.
+
+    Attributes:
+        groups: Number of groups.
+        epsilon: Added to the variances.
+        weight: (channels,) float32.
+        bias: (channels,) float32.
+    """
+
+    groups: int
+    epsilon: float
+    weight: np.ndarray
+    bias: np.ndarray
+
+
 class OnnxNetwork(NamedTuple):
     """Parts of an exported network that a converter needs.
 
@@ -34,12 +48,14 @@ class OnnxNetwork(NamedTuple):
         factors: The scalar constants by which the graph multiplies, in execution order.
         deconvs: The transposed convolutions in execution order.
         clipped: Whether an activation has an upper bound (ReLU6).
+        group_norms: The group norms in execution order.
     """
 
     convs: list[ConvWeights]
     factors: list[float]
     deconvs: Sequence[ConvWeights] = ()
     clipped: bool = False
+    group_norms: Sequence[GroupNormWeights] = ()
 
 
 def read_onnx(path: str | Path) -> OnnxNetwork:
@@ -54,41 +70,36 @@ def read_onnx(path: str | Path) -> OnnxNetwork:
     Raises:
         FileNotFoundError: The file does not exist.
         ModuleNotFoundError: The package ``onnx`` is not installed.
-        ValueError: The file is not an ONNX model, a convolution's weight is not a constant, a
-            batch norm is not folded, or its tensors are damaged.
+        ValueError: The file is not an ONNX file, a convolution's weight is not a constant, a
+            batch norm is not directly behind a convolution, or its tensors are damaged.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'no such file: {path}')
-    with optional_imports():
-        import onnx
-        from onnx import numpy_helper
+    from mmface.weights.onnx_repair import load_onnx, repair
+
+    model = load_onnx(path)
     try:
-        graph = onnx.load(path).graph
-    except Exception as error:  # protobuf raises its own class, whose module differs by version
-        raise ValueError(f'{path} is not an ONNX model: {error}') from error
-    try:
-        return _read_graph(graph, numpy_helper.to_array)
+        return _read_graph(repair(model).graph)
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
         raise ValueError(f'{path}: {error or type(error).__name__}') from error
 
 
-def _read_graph(graph: Any, to_array: Callable[[Any], np.ndarray]) -> OnnxNetwork:
+def _read_graph(graph: Any) -> OnnxNetwork:
     """Collect the weights in execution order."""
-    constants = {tensor.name: to_array(tensor) for tensor in graph.initializer}
+    from onnx import numpy_helper
+
+    from mmface.weights.onnx_repair import constants, number
+
+    known = {name: numpy_helper.to_array(tensor) for name, tensor in constants(graph).items()}
     convs: list[ConvWeights] = []
     deconvs: list[ConvWeights] = []
+    group_norms: list[GroupNormWeights] = []
     clipped = False
     factors: list[float] = []
     for node in graph.node:
-        if node.op_type == 'Constant' and node.attribute[0].name == 'value':
-            constants[node.output[0]] = to_array(node.attribute[0].t)
-        elif node.op_type == 'Identity' and node.input[0] in constants:
-            constants[node.output[0]] = constants[node.input[0]]
-        elif node.op_type in ('Conv', 'ConvTranspose'):
-            if any(name not in constants for name in node.input[1:]):
+        if node.op_type in ('Conv', 'ConvTranspose'):
+            names = [name for name in node.input[1:] if name]
+            if any(name not in known for name in names):
                 raise ValueError(f'the weight of convolution {node.name!r} is not a constant')
-            tensors = [np.asarray(constants[name], np.float32) for name in node.input[1:]]
+            tensors = [np.asarray(known[name], np.float32) for name in names]
             (convs if node.op_type == 'Conv' else deconvs).append(
                 ConvWeights(tensors[0], tensors[1] if len(tensors) > 1 else None)
             )
@@ -97,9 +108,35 @@ def _read_graph(graph: Any, to_array: Callable[[Any], np.ndarray]) -> OnnxNetwor
                 f'batch norm {node.name!r} is not folded into a convolution; export in '
                 'evaluation mode with constant folding, or use the .pth file'
             )
+        elif node.op_type == 'InstanceNormalization':
+            weight, bias = _affine(graph, node, known)
+            epsilon = number(node, 'epsilon', 1e-5)
+            group_norms.append(GroupNormWeights(len(known[node.input[1]]), epsilon, weight, bias))
         elif node.op_type == 'Clip':
             clipped = True
         elif node.op_type == 'Mul':
-            scalars = [constants[name] for name in node.input if name in constants]
+            scalars = [known[name] for name in node.input if name in known]
             factors += [float(value.reshape(())) for value in scalars if value.size == 1]
-    return OnnxNetwork(convs, factors, deconvs, clipped)
+    return OnnxNetwork(convs, factors, deconvs, clipped, group_norms)
+
+
+def _affine(
+    graph: Any, norm: Any, known: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return weight and bias of a group norm.
+
+    Exporters write it as a reshape to (B, groups, -1), an instance norm without effect of its own,
+    a reshape back, a multiplication and an addition with one value per channel.
+    """
+    value, found = norm.output[0], []
+    for kind in ('Reshape', 'Mul', 'Add'):
+        readers = [node for node in graph.node if value in node.input]
+        if len(readers) != 1 or readers[0].op_type != kind:
+            raise ValueError(f'instance norm {norm.name!r} is not part of a group norm')
+        found += [known[name] for name in readers[0].input if kind != 'Reshape' and name in known]
+        value = readers[0].output[0]
+    scale, shift = (known[name] for name in norm.input[1:3])
+    if len(found) != 2 or not (np.all(scale == 1) and np.all(shift == 0)):
+        raise ValueError(f'instance norm {norm.name!r} is not part of a group norm')
+    weight, bias = (np.asarray(each, np.float32).reshape(-1) for each in found)
+    return weight, bias

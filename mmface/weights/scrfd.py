@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from mmcv.cnn import Scale
 from torch import Tensor, nn
@@ -57,8 +60,8 @@ def rename_key(key: str) -> str:
 def from_onnx(network: OnnxNetwork, model: nn.Module) -> dict[str, Tensor]:
     """Return an exported network's weights under the names of a model.
 
-    Convolutions are matched by execution order. A batch norm that the exporter folded into the
-    preceding convolution becomes an identity that only adds the folded bias.
+    Convolutions and group norms are matched by execution order. A batch norm that the exporter
+    folded into the preceding convolution becomes an identity that only adds the folded bias.
 
     Args:
         network: The exported network.
@@ -71,14 +74,6 @@ def from_onnx(network: OnnxNetwork, model: nn.Module) -> dict[str, Tensor]:
         ValueError: The number or shapes of the layers differ; the message lists the differences.
     """
     layers = _execution_order(model)
-    norms = {norm: model.get_submodule(norm) for _, norm in layers if norm}
-    foldable = {n: module for n, module in norms.items() if isinstance(module, nn.BatchNorm2d)}
-    if len(foldable) < len(norms):
-        raise ValueError(
-            f'{len(norms) - len(foldable)} norms of the model cannot be folded into convolutions '
-            '(GroupNorm): only exports of BatchNorm models ("_bnkps", "1gbn") can be converted, '
-            'use the .pth file'
-        )
     found = [tuple(conv.weight.shape) for conv in network.convs]
     state = {key: value.clone() for key, value in model.state_dict().items()}
     expected = [tuple(state[f'{conv}.weight'].shape) for conv, _ in layers]
@@ -97,6 +92,8 @@ def from_onnx(network: OnnxNetwork, model: nn.Module) -> dict[str, Tensor]:
         raise ValueError(
             f'the file has {len(network.factors)} scale factors, the model {len(scales)}'
         )
+    _check_copies([conv for conv, _ in layers], network.convs)
+    group_norms = _group_norms(network, model, layers)
     for (conv, norm), weights in zip(layers, network.convs, strict=True):
         state[f'{conv}.weight'] = torch.from_numpy(weights.weight.copy())
         channels = len(weights.weight)
@@ -106,13 +103,60 @@ def from_onnx(network: OnnxNetwork, model: nn.Module) -> dict[str, Tensor]:
         if norm is None:
             state[f'{conv}.bias'] = bias
             continue
+        if norm in group_norms:
+            state[f'{norm}.weight'], state[f'{norm}.bias'] = group_norms[norm]
+            continue
         state[f'{norm}.bias'] = bias
         state[f'{norm}.weight'] = torch.ones(channels)
         state[f'{norm}.running_mean'] = torch.zeros(channels)
-        state[f'{norm}.running_var'] = torch.full((channels,), 1 - foldable[norm].eps)
+        state[f'{norm}.running_var'] = torch.full(
+            (channels,), 1 - cast(nn.BatchNorm2d, model.get_submodule(norm)).eps
+        )
     for name, factor in zip(scales, network.factors, strict=True):
         state[f'{name}.scale'] = torch.tensor(factor)
     return state
+
+
+def _group_norms(
+    network: OnnxNetwork, model: nn.Module, layers: Sequence[tuple[str, str | None]]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return weight and bias of each group norm under its name."""
+    names = [norm for _, norm in layers if norm and _is_group_norm(model, norm)]
+    modules = [cast(nn.GroupNorm, model.get_submodule(name)) for name in names]
+    expected = [(norm.num_groups, norm.num_channels) for norm in modules]
+    found = [(norm.groups, len(norm.weight)) for norm in network.group_norms]
+    if found != expected:
+        raise ValueError(
+            f'the file has {len(found)} group norms (groups and channels '
+            f'{sorted(set(found))}), the model {len(expected)} ({sorted(set(expected))})'
+        )
+    _check_copies(names, network.group_norms)
+    for name, module, norm in zip(names, modules, network.group_norms, strict=True):
+        if not math.isclose(module.eps, norm.epsilon, rel_tol=1e-3):
+            raise ValueError(
+                f'{name}: eps {norm.epsilon:g} in the file, {module.eps:g} in the model'
+            )
+    return {
+        name: (torch.from_numpy(norm.weight.copy()), torch.from_numpy(norm.bias.copy()))
+        for name, norm in zip(names, network.group_norms, strict=True)
+    }
+
+
+def _check_copies(names: Sequence[str], layers: Sequence[NamedTuple]) -> None:
+    """Check that a layer that runs once for each stride has the same weights each time.
+
+    Exporters unroll a head that the strides share.
+    """
+    first = dict(reversed(list(zip(names, layers, strict=True))))
+    for name, layer in zip(names, layers, strict=True):
+        if not all(map(np.array_equal, layer, first[name])):
+            raise ValueError(
+                f'{name} is shared by the strides of the model, but its weights differ in the file'
+            )
+
+
+def _is_group_norm(model: nn.Module, name: str) -> bool:
+    return isinstance(model.get_submodule(name), nn.GroupNorm)
 
 
 @torch.no_grad()

@@ -12,7 +12,10 @@ import pytest
 
 RUN = Path(__file__).with_name('run.py')
 # Readers that load without torch, so that this takes seconds.
-QUICK = ('model spec', 'detections txt', 'part list', 'mindspore ckpt', 'ascend manifest')
+QUICK = (
+    'model spec', 'detections txt', 'part list', 'mindspore ckpt', 'ncnn layers', 'ncnn weights',
+    'ascend manifest',
+)  # fmt: skip
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -138,7 +138,7 @@ def test_coco__options_of_wider_face_are_refused(coco, tmp_path):
     (tmp_path / 'part.txt').write_text('a/b.jpg')
     with pytest.raises(ValueError, match='part: only for configs that test with WiderFaceMetric'):
         edit.set_part(coco, str(tmp_path / 'part.txt'))
-    edit.set_length(coco, 3, 401)
+    edit.cut_length(coco, 3, 401)
     assert coco.train_cfg.max_iters == 401
 
 
@@ -166,12 +166,74 @@ def test_set_precision__refuses_a_wrapper_it_does_not_know(cfg, repo):
         edit.set_precision(cfg, repo / 'configs/_base_/precision/amp_o1.py')
 
 
-def test_set_length__in_epochs_or_iterations(cfg):
-    edit.set_length(cfg, 3, 401)
+def test_cut_length__in_epochs_or_iterations(cfg):
+    schedule = cfg.param_scheduler
+    edit.cut_length(cfg, 3, 401)
     assert cfg.train_cfg.max_epochs == 3
     assert 'max_iters' not in cfg.train_cfg
+    assert cfg.param_scheduler == schedule
     cfg.train_cfg = {'type': 'IterBasedTrainLoop', 'max_iters': 90000}
-    edit.set_length(cfg, 3, 401)
+    edit.cut_length(cfg, 3, 401)
     assert cfg.train_cfg.max_iters == 401
+
+
+def test_set_length__scales_the_schedule(cfg):
+    assert cfg.param_scheduler[0].end == 1501
+    assert cfg.param_scheduler[1].milestones == [440, 544]
+    edit.set_length(cfg, 64)
+    assert cfg.train_cfg == {
+        'type': 'ResumableEpochTrainLoop',
+        'max_epochs': 64,
+        'val_interval': 8,
+    }
+    warmup, drops = cfg.param_scheduler
+    assert (warmup['begin'], warmup['end']) == (0, 150)
+    assert (drops['milestones'], drops['end']) == ([44, 54], 64)
+
+
+@pytest.mark.parametrize('epochs', [1, 2, 640, 10_000])
+def test_set_length__any(cfg, epochs):
+    edit.set_length(cfg, epochs)
+    warmup, drops = cfg.param_scheduler
+    assert warmup['end'] >= 2  # a warm-up of one step would stay at its first value
+    assert drops['end'] == cfg.train_cfg.max_epochs == epochs
+    assert 1 <= drops['milestones'][0] <= drops['milestones'][1] <= epochs
+    assert 1 <= cfg.train_cfg.val_interval <= epochs
+
+
+def test_set_length__of_a_loop_that_counts_iterations(coco):
+    edit.set_length(coco, 12)
+    assert coco.train_cfg.num_epochs == 12
+    coco.train_cfg.type = 'IterBasedTrainLoop'
     with pytest.raises(ValueError, match=r'train_cfg\.max_iters'):
-        edit.set_length(cfg, 3)
+        edit.set_length(coco, 3)
+
+
+def test_set_lr__keeps_the_ratios(cfg):
+    cfg.param_scheduler.append(dict(type='CosineAnnealingLR', eta_min=0.001))
+    edit.set_lr(cfg, 0.1)
+    assert cfg.optim_wrapper.optimizer.lr == 0.1
+    assert cfg.param_scheduler[2]['eta_min'] == pytest.approx(0.01)
+    assert cfg.reset_lr
+    del cfg.optim_wrapper['optimizer']
+    with pytest.raises(ValueError, match=r'optim_wrapper\.optimizer\.lr'):
+        edit.set_lr(cfg, 0.1)
+
+
+@pytest.mark.parametrize(
+    ('name', 'scale'), [('centerface_8p_o1', 19.0), ('centerface_8p_o2', 19.0)]
+)
+def test_set_precision__the_scale_belongs_to_the_network(repo, name, scale):
+    for step in ('amp_o1', 'amp_o2'):
+        cfg = Config.fromfile(repo / f'configs/centerface/{name}.py')
+        edit.set_precision(cfg, repo / f'configs/_base_/precision/{step}.py')
+        assert cfg.optim_wrapper.loss_scale == 19.0
+
+
+def test_set_milestones__changes_the_steps(repo):
+    cfg = Config.fromfile(repo / 'configs/centerface/centerface_8p_o1.py')
+    edit.set_milestones(cfg, [1, 3])
+    assert cfg.param_scheduler[-1].milestones == [1, 3]
+    cfg.param_scheduler = [dict(type='CosineAnnealingLR')]
+    with pytest.raises(ValueError, match='this one has CosineAnnealingLR'):
+        edit.set_milestones(cfg, [1])

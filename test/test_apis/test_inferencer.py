@@ -11,9 +11,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
 
 from mmface import config_path
 from mmface.apis import FaceInferencer
+from mmface.apis.config import load_config
 from mmface.apis.inferencer import check_device
 from mmface.deploy.runtime import FaceDetector
 from mmface.weights.convert import build_model, convert
@@ -225,9 +228,20 @@ def test_init__runs_no_code_of_the_checkpoint(tmp_path):
     assert not (tmp_path / 'hacked').exists()
 
 
-def test_init__refuses_detectors_of_other_things(weights):
-    with pytest.raises(ValueError, match='detects 80 classes'):
-        FaceInferencer('centernet2_r50_1x', weights, device='cpu')
+def test_classes__have_names_from_the_checkpoint_or_the_config(tmp_path):
+    cfg = load_config('centernet2_toy')
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    names = tuple('abcde')
+    image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    for number, meta in enumerate(({}, dict(dataset_meta=dict(classes=names)))):
+        path = tmp_path / f'{number}.pth'
+        torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+        faces = FaceInferencer('centernet2_toy', path, device='cpu', score_thr=None)(image)
+        known = names if meta else cfg.test_dataloader.dataset.metainfo.classes
+        assert faces
+        assert all(face.class_name == known[face.label] for face in faces)
 
 
 def test_check_device():
@@ -239,7 +253,7 @@ def test_check_device():
 
 def test_apis__imports_no_torch_before_the_inferencer():
     code = (
-        'import sys, mmface.apis, mmface.utils.draw, mmface.apis.video\n'
+        'import sys, mmface.apis, mmface.apis.detect.videos, mmface.apis.detect.render\n'
         'assert "torch" not in sys.modules\n'
     )
     subprocess.run([sys.executable, '-c', code], check=True, timeout=600)

@@ -137,6 +137,11 @@ def test_config__runs_both_pipelines(tiny_root, repo, mmdet_scope):
         scale_factor=(10.0, 10.0),
         flip=False,
         flip_direction=None,
+        instances=[
+            dict(bbox=[10, 10, 50, 60], bbox_label=0, ignore_flag=0),
+            dict(bbox=[1, 1, 9, 9], bbox_label=0, ignore_flag=0),
+            dict(bbox=[5, 5, 5, 9], bbox_label=0, ignore_flag=1),
+        ],
     )
 
 

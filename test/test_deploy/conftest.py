@@ -52,12 +52,16 @@ def randomise(model: nn.Module) -> nn.Module:
 
 @pytest.fixture(scope='session')
 def detector(repo):
-    """Return config and model of a config name. They are cached and must not be changed."""
+    """Return config and model of a config name. They are cached and must not be changed.
+
+    Further arguments are options of the head.
+    """
 
     @cache
-    def build(name: str) -> tuple[Config, nn.Module]:
+    def build(name: str, **head: int) -> tuple[Config, nn.Module]:
         cfg = load_config(str(repo / 'configs' / name))
         init_default_scope(cfg.default_scope)
+        cfg.model.bbox_head.update(head)
         return cfg, randomise(MODELS.build(cfg.model))
 
     return build

@@ -8,7 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from mmface.deploy.om_lint import lint, load_onnx
+from mmface.deploy.om_lint import lint
+from mmface.weights.onnx_repair import load_onnx
 
 FLOAT, DOUBLE, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
 

@@ -61,7 +61,7 @@ def resized(cfg, resize):
 
 
 def by_torch(cfg, model, image):
-    """Test an image as tools/test.py does: rows (n, 4 + 1 + 2K), highest score first."""
+    """Test an image as tools/test.py does: rows (n, 4 + 1 + 1 + 2K), highest score first."""
     pipeline = Compose([TRANSFORMS.build(step) for step in cfg.test_dataloader.dataset.pipeline])
     data = pipeline(dict(img=image, img_id=0))
     preprocessor = MODELS.build(cfg.model.data_preprocessor)
@@ -71,14 +71,18 @@ def by_torch(cfg, model, image):
     found = sample.pred_instances
     assert ('pad_offset' in sample) == (sample.img_shape == (SIDE, SIDE))
     points = found.keypoints[..., :2].flatten(1) if 'keypoints' in found else found.bboxes[:, :0]
-    return torch.cat([found.bboxes, found.scores[:, None], points], 1).numpy()
+    # Differences of labels are far above every tolerance.
+    labels = 100.0 * found.labels[:, None]
+    return torch.cat([found.bboxes, found.scores[:, None], labels, points], 1).numpy()
 
 
 def by_file(path, image):
     (found,) = FaceDetector(path, score_thr=None).detect([image])
     points = found.bboxes[:, :0] if found.keypoints is None else found.keypoints
     count = len(found.scores)
-    return np.concatenate([found.bboxes, found.scores[:, None], points.reshape(count, -1)], 1)
+    labels = np.zeros(count) if found.labels is None else 100.0 * found.labels
+    columns = [found.bboxes, found.scores[:, None], labels[:, None], points.reshape(count, -1)]
+    return np.concatenate(columns, 1)
 
 
 def assert_same(ours, theirs, least=20):
@@ -107,6 +111,37 @@ def test_one_stage__equals_torch(detector, image, tmp_path, name, layout, resize
     path = tmp_path / 'a.onnx'
     export_onnx(cfg, model, path, ExportOptions(layout))
     assert_same(by_file(path, image), by_torch(cfg, model, image))
+
+
+@pytest.mark.parametrize(
+    ('name', 'layout'),
+    [
+        ('scrfd/scrfd_500m_bnkps.py', 'raw'),
+        ('scrfd/scrfd_500m_bnkps.py', 'insightface'),
+        ('scrfd/scrfd_500m_bnkps.py', 'decoded'),
+        ('centerface/centerface.py', 'raw'),
+        ('centerface/centerface.py', 'decoded'),
+        ('centerface/centerface_starclouds.py', 'starclouds'),
+    ],
+)
+def test_one_stage__of_several_classes_and_seven_keypoints_equals_torch(
+    detector, image, tmp_path, name, layout
+):
+    cfg, model = detector(name, num_classes=3, num_keypoints=7)
+    cfg = resized(cfg, 'letterbox')
+    model.dataset_meta = dict(classes=('face', 'head', 'mask'))
+    path = tmp_path / 'a.onnx'
+    result = export_onnx(cfg, model, path, ExportOptions(layout), ())
+    assert (result.spec.num_classes, result.spec.num_keypoints) == (3, 7)
+    theirs = by_torch(cfg, model, image)
+    assert_same(by_file(path, image), theirs)
+    assert {*theirs[:, 5]} == {0, 100, 200}
+    # The runtime gives names to the same labels, and suppresses each class apart.
+    faces = FaceDetector(path, score_thr=None)(image)
+    assert {(face.label, face.class_name) for face in faces} == {
+        (0, 'face'), (1, 'head'), (2, 'mask')
+    }  # fmt: skip
+    assert faces[0].keypoints.shape == (7, 2)
 
 
 @pytest.mark.parametrize('resize', RESIZES)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""A model with another number of classes than the dataset is rejected at the start."""
+"""A model with other classes than the data sets is rejected at the start."""
 
 from __future__ import annotations
 
@@ -21,10 +21,17 @@ class _Model(nn.Module):
         self.rpn_head = BBoxHead(with_reg=False, num_classes=1)
 
 
-def _runner(model, classes):
-    loader = SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=classes)))
+def _runner(model, classes, val=None, validates=True):
+    def loader(names):
+        metainfo = {} if names is None else dict(classes=names)
+        return SimpleNamespace(dataset=SimpleNamespace(metainfo=metainfo))
+
     return SimpleNamespace(
-        model=model, train_dataloader=loader, val_dataloader=loader, test_dataloader=loader
+        model=model,
+        train_dataloader=loader(classes),
+        val_dataloader=loader(val or classes),
+        test_dataloader=loader(classes),
+        val_loop=object() if validates else None,
     )
 
 
@@ -40,6 +47,31 @@ def test_hook__names_the_option(start, stages):
 
 
 def test_hook__passes_what_has_no_classes():
-    runner = _runner(_Model(80), ())
-    runner.train_dataloader.dataset.metainfo = {}
-    ClassCountHook().before_train(runner)
+    ClassCountHook().before_train(_runner(_Model(80), None))
+
+
+def test_before_train__checks_the_validation_data_too():
+    runner = _runner(_Model(2), ('cat', 'dog'), val=('cat',))
+    with pytest.raises(ValueError, match='2 classes, SimpleNamespace has 1'):
+        ClassCountHook().before_train(runner)
+    ClassCountHook().before_train(_runner(_Model(2), ('cat', 'dog'), ('cat',), validates=False))
+
+
+def test_before_train__the_same_names_in_another_order_are_an_error():
+    runner = _runner(_Model(2), ('cat', 'dog'), val=('dog', 'cat'))
+    with pytest.raises(ValueError, match='cat, dog, those of the validation data dog, cat'):
+        ClassCountHook().before_train(runner)
+
+
+@pytest.mark.parametrize('meta', [None, 'text', {}, dict(dataset_meta=3)])
+def test_before_test__a_checkpoint_without_names_passes(meta):
+    hook = ClassCountHook()
+    hook.after_load_checkpoint(None, dict(meta=meta))
+    hook.before_test(_runner(_Model(2), ('cat', 'dog')))
+
+
+def test_before_test__compares_with_the_names_in_the_checkpoint():
+    hook = ClassCountHook()
+    hook.after_load_checkpoint(None, dict(meta=dict(dataset_meta=dict(classes=('dog', 'cat')))))
+    with pytest.raises(ValueError, match='training data of the checkpoint dog, cat'):
+        hook.before_test(_runner(_Model(2), ('cat', 'dog')))

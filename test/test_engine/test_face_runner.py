@@ -18,17 +18,25 @@ def trained(small_run):
     return Path(runner.work_dir) / 'epoch_1.pth'
 
 
-def test_load_from__takes_the_weights_that_fit_and_refuses_none_at_all(small_run, trained):
+def _log(runner):
+    return next(Path(runner.log_dir).glob('*.log')).read_text()
+
+
+def test_load_from__refuses_weights_that_fit_too_little(small_run, trained):
     weights = load_checkpoint_file(trained)['state_dict']
     partly = trained.with_name('partly.pth')
     torch.save({'net.0.weight': weights['net.0.weight'] * 0, 'head.x': torch.ones(1)}, partly)
-    runner = small_run('second', load_from=str(partly))
+    with pytest.raises(ValueError, match=r'the model \(7 of 8 keys not loaded\); .*allow_partial'):
+        small_run('second', load_from=str(partly)).load_or_resume()
+    runner = small_run('third', load_from=str(partly), allow_partial=True)
     runner.load_or_resume()
     assert torch.equal(runner.model.net[0].weight, torch.zeros(8, 8))
+    assert 'of 9 keys 7 missing (net.0.bias, net.1.weight, net.1.bias,' in _log(runner)
+    assert '1 not known to the model (head.x). Missing parameters keep' in _log(runner)
     none = trained.with_name('none.pth')
     torch.save({'head.x': torch.ones(1)}, none)
     with pytest.raises(ValueError, match='does not fit'):
-        small_run('third', load_from=str(none)).load_or_resume()
+        small_run('fourth', load_from=str(none), allow_partial=True).load_or_resume()
 
 
 def test_resume__refuses_weights_only_and_another_model(small_run, trained):

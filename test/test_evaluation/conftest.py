@@ -108,3 +108,36 @@ def small_rows() -> dict[str, np.ndarray]:
         '1--B/1_B_1': np.array([[5, 5, 100, 120, 0.95], [300, 41, 12, 15, 0.2]]),
         '2--C/2_C_1': np.array([[200, 200, 60, 60, 0.4], [31, 30, 60, 60, 0.1]]),
     }
+
+
+@pytest.fixture(scope='session')
+def drawn_gt(make_gt) -> WiderGroundTruth:
+    """Return 40 images of three events, with 0 to 6 faces, many of them outside of subsets."""
+    rng = np.random.default_rng(5)
+    images = {}
+    for number in range(40):
+        faces = rng.integers(0, 7) if number else 3
+        side = rng.uniform(12, 160, (faces, 1)) * rng.uniform(0.8, 1.2, (faces, 2))
+        boxes = np.concatenate([rng.uniform(0, [850, 550], (faces, 2)), side], axis=1).round()
+        hard = rng.random(faces) < 0.85
+        medium = hard & (boxes[:, 3] > 30)
+        easy = medium & (boxes[:, 3] > 50)
+        event = ('0--A', '1--B', '2--C')[number % 3]
+        images[f'{event}/{event[0]}_{number}'] = (boxes, easy, medium, hard)
+    return make_gt(images)
+
+
+@pytest.fixture(scope='session')
+def drawn_rows(drawn_gt) -> dict[str, np.ndarray]:
+    """Return detections for ``drawn_gt``: near every face one to three, and some anywhere."""
+    rng = np.random.default_rng(6)
+    rows = {}
+    for number, name in enumerate(drawn_gt.names):
+        boxes = np.repeat(drawn_gt.boxes_of(number), rng.integers(1, 4), axis=0)
+        boxes = boxes + rng.normal(0, 0.08, boxes.shape) * boxes[:, [2, 3, 2, 3]]
+        places, sides = rng.uniform(0, [900, 600], (4, 2)), rng.uniform(10, 90, (4, 2))
+        boxes = np.concatenate([boxes, np.concatenate([places, sides], axis=1)])
+        scores = rng.random(len(boxes)) * np.repeat([1, 0.7], [len(boxes) - 4, 4])
+        # Some values are repeated: ties.
+        rows[name] = np.column_stack([boxes.round(2), scores.round(2)])
+    return rows

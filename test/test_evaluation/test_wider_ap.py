@@ -9,7 +9,8 @@ import warnings
 import numpy as np
 import pytest
 
-from mmface.evaluation.wider_ap import THRESHOLDS, average_precision, evaluate_rows
+from mmface.evaluation.matched import THRESHOLDS
+from mmface.evaluation.wider_ap import average_precision, evaluate_rows
 from mmface.evaluation.wider_gt import SUBSETS, read_ground_truth
 from mmface.evaluation.wider_txt import read_predictions
 from mmface.utils.image_names import read_part

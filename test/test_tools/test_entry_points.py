@@ -178,7 +178,8 @@ def test_help__shows_the_flags_and_an_example(script, name):
     assert text.splitlines()[-1] == (
         f'  bash test/{name} --data_path=data/WIDERFace --network=scrfd_10g'
     )
-    assert ' scrfd_10g scrfd_10g_bnkps' in text
+    assert ' centernet2_r50_1x ' in text and ' centerface_mindspore ' in text
+    assert ' scrfd_2.5g scrfd_2.5g_bnkps scrfd_34g scrfd_500m ' in text
     assert ('--world_size' in text) == ('8p' in name)
     assert ('--ckpt' in text) == ('eval' in name)
 
@@ -187,18 +188,24 @@ def test_help__shows_the_flags_and_an_example(script, name):
     ('name', 'flags', 'message'),
     [
         ('train_full_1p.sh', [], 'the data set is missing: give its folder with --data_path=DIR'),
-        ('train_full_1p.sh', ['--data_path=/no'], '--data_path=/no does not exist'),
+        ('train_full_1p.sh', ['--data_path=/no'], 'data path /no does not exist'),
         ('train_full_1p.sh', ['--data_path=.', '--network=yolo'], 'no network yolo'),
         ('train_full_1p.sh', ['--data_path=.', '--network=no.py'], 'this config does not exist'),
         ('train_full_8p.sh', ['--data_path=.', '--epochs=3'], 'unknown flag --epochs=3'),
-        ('train_full_8p.sh', ['--data_path'], 'unknown flag --data_path;'),
-        ('train_full_8p.sh', ['--data_path='], '--data_path= needs a value'),
+        ('train_full_8p.sh', ['--data_path'], '--data_path=: expected a value'),
+        ('train_full_8p.sh', ['--data_path='], '--data_path=: expected a value'),
         ('train_full_1p.sh', ['--data_path=.', '--world_size=2'], 'unknown flag --world_size=2'),
         ('train_full_1p.sh', ['--data_path=.', '--device_list=0,1'], '2 devices for 1 process'),
         ('train_full_8p.sh', ['--data_path=.', '--device_list=a'], 'numbers with commas'),
-        ('train_full_8p.sh', ['--data_path=.', '--world_size=0'], "from 1, not '0'"),
-        ('train_full_8p.sh', ['--data_path=.', '--lr=fast'], "must be a number, not 'fast'"),
-        ('train_full_8p.sh', ['--data_path=.', '--precision=o3'], "fp32, not 'o3'"),
+        ('train_full_8p.sh', ['--data_path=.', '--world_size=0'], 'expected a whole number from 1'),
+        ('train_full_8p.sh', ['--data_path=.', '--lr=fast'], '--lr=fast: expected a number'),
+        (
+            'train_full_8p.sh',
+            ['--data_path=.', '--precision=o3'],
+            'expected o1, o2 or fp32',
+        ),
+        ('train_full_8p.sh', ['--data_path=.', '--local_rank=0'], 'sets the rank of each process'),
+        ('train_full_1p.sh', ['--data_path=.', '--fp32'], 'use --precision=fp32'),
         ('train_eval_1p.sh', ['--data_path=.', '--lr=1'], 'unknown flag --lr=1'),
         ('train_eval_1p.sh', ['--data_path=.', '--work_dir=/no'], 'no checkpoint in /no; name one'),
     ],

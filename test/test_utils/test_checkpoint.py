@@ -20,6 +20,7 @@ from mmface.utils.checkpoint import (
     secure_mmengine_loading,
 )
 
+OTHER = torch.ones(5)
 WEIGHTS = OrderedDict(weight=torch.ones(2, 3), bias=torch.zeros(2))
 
 
@@ -126,16 +127,24 @@ def test_load_weights__fits_wrapped_names_and_module_versions():
     model = nn.Sequential(nn.BatchNorm2d(2))
     weights = OrderedDict((f'module.{k}', v + 1) for k, v in model.state_dict().items())
     del weights['module.0.num_batches_tracked']
-    load_weights(model, {'state_dict': weights}, 'a.pth')
+    assert not load_weights(model, {'state_dict': weights})
     assert torch.equal(model[0].weight, torch.full((2,), 2.0))
 
 
-def test_load_weights__shows_a_few_keys_of_many():
+def test_load_weights__counts_what_did_not_fit_and_shows_a_few_keys():
     model = nn.Sequential(*(nn.Linear(1, 1) for _ in range(9)))
-    state = {k: v for k, v in model.state_dict().items() if k.startswith('8')}
-    with pytest.raises(ValueError, match=r'16 missing \(0.weight.*and 12 more\)'):
-        load_weights(model, {'state_dict': state}, 'a.pth')
-    load_weights(model, {'state_dict': state}, 'a.pth', strict=False)
+    state = {k: v + 1 for k, v in model.state_dict().items() if k.startswith('8')}
+    misfit = load_weights(model, {'state_dict': {**state, 'x': torch.ones(1), '0.bias': OTHER}})
+    assert len(misfit.missing) == 15
+    assert misfit.unknown == ['x']
+    assert list(misfit.shapes) == ['0.bias']
+    text = str(misfit)
+    assert text.startswith('of 18 keys 15 missing (0.weight, 1.weight, 1.bias, 2.weight and 11 ')
+    assert text.endswith(
+        '1 not known to the model (x); 1 of another shape (0.bias ((5,) in the file, (1,) in the '
+        'model))'
+    )
+    assert torch.equal(model[8].bias, state['8.bias'])
 
 
 def test_load__weights_of_detectron2_are_under_another_name(tmp_path):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -81,3 +82,15 @@ def test_whole_file__errors_name_the_file(tmp_path):
         write_text(target, 'x')
     assert there.value.filename == str(target)
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize('mask', [0o022, 0o077])
+def test_whole_file__mode_as_of_any_new_file(mask, tmp_path):
+    before = os.umask(mask)
+    try:
+        (tmp_path / 'plain').touch()
+        with whole_file(tmp_path / 'whole.txt') as tmp:
+            tmp.write_text('content')
+    finally:
+        os.umask(before)
+    assert (tmp_path / 'whole.txt').stat().st_mode == (tmp_path / 'plain').stat().st_mode

@@ -39,5 +39,5 @@ def test_find_images__says_what_is_missing(root, tmp_path):
     with pytest.raises(FileNotFoundError, match='not a folder'):
         find_images(tmp_path / 'none')
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(FileNotFoundError, match=r'no image \(\.bmp'):
+    with pytest.raises(FileNotFoundError, match=r'no image \(\.avif'):
         find_images(tmp_path / 'empty')

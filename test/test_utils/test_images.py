@@ -3,85 +3,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
-from mmface.utils.images import (
-    Source,
-    as_bgr,
-    find_sources,
-    image_size,
-    local_path,
-    read_image,
-    result_path,
-    write_image,
-)
-
-
-@pytest.fixture
-def photos(tmp_path):
-    """Create a folder with images in two levels, a video, a hidden file and a text."""
-    root = tmp_path / 'photos'
-    (root / 'sub').mkdir(parents=True)
-    for name in ('b.jpg', 'a.PNG', 'sub/c.webp', 'clip.mp4', '.hidden.jpg', 'notes.txt'):
-        (root / name).touch()
-    return root
-
-
-def _names(sources):
-    return [source.name.as_posix() for source in sources]
-
-
-def test_find_sources__folder(photos):
-    assert _names(find_sources([photos])) == ['photos/a.PNG', 'photos/b.jpg', 'photos/sub/c.webp']
-    found = find_sources([photos], videos=True)
-    assert [s.name.name for s in found if s.is_video] == ['clip.mp4']
-    assert all(source.path.is_file() for source in found)
-    assert _names(find_sources([photos], skip=photos / 'sub')) == ['photos/a.PNG', 'photos/b.jpg']
-
-
-def test_find_sources__files_keep_their_order(photos):
-    assert _names(find_sources([photos / 'notes.txt', photos / 'b.jpg'])) == ['notes.txt', 'b.jpg']
-
-
-def test_find_sources__nothing_there(photos, tmp_path):
-    (tmp_path / 'empty').mkdir()
-    with pytest.raises(ValueError, match='holds no image'):
-        find_sources([tmp_path / 'empty'])
-    with pytest.raises(FileNotFoundError, match='does not exist'):
-        find_sources([photos / 'x.jpg'])
-
-
-def test_find_sources__same_result_twice(photos):
-    (photos / 'sub' / 'b.jpg').touch()
-    with pytest.raises(ValueError, match='would have the same result'):
-        find_sources([photos / 'b.jpg', photos / 'sub' / 'b.jpg'])
-
-
-@pytest.mark.parametrize('url', ['http://a.org/x.jpg', 'https:/a.org/x', 'S3://b/x.jpg'])
-def test_local_path__refuses_urls(url):
-    with pytest.raises(ValueError, match='is a URL'):
-        local_path(url)
-
-
-def test_local_path__windows_drive_is_no_url():
-    assert local_path('C:\\photos\\a.jpg') == 'C:\\photos\\a.jpg'
-
-
-@pytest.mark.parametrize(
-    ('name', 'expected'), [('a.jpg', 'a.jpg'), ('b/a.TIF', 'b/a.TIF'), ('a.pgm', 'a.pgm.png')]
-)
-def test_result_path__format_by_suffix(name, expected, tmp_path):
-    assert result_path(Source(Path('in', name), Path(name)), tmp_path) == tmp_path / expected
-
-
-def test_result_path__never_the_input(tmp_path):
-    image = tmp_path / 'a.jpg'
-    with pytest.raises(ValueError, match='would be overwritten'):
-        result_path(Source(image, Path('a.jpg')), tmp_path / 'x' / '..')
+from mmface.utils.images import as_bgr, image_size, read_image, write_image
 
 
 @pytest.mark.parametrize('kind', ['grey', 'alpha', '16 bit'])

@@ -12,7 +12,7 @@ import torch
 from mmdet.registry import MODELS
 from torch import nn
 
-from helpers import CONFIGS, assert_same_tensors, config_file
+from helpers import CONFIGS, assert_same_tensors, config_file, named_as
 from mmface.utils.checkpoint import load_checkpoint_file
 from mmface.weights.centerface import (
     from_onnx,
@@ -24,7 +24,7 @@ from mmface.weights.centerface import (
 )
 from mmface.weights.convert import build_model, convert
 from mmface.weights.mindspore_ckpt import read_mindspore_ckpt, write_mindspore_ckpt
-from mmface.weights.mobilenet_v2 import Layout, parameter_names
+from mmface.weights.mobilenet_v2 import Layout
 from mmface.weights.onnx_convs import ConvWeights, OnnxNetwork, read_onnx
 
 TOOL = 'tools/weights/convert.py'
@@ -85,18 +85,6 @@ def random_model(name: str) -> nn.Module:
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     nn.init.normal_(model.bbox_head.module.heatmap.weight)
     return model
-
-
-def named_as(layout: Layout, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return mmface's weights under the names of another project; only weights that both have."""
-    table = dict(
-        zip(
-            parameter_names(layers_of(Layout.MMFACE)),
-            parameter_names(layers_of(layout), layout.is_mindspore),
-            strict=False,
-        )
-    )
-    return {table[key]: value for key, value in state.items() if key in table}
 
 
 def execution_order(model: nn.Module) -> list[tuple[str, str | None]]:

@@ -7,15 +7,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 from torch import nn
 
 from helpers import REPO, config_file
+from mmface.apis.config import load_config
+from mmface.deploy.export.export import export_onnx
+from mmface.deploy.export.options import ExportOptions
 from mmface.utils.checkpoint import load_checkpoint_file
-from mmface.weights.convert import build_model
-from mmface.weights.onnx_convs import ConvWeights, OnnxNetwork
+from mmface.weights.convert import build_model, convert
+from mmface.weights.onnx_convs import ConvWeights, OnnxNetwork, read_onnx
 from mmface.weights.scrfd import from_onnx, rename_key
 
 FILES = {
@@ -149,7 +153,7 @@ def test_convert__file_that_is_no_model_is_refused(door, tmp_path):
     (tmp_path / 'in.onnx').write_bytes(b'no model at all')
     done = door('tools/weights/convert.py', tmp_path / 'in.onnx', tmp_path / 'o.pth', ok=False)
     assert done.returncode == 2
-    assert 'is not an ONNX model' in done.stderr
+    assert 'is not an ONNX file' in done.stderr
 
 
 def test_from_onnx__other_layers_are_listed():
@@ -159,11 +163,62 @@ def test_from_onnx__other_layers_are_listed():
         from_onnx(network, model)
 
 
-def test_from_onnx__group_norm_models_are_refused():
-    model = build_model(config_file('scrfd_500m'))
-    assert any(isinstance(module, nn.GroupNorm) for module in model.modules())
-    with pytest.raises(ValueError, match='GroupNorm'):
-        from_onnx(OnnxNetwork([], []), model)
+@pytest.fixture(scope='module')
+def group_norm_file(tmp_path_factory):
+    """Export a model with group norms whose weights all differ."""
+    config = config_file('scrfd_500m')
+    torch.manual_seed(0)
+    model = build_model(config).eval()
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    for scale in model.bbox_head.module.scales:
+        nn.init.uniform_(scale.scale, 0.5, 1.5)
+    path = tmp_path_factory.mktemp('group_norm') / 'a.onnx'
+    export_onnx(load_config(str(config)), model, path, ExportOptions('raw', dynamic=True))
+    return path, model
+
+
+def test_onnx__group_norm_model_converts_back_to_equal_maps(group_norm_file, tmp_path):
+    path, model = group_norm_file
+    assert sum(isinstance(module, nn.GroupNorm) for module in model.modules()) == 4
+    converted = convert(path, [config_file(name) for name in ('scrfd_500m_bnkps', 'scrfd_500m')])
+    assert converted.config.stem == 'scrfd_500m'
+    again = build_model(converted.config).eval()
+    again.load_state_dict(converted.state_dict)
+    image = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        before, after = (each(image, mode='tensor') for each in (model, again))
+    for left, right in zip(before, after, strict=True):
+        for one, other in zip(left, right, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_from_onnx__other_group_norms_are_refused(group_norm_file):
+    path, model = group_norm_file
+    network = read_onnx(path)
+    with pytest.raises(ValueError, match=r'11 group norms .*, the model 12 '):
+        from_onnx(network._replace(group_norms=network.group_norms[1:]), model)
+    first, *others = network.group_norms
+    changed = [first._replace(epsilon=1e-3), *others]
+    with pytest.raises(ValueError, match=r'eps 0\.001 in the file, 1e-05 in the model'):
+        from_onnx(network._replace(group_norms=changed), model)
+
+
+def test_read_onnx__instance_norms_are_refused(tmp_path):
+    ones = onnx.numpy_helper.from_array(np.ones(3, np.float32), 'ones')
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node('InstanceNormalization', ['x', 'ones', 'ones'], ['y'], 'norm_7')],
+        'net',
+        [value('x', onnx.TensorProto.FLOAT, [1, 3, 8, 8])],
+        [value('y', onnx.TensorProto.FLOAT, [1, 3, 8, 8])],
+        [ones],
+    )
+    onnx.save(onnx.helper.make_model(graph), tmp_path / 'in.onnx')
+    with pytest.raises(ValueError, match="instance norm 'norm_7' is not part of a group norm"):
+        read_onnx(tmp_path / 'in.onnx')
 
 
 def test_convert__missing_onnx_package_is_one_line(run_tool, tmp_path):

@@ -3,6 +3,7 @@
 # Numbers: chenjun2hao CenterFace.pytorch src/lib/{opts_pose,models}, Ascend ModelZoo CenterFace.
 
 # ---- Possibly modified -------------------------------------------------------------------
+num_classes = 1
 num_keypoints = 5  # 0: no keypoints
 prior_prob = 0.1  # initial heatmap value; the references' 0.5 starts with a loss of a thousand
 # ---- Normally not modified ---------------------------------------------------------------
@@ -20,6 +21,7 @@ model = dict(
     neck=dict(type='IDAUpNeck', in_channels=[24, 32, 96, 320], out_channels=64, depthwise=True),
     bbox_head=dict(
         type='CenterFaceHead',
+        num_classes=num_classes,
         num_keypoints=num_keypoints,
         head_module=dict(type='CenterFaceModule', in_channels=64, prior_prob=prior_prob),
         # keypoint_anchor='centre' gives the same keypoints as chenjun2hao's code.

@@ -4,6 +4,7 @@
 
 # ---- Possibly modified -------------------------------------------------------------------
 num_classes = 1
+num_keypoints = 0  # per face; 0: only boxes
 score_thr = 0.02  # intentionally low: the WIDER FACE protocol integrates over all scores
 nms_iou = 0.45
 # ---- Normally not modified ---------------------------------------------------------------
@@ -22,6 +23,7 @@ model = dict(
     bbox_head=dict(
         type='SCRFDHead',
         num_classes=num_classes,
+        num_keypoints=num_keypoints,
         head_module=dict(
             type='SCRFDModule',
             share_strides=True,

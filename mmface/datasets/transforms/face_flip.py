@@ -25,12 +25,13 @@ class FaceFlip(BaseTransform):
 
     Args:
         prob: Probability of a flip.
-        flip_indices: New index of each keypoint after a flip. Default: five keypoints.
+        flip_indices: Source index of each keypoint after a flip. Default ``None``: as the item
+            says (``flip_indices`` of the data set), else those of the five keypoints.
     """
 
-    def __init__(self, prob: float = 0.5, flip_indices: Sequence[int] = FLIP_INDICES_5) -> None:
+    def __init__(self, prob: float = 0.5, flip_indices: Sequence[int] | None = None) -> None:
         self.prob = prob
-        self.flip_indices = tuple(flip_indices)
+        self.flip_indices = None if flip_indices is None else tuple(flip_indices)
         self._scratch = Scratch()
 
     def transform(self, results: dict) -> dict:
@@ -43,7 +44,6 @@ class FaceFlip(BaseTransform):
             out = self._scratch.take(*img.shape) if img.dtype == np.uint8 else None
             results['img'] = cv2.flip(img, 1, out)
             results['gt_bboxes'] = flip_bboxes(results['gt_bboxes'], width)
-            results['gt_keypoints'] = flip_keypoints(
-                results['gt_keypoints'], width, self.flip_indices
-            )
+            indices = self.flip_indices or results.get('flip_indices', FLIP_INDICES_5)
+            results['gt_keypoints'] = flip_keypoints(results['gt_keypoints'], width, indices)
         return results

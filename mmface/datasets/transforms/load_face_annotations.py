@@ -16,9 +16,8 @@ class LoadFaceAnnotations(BaseTransform):
     so that the ground truth stays in pixels of the image as stored. Predictions use these
     pixels too.
 
-    Sets ``gt_bboxes`` (n, 4) float32, ``gt_bboxes_labels`` (n,) int64, all 0,
-    ``gt_keypoints`` (n, 5, 3) float32 and ``gt_ignore_flags`` (n,) bool. An image without
-    labels (inference) has no faces.
+    Sets ``gt_bboxes`` (n, 4) float32, ``gt_bboxes_labels`` (n,) int64, ``gt_keypoints`` (n, K, 3)
+    float32 and ``gt_ignore_flags`` (n,) bool. An image without labels (inference) has no faces.
     """
 
     def transform(self, results: dict) -> dict:
@@ -26,7 +25,7 @@ class LoadFaceAnnotations(BaseTransform):
         bboxes = results.get('bboxes', np.zeros((0, 4), np.float32))
         count = len(bboxes)
         results['gt_bboxes'] = bboxes
-        results['gt_bboxes_labels'] = np.zeros(count, np.int64)
+        results['gt_bboxes_labels'] = results.get('labels', np.zeros(count, np.int64))
         results['gt_keypoints'] = results.get('keypoints', np.zeros((count, 5, 3), np.float32))
         results['gt_ignore_flags'] = results.get('ignore_flags', np.zeros(count, bool))
         return results

@@ -23,7 +23,9 @@ META_KEYS = (
     'pad_offset',
     'flip',
     'flip_direction',
+    'flip_indices',
     'colour_map',
+    'instances',
 )
 DEFAULTS = dict(scale_factor=(1.0, 1.0), flip=False, flip_direction=None)
 LABELS = dict(bboxes='gt_bboxes', labels='gt_bboxes_labels', keypoints='gt_keypoints')
@@ -41,7 +43,8 @@ class PackFaceInputs(BaseTransform):
     ``ori_shape`` and ``img_shape`` (h, w), ``scale_factor`` (w_scale, h_scale), ``flip`` and
     ``flip_direction``. The last three are present even if no transform set them. After
     ``FaceLetterbox`` it has ``pad_offset`` (x, y). After transforms that defer the colours to the
-    device it has ``colour_map``. The image does not share memory with ``results``.
+    device it has ``colour_map``. ``flip_indices`` and ``instances`` come from the item of
+    ``WiderFaceDataset``. The image does not share memory with ``results``.
 
     Args:
         meta_keys: Names of the entries of the metainfo.

@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import mmface
+from mmface.datasets.class_names import class_names
 from mmface.deploy.export.check import (
     HALF_TOLERANCE,
     TOLERANCE,
@@ -25,14 +26,14 @@ from mmface.deploy.export.check import (
 )
 from mmface.deploy.export.graph import (
     drop_identities,
-    fold_batch_norms,
+    fold_all_batch_norms,
     fold_shapes,
     normalise_inside,
     to_half,
 )
 from mmface.deploy.export.networks import ExportNetwork, build_network
 from mmface.deploy.export.options import ExportOptions
-from mmface.deploy.export.spec import check_layout, find_family, find_resize, make_spec
+from mmface.deploy.export.spec import check_layout, find_family, find_resize, make_spec, num_classes
 from mmface.deploy.export.trace import trace
 from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
 from mmface.utils.checkpoint import load_checkpoint_file
@@ -65,6 +66,8 @@ class ExportResult:
 def load_detector(cfg: Config, checkpoint: str | Path, trust: bool = False) -> Any:
     """Build the model of a config and load its weights, in evaluation mode on the CPU.
 
+    The names of its classes are in ``dataset_meta`` of the model, as with mmdet's inferencer.
+
     Args:
         cfg: A complete config.
         checkpoint: A checkpoint of that model.
@@ -78,6 +81,7 @@ def load_detector(cfg: Config, checkpoint: str | Path, trust: bool = False) -> A
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = MODELS.build(cfg.model)
     load_fitting_weights(model, content, str(checkpoint))
+    model.dataset_meta = {'classes': class_names(content, cfg, num_classes(model))}
     return model.eval()
 
 
@@ -168,7 +172,7 @@ def _make_graph(
     model = trace(network, [image], [network.input_name], network.output_names, options.opset, axes)
     drop_identities(model)
     fold_shapes(model)
-    fold_batch_norms(model)
+    fold_all_batch_norms(model)
     if options.fold_normalize:
         notes.append('normalisation inside: ' + normalise_inside(model, spec.mean, spec.std))
     if options.half:

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmface.utils.extras import optional_imports
+from mmface.weights.onnx_repair import drop_unused, fold_batch_norms, number, set_conv
 
 with optional_imports():
     import onnx
@@ -17,14 +17,6 @@ with optional_imports():
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 Array = NDArray[np.float64]
-
-
-def attribute(node: NodeProto, name: str, default: int = 0) -> int:
-    """Return an attribute that is one number."""
-    for item in node.attribute:
-        if item.name == name:
-            return helper.get_attribute_value(item)
-    return default
 
 
 def rename(nodes: Iterable[NodeProto], old: str, new: str, readers_only: bool = False) -> None:
@@ -64,7 +56,7 @@ def drop_identities(model: ModelProto) -> None:
             graph.node.remove(node)
 
 
-def fold_batch_norms(model: ModelProto) -> None:
+def fold_all_batch_norms(model: ModelProto) -> None:
     """Fold every batch norm into the convolution before it.
 
     The exporter does this for convolutions, but not for transposed convolutions.
@@ -72,30 +64,9 @@ def fold_batch_norms(model: ModelProto) -> None:
     Raises:
         ValueError: A batch norm does not follow a convolution, or is not its only reader.
     """
-    graph = model.graph
-    weights = {item.name: item for item in graph.initializer}
-    makers = {name: node for node in graph.node for name in node.output}
-    users = Counter(name for node in graph.node for name in node.input)
-    for norm in [node for node in graph.node if node.op_type == 'BatchNormalization']:
-        conv = makers.get(norm.input[0])
-        if conv is None or 'Conv' not in conv.op_type or users[norm.input[0]] != 1:
-            raise ValueError(f'the batch norm {norm.name} does not follow a convolution')
-        scale, shift, mean, var = (_array(weights[name]) for name in norm.input[1:5])
-        epsilon = next(item.f for item in norm.attribute if item.name == 'epsilon')
-        factor = scale / np.sqrt(var + epsilon)
-        weight = _array(weights[conv.input[1]])
-        bias = _array(weights[conv.input[2]]) if len(conv.input) > 2 else 0.0
-        name = f'{conv.name}.folded'
-        _set_conv(
-            model,
-            conv,
-            name,
-            weight * _per_output(factor, weight.shape, conv),
-            (bias - mean) * factor + shift,
-        )
-        conv.output[0] = norm.output[0]
-        graph.node.remove(norm)
-    drop_unused(model)
+    left = fold_batch_norms(model)
+    if left:
+        raise ValueError(f'the batch norm {left[0]} does not follow a convolution')
 
 
 def normalise_inside(model: ModelProto, mean: Sequence[float], std: Sequence[float]) -> str:
@@ -121,11 +92,14 @@ def normalise_inside(model: ModelProto, mean: Sequence[float], std: Sequence[flo
     done = []
     scale = 1 / np.asarray(std, np.float64)
     if np.any(scale != 1):
-        if all(node.op_type == 'Conv' and attribute(node, 'group', 1) == 1 for node in users):
+        if all(node.op_type == 'Conv' and number(node, 'group', 1) == 1 for node in users):
             weights = {item.name: item for item in graph.initializer}
             for node in users:
-                weight = _array(weights[node.input[1]]) * scale[None, :, None, None]
-                _set_conv(model, node, f'{node.name}.scaled', weight)
+                weight = (
+                    numpy_helper.to_array(weights[node.input[1]]).astype(np.float64)
+                    * scale[None, :, None, None]
+                )
+                set_conv(model, node, f'{node.name}.scaled', weight)
             done.append('std in the weights of the first convolution')
         else:
             _insert(model, 'Mul', name, 'input.scale', scale)
@@ -174,41 +148,6 @@ def to_half(model: ModelProto) -> None:
             rename(nodes, value.name, f'{value.name}.half')
             casts.append(_cast(f'{value.name}.half', value.name, FLOAT))
     graph.node.extend([*nodes, *casts])
-
-
-def drop_unused(model: ModelProto) -> None:
-    """Remove weights that no node reads."""
-    used = {name for node in model.graph.node for name in node.input}
-    used.update(value.name for value in model.graph.output)
-    for item in [item for item in model.graph.initializer if item.name not in used]:
-        model.graph.initializer.remove(item)
-
-
-def _array(tensor: TensorProto) -> Array:
-    return numpy_helper.to_array(tensor).astype(np.float64)
-
-
-def _per_output(factor: Array, shape: tuple[int, ...], conv: NodeProto) -> Array:
-    """Reshape a factor per output channel to match the weights of a convolution."""
-    if conv.op_type == 'Conv':
-        return factor.reshape(-1, 1, 1, 1)
-    # (in, out / groups, k, k): the inputs of each group feed the outputs of that group.
-    groups = attribute(conv, 'group', 1)
-    return factor.reshape(groups, -1).repeat(shape[0] // groups, axis=0)[..., None, None]
-
-
-def _set_conv(
-    model: ModelProto, conv: NodeProto, name: str, weight: Array, bias: Array | None = None
-) -> None:
-    """Set the weights of one convolution. The exporter lets convolutions share equal weights."""
-    values = [weight] if bias is None else [weight, bias]
-    for place, value in enumerate(values, start=1):
-        key = f'{name}.{"bias" if place == 2 else "weight"}'
-        model.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), key))
-        if place < len(conv.input):
-            conv.input[place] = key
-        else:
-            conv.input.append(key)
 
 
 def _insert(model: ModelProto, kind: str, name: str, key: str, value: Array) -> None:

@@ -61,7 +61,9 @@ class ExportNetwork(nn.Module):
 
     def join(self, boxes: Tensor, scores: Tensor, points: Sequence[Tensor]) -> Outputs:
         """Build the outputs of 'boxes' from rows. ``points`` has several levels, or none."""
-        found = {('boxes', 0): boxes, ('scores', 0): _Reshape.apply(scores, (0, -1))}
+        if self.spec.num_classes == 1:
+            scores = _Reshape.apply(scores, (0, -1))
+        found = {('boxes', 0): boxes, ('scores', 0): scores}
         if points:
             shape = (0, -1, self.spec.num_keypoints, 2)
             found['keypoints', 0] = _Reshape.apply(torch.cat(list(points), 1), shape)
@@ -147,7 +149,7 @@ class CenterFaceNetwork(ExportNetwork):
             origin = centre if self.spec.keypoint_anchor == 'centre' else cells
             position = points[0] + torch.cat([origin] * self.spec.num_keypoints, 1)
             rows.append(_rows(position * self.stride, 2 * self.spec.num_keypoints))
-        return self.join(_rows(boxes, 4), _rows(heat, 1), rows)
+        return self.join(_rows(boxes, 4), _rows(heat, self.spec.num_classes), rows)
 
     def _sides(self, size: Tensor) -> Tensor:
         """Compute box sizes in cells from a size map in the convention 'centernet'."""

@@ -83,6 +83,7 @@ def make_spec(
     family = find_family(model)
     check_layout(model, family, layout)
     preprocessor = cfg.model.data_preprocessor
+    count = num_classes(model)
     values = dict(centerface=_centerface, scrfd=_scrfd, centernet2=_centernet2)[family]
     return ModelSpec(
         family=family,
@@ -93,8 +94,17 @@ def make_spec(
         rgb=bool(preprocessor.get('bgr_to_rgb', True)),
         normalized_inside=normalized_inside,
         resize=resize,
+        num_classes=count,
+        classes=() if count == 1 else getattr(model, 'dataset_meta', {}).get('classes', ()),
         **values(model, layout),
     )
+
+
+def num_classes(model: Any) -> int:
+    """Return the number of classes that a detector predicts, 1 for other models."""
+    stages = getattr(getattr(model, 'roi_head', None), 'stages', None)
+    head = stages[0] if stages else getattr(model, 'bbox_head', None)
+    return int(getattr(head, 'num_classes', 1))
 
 
 def find_family(model: Any) -> str:
@@ -174,7 +184,6 @@ def _centernet2(model: Any, layout: str) -> dict[str, Any]:
         strides=tuple(int(stride) for stride in first.strides),
         num_priors=1,
         num_keypoints=0,
-        num_classes=int(second.stages[0].num_classes),
         num_candidates=int(first.test_cfg['nms_pre']),
         num_proposals=int(first.test_cfg['max_per_img']),
         proposal_thr=float(first.test_cfg['score_thr']),

@@ -28,7 +28,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmface.deploy.export.check import TOLERANCE, Difference, check_images, to_input
-from mmface.deploy.export.graph import drop_identities, fold_batch_norms, fold_shapes
+from mmface.deploy.export.graph import drop_identities, fold_all_batch_norms, fold_shapes
 from mmface.deploy.export.options import ExportOptions
 from mmface.deploy.export.spec import find_resize, make_spec
 from mmface.deploy.export.trace import trace
@@ -192,7 +192,7 @@ def export_two_stage(
         graph = trace(network, example, names, outputs, options.opset)
         drop_identities(graph)
         fold_shapes(graph)
-        fold_batch_norms(graph)
+        fold_all_batch_norms(graph)
         graph.producer_name = 'mmface'
         onnx.helper.set_model_props(graph, {METADATA_KEY: each.to_json()})
         onnx.checker.check_model(graph, full_check=True)

@@ -14,7 +14,7 @@ from mmface.deploy.model_spec import ModelSpec
 from mmface.deploy.runtime.centerface import move_inside
 from mmface.deploy.runtime.detections import Detections
 from mmface.deploy.runtime.letterbox import Placement
-from mmface.deploy.runtime.nms import nms
+from mmface.deploy.runtime.nms import class_nms
 from mmface.deploy.runtime.readers import read_outputs, reader_of
 
 
@@ -56,8 +56,8 @@ def decode(
 
 
 def suppress(found: Detections, spec: ModelSpec) -> Detections:
-    """Remove overlapping faces and keep at most ``max_per_img``, best first."""
-    keep = nms(found.bboxes, found.scores, spec.nms_iou, spec.nms_offset)
+    """Remove overlapping faces of the same class and keep at most ``max_per_img``, best first."""
+    keep = class_nms(found.bboxes, found.scores, found.labels, spec.nms_iou, spec.nms_offset)
     return found.take(keep if spec.max_per_img < 0 else keep[: spec.max_per_img])
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,10 +35,17 @@ class Detections(NamedTuple):
         return Detections(self.bboxes[index], self.scores[index], points, labels)
 
 
-def to_faces(found: Detections) -> list[Face]:
-    """Return the detections as a list with one object for each face."""
+def to_faces(
+    found: Detections, class_name: Callable[[int], str | None] = lambda label: None
+) -> list[Face]:
+    """Return the detections as a list with one object for each face.
+
+    Args:
+        found: The detections.
+        class_name: Returns the name of a class.
+    """
     scores = found.scores.tolist()
-    if found.keypoints is None:
-        return [Face(box, score) for box, score in zip(found.bboxes, scores, strict=True)]
-    rows = zip(found.bboxes, scores, found.keypoints, strict=True)
-    return [Face(*face) for face in rows]
+    labels = [0] * len(scores) if found.labels is None else found.labels.tolist()
+    points = [None] * len(scores) if found.keypoints is None else found.keypoints
+    rows = zip(found.bboxes, scores, points, labels, strict=True)
+    return [Face(*face, class_name(face[-1])) for face in rows]

@@ -3,31 +3,43 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmface.deploy.layouts import outputs_of
-from mmface.deploy.model_spec import ModelSpec
+from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
 from mmface.deploy.runtime.decode import decode
 from mmface.deploy.runtime.detections import Detections, to_faces
 from mmface.deploy.runtime.foreign import Port, fixed_size, read_spec
-from mmface.deploy.runtime.letterbox import CANVASES, Placement, place, size_divisor, to_blob
+from mmface.deploy.runtime.letterbox import (
+    CANVASES,
+    Placement,
+    place,
+    shrinkage,
+    size_divisor,
+    to_blob,
+)
 from mmface.deploy.runtime.second_stage import SecondStage, second_file
 from mmface.deploy.runtime.session import open_session
+from mmface.deploy.runtime.tiles import cut_tiles, join, to_image
 from mmface.structures import Face
 from mmface.utils.extras import optional_imports
+from mmface.utils.images import as_bgr
+from mmface.weights.fetch import model_file
 
 with optional_imports():
-    pass
+    from onnxruntime import InferenceSession
 
+#: Sides of the smallest image that a network takes. Nobody looks for faces in one.
+_TRACED = (32, 32)
 # Maximum batch size if the file does not fix it.
 _MAX_BATCH = 16
 # Number of input values that are kept for the next call: 79 MB, enough for 16 images of 640x640.
@@ -39,6 +51,10 @@ _INPUT_TYPES = {
 }
 #: Other packages whose boxes a detector can reproduce.
 COMPATS = ('insightface',)
+#: Limit of the pixels of an input that has the size of the image: about 1 GB of memory.
+MAX_PIXELS = 4_000_000
+# Height and width of tiles where the size of the input is that of the image.
+_TILE = (640, 640)
 # What the insightface package does after the network, in addition to its letterbox.
 _INSIGHTFACE: dict[str, Any] = {'clip': False, 'nms_offset': 1, 'nms_iou': 0.4}
 
@@ -49,7 +65,8 @@ class FaceDetector:
     It may be called from several threads at once.
 
     Args:
-        path: The file. For CenterNet2, the file that ends in ``_proposals.onnx``; the other file
+        path: The file, or a name such as 'centerface' that ``mmface weights list`` shows, which is
+            fetched once. For CenterNet2, the file that ends in ``_proposals.onnx``; the other file
             must be in the same folder.
         score_thr: Faces have scores above this value, as in ``FaceInferencer``. ``None``: the
             threshold of the test, which is low for evaluation (0.02 for SCRFD).
@@ -64,6 +81,13 @@ class FaceDetector:
             published AP.
         size: Height and width of the input. Default: the size that the file fixes, or else the
             size that the model was tested with.
+        max_pixels: Networks that take each image in its own size (CenterFace) get larger images
+            shrunk to this number of pixels: they need 0.23 kB of memory for a pixel, so that one
+            photo of 48 MP would take 11 GB. ``None``: no limit.
+        tiles: Whether images that are larger than the input also pass through the network in
+            overlapping tiles of the input's size (640x640 for networks that take each image in its
+            own size), in full resolution and in steps of a quarter. This finds small faces in
+            large images and takes correspondingly longer.
         nms_iou: NMS removes the box with the lower score if the IoU is above this value. Default:
             that of the test.
         max_per_img: Maximum number of faces per image, -1 for all. Default: that of the test.
@@ -98,14 +122,18 @@ class FaceDetector:
         compat: str | None = None,
         canvas: str = 'full',
         size: Sequence[int] | None = None,
+        max_pixels: int | None = MAX_PIXELS,
+        tiles: bool = False,
         nms_iou: float | None = None,
         max_per_img: int | None = None,
         providers: Sequence[Any] | None = None,
         threads: int | None = None,
         spec: ModelSpec | None = None,
     ) -> None:
-        self.path = Path(path)
+        self.path = model_file(path)
         self.session = open_session(self.path, providers, threads)
+        if _frees_sides(self.session, size):
+            self.session = open_session(self.path, providers, threads, free=True)
         source, *others = self.session.get_inputs()
         ports = [Port(port.name, tuple(port.shape)) for port in self.session.get_outputs()]
         port = Port(source.name, tuple(source.shape))
@@ -126,6 +154,10 @@ class FaceDetector:
         self.spec = replace(spec, **{k: v for k, v in chosen.items() if v is not None})
         self.letterbox = 'insightface' if compat == 'insightface' else 'exact'
         self.canvas = canvas
+        if max_pixels is not None and max_pixels < 1:
+            raise ValueError(f'max_pixels {max_pixels}: expected a number of pixels, or None')
+        self.max_pixels = max_pixels
+        self.tiles = tiles
         self.input_name = source.name
         self.output_names = [each.name for each in ports]
         # Outputs without a batch axis belong to one image, whatever the input declares.
@@ -157,17 +189,13 @@ class FaceDetector:
             Faces in pixels of the image, highest score first. For a list, one list per image.
 
         Raises:
-            ValueError: An input is not an image, or the model predicts several classes.
+            ValueError: An input is not an image.
         """
-        if self.spec.num_classes > 1:
-            raise ValueError(
-                f'{self.path} predicts {self.spec.num_classes} classes, not only faces: use '
-                'detect(), which returns their labels'
-            )
+        name = self.spec.class_name
         if isinstance(image, (list, tuple)) or (isinstance(image, np.ndarray) and image.ndim == 4):
-            return [to_faces(found) for found in self.detect(list(image))]
+            return [to_faces(found, name) for found in self.detect(list(image))]
         # An input that is not an image raises an error there.
-        return to_faces(self.detect([cast(NDArray[Any], image)])[0])
+        return to_faces(self.detect([cast(NDArray[Any], image)])[0], name)
 
     def detect(self, images: Sequence[NDArray[Any]]) -> list[Detections]:
         """Detect the faces in each image, as arrays.
@@ -183,6 +211,33 @@ class FaceDetector:
         Raises:
             ValueError: An input is not an image.
         """
+        if self.tiles:
+            return [self._detect_tiled(image) for image in images]
+        return list(self._detect_all(images))
+
+    def _detect_tiled(self, image: NDArray[Any]) -> Detections:
+        """Detect in the whole image, and in its tiles."""
+        pixels = as_bgr(image)
+        (found,) = self._detect_all([pixels])
+        parts = [found]
+        size = _TILE if self.spec.size == (0, 0) else self.spec.size
+        tiles = cut_tiles(pixels, size, self._scale_of(pixels))
+        limit = self.batch_size or _MAX_BATCH
+        while chunk := list(itertools.islice(tiles, limit)):
+            for tile, faces in zip(
+                chunk, self._detect_all([tile.pixels for tile in chunk]), strict=True
+            ):
+                parts.append(to_image(faces, tile))
+        return join(parts, self.spec.nms_iou, self.spec.max_per_img)
+
+    def _scale_of(self, pixels: NDArray[np.uint8]) -> float:
+        """Return the scale at which a whole image passes through the network."""
+        height, width = pixels.shape[:2]
+        if self.spec.size != (0, 0):
+            return min(self.spec.size[1] / width, self.spec.size[0] / height)
+        return shrinkage(height * width, self.max_pixels)
+
+    def _detect_all(self, images: Sequence[NDArray[Any]]) -> list[Detections]:
         results: list[Detections | None] = [None] * len(images)
         waiting: dict[tuple[int, int], list[tuple[int, NDArray[np.uint8], Placement]]] = {}
         limit = self.batch_size or _MAX_BATCH
@@ -198,7 +253,7 @@ class FaceDetector:
 
     def place(self, image: NDArray[Any]) -> tuple[NDArray[np.uint8], Placement]:
         """Resize an image; see ``letterbox.place``."""
-        return place(image, self.spec, None, self.letterbox, self.canvas)
+        return place(image, self.spec, None, self.letterbox, self.canvas, self.max_pixels)
 
     def blob(
         self, contents: Sequence[NDArray[np.uint8]], placements: Sequence[Placement]
@@ -278,6 +333,18 @@ def _apply_options(
     if spec.family != 'scrfd':
         raise ValueError(f'compat {compat!r} is for SCRFD, this is {spec.family}: do not set it')
     return replace(spec, **_INSIGHTFACE)
+
+
+def _frees_sides(session: InferenceSession, size: Sequence[int] | None) -> bool:
+    """Return whether a file of another project is to be made dynamic.
+
+    That is when another size is asked for, or the fixed one is only that of the traced image.
+    """
+    ports = session.get_inputs()
+    fixed = fixed_size(Port(ports[0].name, tuple(ports[0].shape)))
+    if fixed is None or METADATA_KEY in session.get_modelmeta().custom_metadata_map:
+        return False
+    return fixed == _TRACED if size is None else tuple(size) != fixed
 
 
 def _choose_size(spec: ModelSpec, port: Port, size: Sequence[int] | None) -> tuple[int, int]:

@@ -113,7 +113,6 @@ def infer_spec(source: Port, outputs: Sequence[Port]) -> ModelSpec:
                     return replace(spec, size=size or spec.size)
         for spec in (_STAR_CLOUDS, _CHENJUN2HAO):
             if _agree(spec, outputs, named=True):
-                _refuse_tiny(spec, source)
                 return replace(spec, size=size or spec.size)
     found = ', '.join(map(str, outputs))
     raise ValueError(f'unknown layout: found input {source} and outputs {found}; {_known()}')
@@ -142,15 +141,6 @@ def _agree(spec: ModelSpec, ports: Sequence[Port], named: bool) -> bool:
             if isinstance(axis, int) and port.fixed(index) not in (axis, None):
                 return False
     return True
-
-
-def _refuse_tiny(spec: ModelSpec, source: Port) -> None:
-    if spec is _STAR_CLOUDS and fixed_size(source) == (32, 32):
-        raise ValueError(
-            f'input {source}: the file that Star-Clouds published takes images of 32x32 pixels; '
-            'make its sides dynamic first, with '
-            'onnx.tools.update_model_dims.update_inputs_outputs_dims'
-        )
 
 
 def _known() -> str:

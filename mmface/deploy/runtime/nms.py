@@ -46,6 +46,35 @@ def nms(
     return np.concatenate(kept)
 
 
+def class_nms(
+    bboxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    labels: NDArray[np.int64] | None,
+    iou: float,
+    offset: int = 0,
+) -> NDArray[np.intp]:
+    """Apply ``nms`` to each class separately.
+
+    Args:
+        bboxes: (N, 4) xyxy.
+        scores: (N,).
+        labels: (N,) classes, or ``None`` if there is only one.
+        iou: See ``nms``.
+        offset: See ``nms``.
+
+    Returns:
+        Indices of the kept boxes, highest score first.
+    """
+    if labels is None:
+        return nms(bboxes, scores, iou, offset)
+    kept: list[NDArray[np.intp]] = [np.zeros(0, np.intp)]
+    for label in np.unique(labels):
+        (index,) = np.nonzero(labels == label)
+        kept.append(index[nms(bboxes[index], scores[index], iou, offset)])
+    keep = np.concatenate(kept)
+    return keep[np.argsort(-scores[keep], kind='stable')]
+
+
 def _overlaps(
     corners: NDArray[np.float32],
     areas: NDArray[np.float32],

@@ -90,25 +90,30 @@ def _read_scrfd(outputs: Outputs, spec: ModelSpec, size: tuple[int, int], rows: 
         maps = [outputs[kind, stride] for kind in channels(spec)]
         height, width = size[0] // stride, size[1] // stride
         # The threshold comes first: an image has thousands of priors but few faces.
-        prior = np.flatnonzero(maps[0] > spec.score_thr)
+        hot = np.flatnonzero(maps[0] > spec.score_thr)
+        score = np.asarray(maps[0].ravel()[hot], np.float32)
         if rows:
-            score, *values = (np.asarray(each[prior], np.float32) for each in maps)
+            prior, label = np.divmod(hot, spec.num_classes)
+            values = [np.asarray(each[prior], np.float32) for each in maps[1:]]
             centre = _centres(height, width, spec.num_priors, stride)[prior]
         else:
-            score, *values = (_rows_of_maps(each, spec.num_priors, prior) for each in maps)
-            centre = _centres(height, width, 1, stride)[prior % (height * width)]
+            block, cell = np.divmod(hot, height * width)
+            number, label = np.divmod(block, spec.num_classes)
+            values = [_rows_of_maps(each, spec.num_priors, number, cell) for each in maps[1:]]
+            centre = _centres(height, width, 1, stride)[cell]
         distance = values[0] * np.float32(stride)
         points = None
         if spec.num_keypoints:
             offsets = (values[1] * np.float32(stride)).reshape(-1, spec.num_keypoints, 2)
             points = centre[:, None] + offsets
         boxes = np.concatenate([centre - distance[:, :2], centre + distance[:, 2:]], axis=1)
-        levels.append((boxes, score[:, 0], points))
-    boxes, scores, points = zip(*levels, strict=True)
+        levels.append((boxes, score, points, label))
+    boxes, scores, points, labels = zip(*levels, strict=True)
     return Detections(
         np.concatenate(boxes),
         np.concatenate(scores),
         np.concatenate(points) if spec.num_keypoints else None,
+        np.concatenate(labels) if spec.num_classes > 1 else None,
     )
 
 
@@ -120,11 +125,12 @@ def _read_scrfd_rows(outputs: Outputs, spec: ModelSpec, size: tuple[int, int]) -
     return _read_scrfd(outputs, spec, size, rows=True)
 
 
-def _rows_of_maps(values: Array, num_priors: int, prior: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Select priors, numbered as (P, H, W), from a map (P * C, H, W): (n, C)."""
-    cells = values.shape[1] * values.shape[2]
-    flat = values.reshape(num_priors, -1, cells)
-    return np.asarray(flat[prior // cells, :, prior % cells], np.float32)
+def _rows_of_maps(
+    values: Array, num_priors: int, number: NDArray[np.intp], cell: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Select priors (n,) of cells (n,) from a map (P * C, H, W): (n, C)."""
+    flat = values.reshape(num_priors, -1, values.shape[1] * values.shape[2])
+    return np.asarray(flat[number, :, cell], np.float32)
 
 
 @lru_cache(maxsize=64)
@@ -136,30 +142,35 @@ def _centres(rows: int, columns: int, num_priors: int, stride: int) -> NDArray[n
 
 def _read_centerface(outputs: Outputs, spec: ModelSpec, size: tuple[int, int]) -> Detections:
     first, *maps = (outputs[kind, spec.strides[0]] for kind in channels(spec))
-    heat = np.asarray(first[0], np.float32)
+    heat = np.asarray(first, np.float32)
     hot = heat > spec.score_thr
     if spec.peak > 1:
+        window = np.ones((spec.peak, spec.peak), np.uint8)
         # Outside of the map, OpenCV uses no value that could be the maximum.
-        hottest = cv2.dilate(heat, np.ones((spec.peak, spec.peak), np.uint8))
+        hottest = np.stack([cv2.dilate(each, window) for each in heat])
         hot &= heat >= hottest * np.float32(1 - spec.peak_tolerance)
-    cells = _hottest(heat.ravel(), np.flatnonzero(hot), spec.topk)
+    index = _hottest(heat.ravel(), np.flatnonzero(hot), spec.topk)
+    height, width = heat.shape[1:]
+    labels, cells = np.divmod(index, height * width)
     sides, offset, *points = (
         np.asarray(values.reshape(len(values), -1)[:, cells].T, np.float32) for values in maps
     )
-    width = heat.shape[1]
     position = np.stack([cells % width, cells // width], axis=1).astype(np.float32)
     boxes, keypoints = decode_cells(position, sides, offset, points[0] if points else None, spec)
-    return Detections(boxes, heat.ravel()[cells], keypoints)
+    several = spec.num_classes > 1
+    return Detections(boxes, heat.ravel()[index], keypoints, labels if several else None)
 
 
 def _read_boxes(outputs: Outputs, spec: ModelSpec, size: tuple[int, int]) -> Detections:
-    scores = np.asarray(outputs['scores', 0], np.float32)
+    scores = np.asarray(outputs['scores', 0], np.float32).ravel()
     index = _hottest(scores, np.flatnonzero(scores > spec.score_thr), spec.topk)
+    rows, labels = np.divmod(index, spec.num_classes)
     points = outputs.get(('keypoints', 0))
     return Detections(
-        np.asarray(outputs['boxes', 0][index], np.float32),
+        np.asarray(outputs['boxes', 0][rows], np.float32),
         scores[index],
-        None if points is None else np.asarray(points[index], np.float32),
+        None if points is None else np.asarray(points[rows], np.float32),
+        labels if spec.num_classes > 1 else None,
     )
 
 

@@ -16,7 +16,7 @@ from mmface.deploy.model_spec import ModelSpec
 from mmface.deploy.runtime.decode import clip_boxes, to_original
 from mmface.deploy.runtime.detections import Detections
 from mmface.deploy.runtime.letterbox import Placement
-from mmface.deploy.runtime.nms import nms
+from mmface.deploy.runtime.nms import class_nms, nms
 from mmface.deploy.runtime.readers import read_outputs
 
 PARTS = ('proposals', 'rois')
@@ -106,10 +106,5 @@ def _suppress_classes(boxes: NDArray, scores: NDArray, spec: ModelSpec) -> Detec
     """Select from boxes (R, 4) and scores (R, classes) with NMS for each class separately."""
     rows, labels = np.nonzero(scores > spec.score_thr)
     found = Detections(boxes[rows], scores[rows, labels], labels=labels)
-    kept = []
-    for label in np.unique(labels):
-        (index,) = np.nonzero(labels == label)
-        kept.append(index[nms(found.bboxes[index], found.scores[index], spec.nms_iou)])
-    keep = np.concatenate(kept) if kept else np.zeros(0, np.intp)
-    keep = keep[np.argsort(-found.scores[keep], kind='stable')]
+    keep = class_nms(found.bboxes, found.scores, labels, spec.nms_iou)
     return found.take(keep if spec.max_per_img < 0 else keep[: spec.max_per_img])

@@ -11,18 +11,23 @@ import onnxruntime
 
 
 def open_session(
-    path: Path, providers: Sequence[Any] | None = None, threads: int | None = None
+    path: Path,
+    providers: Sequence[Any] | None = None,
+    threads: int | None = None,
+    free: bool = False,
 ) -> onnxruntime.InferenceSession:
-    """Open an ONNX file.
+    """Open an ONNX file. Files of old exporters are repaired in memory first.
 
     Args:
         path: The file.
         providers: Providers of onnxruntime. Default: the available ones, the fastest first.
         threads: Number of CPU threads. Default: onnxruntime's choice.
+        free: Whether to make the batch and the sides of the input dynamic.
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The file is not an ONNX file, or onnxruntime cannot run it.
+        ValueError: The file is not an ONNX file, onnxruntime cannot run it, or an operator fixes
+            the sides that are to be free.
     """
     if not path.is_file():
         raise FileNotFoundError(f'{path} does not exist; expected an ONNX file')
@@ -42,10 +47,38 @@ def open_session(
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
+    session = None if free else _start(path, str(path), options, providers)
+    # Weights among the inputs: a session of that file takes about twice the time.
+    if session is None or session.get_overridable_initializers():
+        session = _start(path, _repaired(path, free), options, providers)
+    return session
+
+
+def _start(
+    path: Path,
+    source: str | bytes,
+    options: onnxruntime.SessionOptions,
+    providers: Sequence[Any],
+) -> onnxruntime.InferenceSession:
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        return onnxruntime.InferenceSession(source, options, providers=list(providers))
     except Exception as error:  # its exceptions have no other base class
         raise ValueError(
             f'{path}: expected an ONNX file that onnxruntime {onnxruntime.__version__} runs: '
             f'{" ".join(str(error).split())}'
         ) from error
+
+
+def _repaired(path: Path, free: bool) -> bytes:
+    # The package onnx is only needed for old files.
+    from mmface.weights.onnx_repair import free_sides, load_onnx, repair
+
+    model = repair(load_onnx(path))
+    obstacle = free_sides(model) if free else ''
+    if obstacle:
+        sides = [str(side.dim_value) for side in model.graph.input[0].type.tensor_type.shape.dim]
+        raise ValueError(
+            f'{path}: the input is fixed to {"x".join(sides[2:])}, and {obstacle} needs that: do '
+            'not set the size, or use a dynamic export'
+        )
+    return model.SerializeToString()

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Check that the model and the dataset have the same number of classes."""
+"""Check that the model and the data sets have the same classes."""
 
 from __future__ import annotations
 
@@ -8,48 +8,36 @@ from typing import Any
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.registry import HOOKS
-from mmengine.hooks import Hook
-from torch.utils.data import DataLoader
+
+from mmface.engine.hooks.data_check_hook import DataCheckHook, metainfo, place_of
 
 
 @HOOKS.register_module()
-class ClassCountHook(Hook):
-    """Reject a model whose number of classes differs from that of the dataset.
+class ClassCountHook(DataCheckHook):
+    """Reject a model whose classes differ from those of the data set.
 
     With too few classes, the loss fails with an obscure error. With too many, the model trains
-    and tests without an error. The check runs once at the start of a training, validation or
-    test. ``rpn_head``, a head for proposals, has no classes.
+    and tests without an error. ``rpn_head``, a head for proposals, has no classes.
 
     Raises:
-        ValueError: At one of these starts, if the numbers differ.
+        ValueError: See ``DataCheckHook``.
     """
 
-    def before_train(self, runner: Any) -> None:
-        """Check the model against the training data."""
-        self._check(runner, runner.train_dataloader)
+    names = 'classes'
+    remedy = 'name them in the same order in metainfo=dict(classes=(...)) of the data sets'
 
-    def before_val(self, runner: Any) -> None:
-        """Check the model against the validation data."""
-        self._check(runner, runner.val_dataloader)
-
-    def before_test(self, runner: Any) -> None:
-        """Check the model against the test data."""
-        self._check(runner, runner.test_dataloader)
-
-    @staticmethod
-    def _check(runner: Any, dataloader: DataLoader) -> None:
-        dataset = dataloader.dataset
-        classes = getattr(dataset, 'metainfo', {}).get('classes')
+    def check(self, model: Any, dataset: Any, training: bool) -> None:
+        """Compare the number of classes."""
+        classes = metainfo(dataset).get('classes')
         if classes is None:
             return
-        for name, module in runner.model.named_modules():
+        for name, module in model.named_modules():
             if not isinstance(module, BaseDenseHead | BBoxHead) or name.endswith('rpn_head'):
                 continue
             if module.num_classes != len(classes):
-                place = '.'.join(part for part in name.split('.') if not part.isdecimal())
-                place = place.removeprefix('module.')
+                shown = ', '.join(classes[:3]) + (', ...' if len(classes) > 3 else '')
                 raise ValueError(
                     f'the model predicts {module.num_classes} classes, {type(dataset).__name__} '
-                    f'has {len(classes)} ({", ".join(classes[:3])}, ...): set model.{place}.'
+                    f'has {len(classes)} ({shown}): set {place_of(name)}.'
                     f'num_classes={len(classes)}, or metainfo=dict(classes=(...)) of the datasets'
                 )

@@ -18,8 +18,9 @@ from mmface.evaluation.metrics.predictions import (
     to_array,
     xyxy_to_xywh,
 )
-from mmface.evaluation.nme import NORMALIZERS, keypoint_errors
+from mmface.evaluation.nme import EYES_5, NORMALIZERS, keypoint_errors
 from mmface.evaluation.wider_match import check_protocol
+from mmface.structures import FIVE_KEYPOINTS
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,11 @@ class KeypointNMEMetric(ImageMetric):
 
     Args:
         normalizer: ``interocular`` (distance of the eyes) or ``box`` (square root of the area
-            of the labelled box).
+            of the labelled box). Default: ``interocular`` for five keypoints, or if ``eyes`` are
+            given, ``box`` for any other number.
+        eyes: Indices of the keypoints whose distance is ``interocular``. Default: the first two.
+            The outer corners of the eyes are (36, 45) of the 68 keypoints of iBUG 300-W and
+            (60, 72) of the 98 keypoints of WFLW.
         iou_thr: Minimum IoU of a hit.
         collect_device: Device on which the results of several ranks are collected.
         prefix: Prefix of ``/nme`` and ``/found``.
@@ -54,17 +59,21 @@ class KeypointNMEMetric(ImageMetric):
 
     def __init__(
         self,
-        normalizer: str = 'interocular',
+        normalizer: str | None = None,
+        eyes: Sequence[int] | None = None,
         iou_thr: float = 0.5,
         collect_device: str = 'cpu',
         prefix: str | None = None,
         collect_dir: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
-        if normalizer not in NORMALIZERS:
+        if normalizer not in (None, *NORMALIZERS):
             raise ValueError(f'expected normalizer interocular or box, found {normalizer!r}')
+        if eyes is not None and len(eyes) != 2:
+            raise ValueError(f'eyes {tuple(eyes)}: expected the indices of two keypoints')
         check_protocol('float', iou_thr)
         self.normalizer = normalizer
+        self.eyes = None if eyes is None else (int(eyes[0]), int(eyes[1]))
         self.iou_thr = iou_thr
 
     def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
@@ -88,6 +97,10 @@ class KeypointNMEMetric(ImageMetric):
                     'KeypointNMEMetric needs gt_instances.keypoints; add LoadFaceAnnotations '
                     'after the resize in the test pipeline'
                 )
+            truth = to_array(labelled['keypoints'])
+            if not truth.shape[1]:  # labels of boxes only
+                self.results.append(_ImageErrors(image_name(sample), np.empty(0)))
+                continue
             rows = detection_rows(found)
             points = to_array(found['keypoints'])[..., :2]
             finite = np.isfinite(rows).all(axis=1) & np.isfinite(points).all(axis=(1, 2))
@@ -95,11 +108,17 @@ class KeypointNMEMetric(ImageMetric):
                 rows[finite],
                 points[finite],
                 xyxy_to_xywh(to_array(labelled['bboxes'])),
-                to_array(labelled['keypoints']),
+                truth,
                 self.iou_thr,
-                self.normalizer,
+                self._choose_normalizer(truth.shape[1]),
+                self.eyes or EYES_5,
             )
             self.results.append(_ImageErrors(image_name(sample), errors))
+
+    def _choose_normalizer(self, count: int) -> str:
+        if self.normalizer is not None:
+            return self.normalizer
+        return 'interocular' if self.eyes is not None or count == len(FIVE_KEYPOINTS) else 'box'
 
     def compute_metrics(self, results: list[_ImageErrors]) -> dict[str, float]:
         """Average over all faces; each image counts once."""

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import torch
 from mmcv.cnn import build_norm_layer
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from mmface.models.backbones.freezable import FreezableBackbone
 
 #: Channels of levels 0 to 5, whose strides are 1, 2, 4, 8, 16 and 32.
 CHANNELS = (16, 32, 64, 128, 256, 512)
@@ -105,7 +106,7 @@ class _Tree(nn.Module):
 
 
 @MODELS.register_module()
-class DLA34(BaseModule):
+class DLA34(FreezableBackbone):
     """DLA-34 (arXiv 1707.06484), with the names of its ImageNet weights ``dla34-ba72cf86.pth``.
 
     Two parts of that file do not exist here: ``fc``, the classifier, and ``level3.project`` and
@@ -118,6 +119,9 @@ class DLA34(BaseModule):
             ``sync_bn = 'torch'`` at the top of the config, as for any model.
         init_cfg: mmengine initialisation; by default Kaiming-normal (fan out) convolutions and
             unit norms, as in the reference.
+        frozen_stages: The stem (0) and stages up to this number are not trained; -1: all are.
+            As in a ResNet, stage 1 is that of stride 4 (level 2). The stem is all before it.
+        norm_eval: Whether the statistics of all batch norms stay as they are.
 
     Attributes:
         out_channels: Channels of the returned maps.
@@ -131,17 +135,19 @@ class DLA34(BaseModule):
         out_levels: Sequence[int] = (3, 4, 5),
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
     ) -> None:
         levels = tuple(out_levels)
         if not levels or levels != tuple(sorted(set(levels) & set(range(len(CHANNELS))))):
             raise ValueError(
                 f'out_levels of DLA34 must be ascending numbers from 0 to 5, got {list(levels)}'
             )
-        default = [
+        default: list[dict] = [
             dict(type='Kaiming', layer='Conv2d'),
             dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
         ]
-        super().__init__(init_cfg=init_cfg or default)
+        super().__init__(frozen_stages, norm_eval, init_cfg or default)
         norm_cfg = norm_cfg or dict(type='BN')
         self.out_levels = levels
         self.out_channels = tuple(CHANNELS[level] for level in levels)
@@ -153,6 +159,12 @@ class DLA34(BaseModule):
             # Level 2 is the first tree: there are no features of a tree below to carry on.
             tree = _Tree(DEPTHS[level], below, channels, 2, norm_cfg, joins_input=level > 2)
             self.add_module(f'level{level}', tree)
+        self._freeze()
+
+    def _stages(self) -> list[list[nn.Module]]:
+        stem = [getattr(self, name) for name in ('base_layer', 'level0', 'level1')]
+        trees = [getattr(self, f'level{level}') for level in range(2, self.out_levels[-1] + 1)]
+        return [stem, *([tree] for tree in trees)]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the feature maps.

@@ -31,6 +31,8 @@ class MobileNetV1(StagedBackbone):
         out_indices: Stages whose output is returned (0 is stage 1).
         init_cfg: mmengine initialisation, see ``StagedBackbone``; the default is that of the
             reference (insightface ``mobilenet.py``).
+        frozen_stages: The stem (0) and stages up to this number are not trained; -1: all are.
+        norm_eval: Whether the statistics of all batch norms stay as they are.
 
     Raises:
         ValueError: ``stage_blocks`` does not have 4 numbers, or ``stage_planes`` not 6.
@@ -42,13 +44,15 @@ class MobileNetV1(StagedBackbone):
         stage_planes: Sequence[int],
         out_indices: Sequence[int] = (0, 1, 2, 3),
         init_cfg: dict | list[dict] | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
     ) -> None:
         if len(stage_blocks) != 4 or len(stage_planes) != 6:
             raise ValueError(
                 'MobileNetV1 needs 4 stage_blocks and 6 stage_planes, '
                 f'got {list(stage_blocks)} and {list(stage_planes)}'
             )
-        super().__init__(out_indices, init_cfg)
+        super().__init__(out_indices, init_cfg, frozen_stages, norm_eval)
         self.stem = nn.Sequential(
             nn.Sequential(*conv_norm_relu(3, stage_planes[0], stride=2)),
             _separable(stage_planes[0], stage_planes[1], stride=1),
@@ -58,3 +62,4 @@ class MobileNetV1(StagedBackbone):
             units = [_separable(stage_planes[stage], width, stride=2)]
             units += [_separable(width, width, stride=1) for _ in range(blocks - 1)]
             self.add_module(f'layer{stage}', nn.Sequential(*units))
+        self._freeze()

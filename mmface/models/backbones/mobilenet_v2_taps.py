@@ -7,8 +7,9 @@ from mmcv.cnn import ConvModule
 from mmdet.models.layers import InvertedResidual
 from mmdet.models.utils import make_divisible
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from mmface.models.backbones.freezable import FreezableBackbone
 
 #: Expansion, channels at width 1, number of blocks and stride of the first block, from table 2
 #: of MobileNetV2 (arXiv 1801.04381).
@@ -26,7 +27,7 @@ TAPS = (1, 2, 4, 6)
 
 
 @MODELS.register_module()
-class MobileNetV2Taps(BaseModule):
+class MobileNetV2Taps(FreezableBackbone):
     """MobileNetV2 that ends with its last stage and returns four maps.
 
     mmdet's ``MobileNetV2`` always has a last 1x1 convolution to 1280 channels. CenterFace does
@@ -38,6 +39,9 @@ class MobileNetV2Taps(BaseModule):
             and by ImageNet weights, ``ReLU`` by the released network of Star-Clouds.
         init_cfg: mmengine initialisation; by default Kaiming-normal (fan out) convolutions
             and unit norms.
+        frozen_stages: The stem (0) and stages up to this number are not trained; -1: all are.
+            The seven stages are those of ``STAGES``.
+        norm_eval: Whether the statistics of all batch norms stay as they are.
 
     Attributes:
         out_channels: Channels of the returned maps, (24, 32, 96, 320) at width 1.
@@ -51,14 +55,16 @@ class MobileNetV2Taps(BaseModule):
         width: float = 1.0,
         act_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
     ) -> None:
         if not width > 0:
             raise ValueError(f'the width of MobileNetV2Taps must be positive, got {width}')
-        default = [
+        default: list[dict] = [
             dict(type='Kaiming', layer='Conv2d'),
             dict(type='Constant', val=1, layer='_BatchNorm'),
         ]
-        super().__init__(init_cfg=init_cfg or default)
+        super().__init__(frozen_stages, norm_eval, init_cfg or default)
         act_cfg = act_cfg or dict(type='ReLU6')
         norm_cfg = dict(type='BN')
         channels = make_divisible(32 * width, 8)
@@ -86,6 +92,10 @@ class MobileNetV2Taps(BaseModule):
             self.stages.append(stage)
             widths.append(channels)
         self.out_channels = tuple(widths[stage] for stage in TAPS)
+        self._freeze()
+
+    def _stages(self) -> list[list[nn.Module]]:
+        return [[self.stem], *([stage] for stage in self.stages)]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the four maps.

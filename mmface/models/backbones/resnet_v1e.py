@@ -33,6 +33,8 @@ class ResNetV1e(StagedBackbone):
         out_indices: Stages whose output is returned (0 is stage 1, stride 4).
         init_cfg: mmengine initialisation, see ``StagedBackbone``. The last norm of each block
             starts at zero.
+        frozen_stages: The stem (0) and stages up to this number are not trained; -1: all are.
+        norm_eval: Whether the statistics of all batch norms stay as they are.
 
     Raises:
         ValueError: ``block`` is unknown or there are not four stages.
@@ -46,6 +48,8 @@ class ResNetV1e(StagedBackbone):
         block: str = 'basic',
         out_indices: Sequence[int] = (0, 1, 2, 3),
         init_cfg: dict | list[dict] | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
     ) -> None:
         if block not in _BLOCKS:
             raise ValueError(f'block must be one of {sorted(_BLOCKS)}, got {block!r}')
@@ -54,7 +58,7 @@ class ResNetV1e(StagedBackbone):
                 'ResNetV1e needs 4 stage_blocks and 4 stage_planes, '
                 f'got {list(stage_blocks)} and {list(stage_planes)}'
             )
-        super().__init__(out_indices, init_cfg)
+        super().__init__(out_indices, init_cfg, frozen_stages, norm_eval)
         half = base_channels // 2
         self.stem = nn.Sequential(
             *conv_norm_relu(3, half, stride=2),
@@ -76,3 +80,4 @@ class ResNetV1e(StagedBackbone):
             )
             in_channels = planes * block_class.expansion
             self.add_module(f'layer{stage + 1}', layer)
+        self._freeze()

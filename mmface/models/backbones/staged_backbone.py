@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from mmface.models.backbones.freezable import FreezableBackbone
 
 
 def conv_norm_relu(
@@ -28,26 +29,35 @@ def conv_norm_relu(
     ]
 
 
-class StagedBackbone(BaseModule):
+class StagedBackbone(FreezableBackbone):
     """Run ``stem`` and ``layer1`` to ``layer4``, which the subclass adds.
 
     Args:
         out_indices: Stages whose output is returned (0 is stage 1, stride 4).
         init_cfg: mmengine initialisation; by default Kaiming-normal (fan out) convolutions
             and unit norms.
+        frozen_stages: The stem (0) and stages up to this number are not trained; -1: all are.
+        norm_eval: Whether the statistics of all batch norms stay as they are.
     """
 
     stem: nn.Module
 
     def __init__(
-        self, out_indices: Sequence[int] = (0, 1, 2, 3), init_cfg: dict | list[dict] | None = None
+        self,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        init_cfg: dict | list[dict] | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
     ) -> None:
-        default = [
+        default: list[dict] = [
             dict(type='Kaiming', layer='Conv2d'),
             dict(type='Constant', val=1, layer='_BatchNorm'),
         ]
-        super().__init__(init_cfg=init_cfg or default)
+        super().__init__(frozen_stages, norm_eval, init_cfg or default)
         self.out_indices = tuple(out_indices)
+
+    def _stages(self) -> list[list[nn.Module]]:
+        return [[self.stem], *([getattr(self, f'layer{stage}')] for stage in range(1, 5))]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the stage outputs.

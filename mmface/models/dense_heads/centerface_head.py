@@ -34,20 +34,22 @@ class CenterFaceHead(BaseDenseHead):
 
     Losses must not reduce their result, because the head applies weights and masks first:
 
-    * ``loss_heatmap`` is called as ``loss(logits, heatmap)``, both (B, 1, H, W), and must return
-      the loss of each cell in this shape.
+    * ``loss_heatmap`` is called as ``loss(logits, heatmap)``, both (B, C, H, W) for C classes, and
+      must return the loss of each cell in this shape.
     * ``loss_size``, ``loss_offset`` and ``loss_kps`` are called as
-      ``loss(predictions, targets, reduction_override='none')``, both (B, N, C) with C = 2 (2K for
+      ``loss(predictions, targets, reduction_override='none')``, both (B, N, D) with D = 2 (2K for
       keypoints). They must return the loss of each element in this shape, as mmdet's ``L1Loss``
       and ``SmoothL1Loss`` do. IoU losses, with one value per box, do not fit.
 
     Args:
-        head_module: Config of the network; the head adds ``num_keypoints``.
+        head_module: Config of the network; the head adds the numbers of classes and
+            keypoints.
         coder: Config of the coder, which defines the meaning of the maps.
         loss_heatmap: Dense focal loss of heatmap logits.
         loss_size: Loss of the logarithms of face sizes.
         loss_offset: Loss of the centre offsets inside cells.
         loss_kps: Loss of keypoints; required if ``num_keypoints`` > 0.
+        num_classes: Number of classes. Each has its own heatmap; the other maps are shared.
         num_keypoints: Keypoints per face, 0 for none.
         train_cfg: ``targets``, config of ``GaussianTargets``.
         test_cfg: ``peak`` (odd window size in cells; a cell is a candidate if it has the highest
@@ -70,15 +72,18 @@ class CenterFaceHead(BaseDenseHead):
         loss_size: dict,
         loss_offset: dict,
         loss_kps: dict | None = None,
+        num_classes: int = 1,
         num_keypoints: int = 5,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        self.num_classes = 1
+        self.num_classes = num_classes
         self.num_keypoints = num_keypoints
-        self.module = MODELS.build(dict(head_module, num_keypoints=num_keypoints))
+        self.module = MODELS.build(
+            dict(head_module, num_classes=num_classes, num_keypoints=num_keypoints)
+        )
         self.coder = TASK_UTILS.build(coder)
         self.loss_heatmap = MODELS.build(loss_heatmap)
         self.loss_size = MODELS.build(loss_size)
@@ -135,7 +140,7 @@ class CenterFaceHead(BaseDenseHead):
         """Compute the losses from raw maps.
 
         Args:
-            heatmap: Heatmap logits (B, 1, H, W).
+            heatmap: Heatmap logits (B, C, H, W).
             size: Size map (B, 2, H, W).
             offset: Offset map (B, 2, H, W).
             keypoints: Keypoint map (B, 2K, H, W), or ``None`` without keypoints.
@@ -155,7 +160,7 @@ class CenterFaceHead(BaseDenseHead):
             found = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
             ignored = pack_ground_truth([none if row is None else row for row in found], device)
         height, width = heatmap.shape[-2:]
-        targets = self.targets(gt, (height, width), self.coder, ignored)
+        targets = self.targets(gt, (height, width), self.coder, ignored, self.num_classes)
 
         loss_map = self.loss_heatmap(heatmap, targets.heatmap)
         if targets.heat_weight is not None:
@@ -201,7 +206,7 @@ class CenterFaceHead(BaseDenseHead):
         """Decode raw maps to faces.
 
         Args:
-            heatmap: Heatmap logits (B, 1, H, W).
+            heatmap: Heatmap logits (B, C, H, W).
             size: Size map (B, 2, H, W).
             offset: Offset map (B, 2, H, W).
             keypoints: Keypoint map (B, 2K, H, W), or ``None`` without keypoints.
@@ -219,10 +224,11 @@ class CenterFaceHead(BaseDenseHead):
         """
         cfg = self.test_cfg if cfg is None else cfg
         scores = self._candidates(heatmap.float().sigmoid(), cfg)
-        width = heatmap.shape[-1]
+        height, width = heatmap.shape[-2:]
         results = []
         for image, meta in enumerate(batch_img_metas):
             index, score = self._select(scores[image], cfg)
+            label, index = index // (height * width), index % (height * width)
             cell = torch.stack([index % width, index // width], dim=-1)
             bboxes, points = self.coder.decode(
                 cell,
@@ -231,7 +237,7 @@ class CenterFaceHead(BaseDenseHead):
                 None if keypoints is None else _take(keypoints[image], index),
                 meta['img_shape'],
             )
-            found = InstanceData(bboxes=bboxes, scores=score, labels=torch.zeros_like(index))
+            found = InstanceData(bboxes=bboxes, scores=score, labels=label)
             if points is not None:
                 found.keypoints = F.pad(points, (0, 1), value=1.0)
             found = suppress(
@@ -242,7 +248,7 @@ class CenterFaceHead(BaseDenseHead):
 
     @staticmethod
     def _candidates(heat: Tensor, cfg: dict) -> Tensor:
-        """Set the score of cells that are not peaks to -1; return (B, H * W)."""
+        """Set the score of cells that are not peaks to -1; return (B, C * H * W)."""
         peak = cfg.get('peak', 1)
         if peak > 1:
             hottest = F.max_pool2d(heat, peak, stride=1, padding=peak // 2)
@@ -252,7 +258,7 @@ class CenterFaceHead(BaseDenseHead):
 
     @staticmethod
     def _select(scores: Tensor, cfg: dict) -> tuple[Tensor, Tensor]:
-        """Return the cells (n,) and scores (n,) of the candidates of an image (H * W,)."""
+        """Return indices (n,) and scores (n,) of the candidates of an image (C * H * W,)."""
         threshold = cfg.get('score_thr', 0.0)
         topk = cfg.get('topk', -1)
         if topk < 0:

@@ -21,6 +21,7 @@ class CenterFaceModule(BaseModule):
 
     Args:
         in_channels: Channels of the neck's map.
+        num_classes: Number of classes.
         num_keypoints: Keypoints per face, 0 for none.
         prior_prob: Heatmap score of every cell at the start of training. None of the references
             has such a bias in effect: they start at 0.5, with a first loss of a thousand.
@@ -33,6 +34,7 @@ class CenterFaceModule(BaseModule):
     def __init__(
         self,
         in_channels: int,
+        num_classes: int = 1,
         num_keypoints: int = 5,
         prior_prob: float = 0.1,
         init_cfg: dict | list[dict] | None = None,
@@ -48,7 +50,7 @@ class CenterFaceModule(BaseModule):
         )
         super().__init__(init_cfg=init_cfg or default)
         self.num_keypoints = num_keypoints
-        self.heatmap = nn.Conv2d(in_channels, 1, 1)
+        self.heatmap = nn.Conv2d(in_channels, num_classes, 1)
         self.size = nn.Conv2d(in_channels, 2, 1)
         self.offset = nn.Conv2d(in_channels, 2, 1)
         if num_keypoints:
@@ -61,7 +63,7 @@ class CenterFaceModule(BaseModule):
             feats: The single map of the neck, (B, in_channels, H, W).
 
         Returns:
-            Heatmap logits (B, 1, H, W), size (B, 2, H, W), offset (B, 2, H, W) and, with
+            Heatmap logits (B, classes, H, W), size (B, 2, H, W), offset (B, 2, H, W) and, with
             keypoints, keypoints (B, 2K, H, W).
         """
         (feat,) = feats

@@ -26,6 +26,8 @@ from mmface.models.task_modules.suppression import suppress
 # Turns the 0 / 0 of a batch without positives into 0. It is far below any sum of scores: scores
 # start near 0.01, and for this reason the box normaliser is not clamped at 1.
 _TINY = 1e-12
+# Number of keypoints for which the reference chose the weight of their loss.
+_REFERENCE_KEYPOINTS = 5
 
 
 @MODELS.register_module()
@@ -36,6 +38,8 @@ class SCRFDHead(BaseDenseHead):
     whole batch in fixed shapes. Losses of boxes and keypoints are computed at the candidate slots
     of the assigner; slots that are not positive are masked out. Two errors of the reference are
     fixed: a batch without positives has finite losses, and each keypoint has its own weight.
+    The reference sums the loss of five keypoints. Here the sum over K keypoints is multiplied by
+    5 / K, so that the weights of the losses fit any number.
 
     Losses must not reduce their result, because the head applies weights and masks first:
 
@@ -235,7 +239,7 @@ class SCRFDHead(BaseDenseHead):
         weight = weight * slots.positive.flatten(1)[..., None, None]
         target = keypoints[..., :2] / slot_strides[..., None] - centres[..., None, :]
         loss = self.loss_kps(offsets.view_as(target), target, reduction_override='none')
-        return (loss * weight).sum((-2, -1))
+        return (loss * weight).sum((-2, -1)) * (_REFERENCE_KEYPOINTS / self.num_keypoints)
 
     def predict_by_feat(
         self,

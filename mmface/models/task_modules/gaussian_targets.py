@@ -23,8 +23,9 @@ class CenterFaceTargets(NamedTuple):
     """Targets of B images with up to N faces each.
 
     Attributes:
-        heatmap: (B, 1, H, W) in [0, 1]; exactly 1 at the cells of faces and nowhere else.
-        heat_weight: (B, 1, H, W) 0 where the heatmap is not learned, else 1; or ``None``.
+        heatmap: (B, C, H, W) in [0, 1]; exactly 1 at the cells of faces of the class and nowhere
+            else.
+        heat_weight: (B, C, H, W) 0 where the heatmap is not learned, else 1; or ``None``.
         position: (B, N) row * W + column of the cell of each face.
         mask: (B, N) 1 for faces to learn, else 0.
         weight: (B, N) weight of a face in the size and offset losses; 0 where ``mask`` is 0.
@@ -90,6 +91,7 @@ class GaussianTargets:
         map_size: tuple[int, int],
         coder: CenterFaceCoder,
         ignored: PaddedGroundTruth | None = None,
+        num_classes: int = 1,
     ) -> CenterFaceTargets:
         """Compute the targets of a batch.
 
@@ -98,6 +100,7 @@ class GaussianTargets:
             map_size: Height and width of the maps.
             coder: Computes the values at the cells of faces.
             ignored: Ignored faces; required with ``mask_ignored``.
+            num_classes: Number of classes C, each with its own heatmap.
 
         Returns:
             The targets, on the device of ``gt``.
@@ -121,7 +124,10 @@ class GaussianTargets:
         encoded = coder.encode(bboxes, points)
         in_cells = sides / stride
         radius = gaussian_radius(in_cells.ceil(), self.min_overlap)
-        heatmap = draw_gaussians(encoded.cell, radius, real, map_size)
+        chosen = [real & (gt.labels == label) for label in range(num_classes)]
+        heatmap = torch.cat(
+            [draw_gaussians(encoded.cell, radius, mask, map_size) for mask in chosen], 1
+        )
         mask = real.to(bboxes.dtype)
         weight = mask * _size_weight(in_cells.prod(-1)) if self.small_face_weights else mask
         heat_weight = None

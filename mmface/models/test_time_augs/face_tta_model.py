@@ -38,19 +38,21 @@ class FaceTTAModel(BaseTTAModel):
         module: The detector, or its config.
         tta_cfg: ``nms``, the way to merge views, see ``suppress``, and ``max_per_img``, the number
             of faces kept (default -1, all).
-        flip_indices: For each keypoint, its index after a horizontal flip. Default: five points.
+        flip_indices: For each keypoint, its source index after a horizontal flip. Default
+            ``None``: as the samples say (``flip_indices`` of the data set), else those of the five
+            keypoints.
     """
 
     def __init__(
         self,
         module: dict | nn.Module,
         tta_cfg: dict,
-        flip_indices: Sequence[int] = FLIP_INDICES_5,
+        flip_indices: Sequence[int] | None = None,
     ) -> None:
         super().__init__(MODELS.build(module) if isinstance(module, dict) else module)
         self.module.data_preprocessor.pad_size = None
         self.tta_cfg = tta_cfg
-        self.flip_indices = tuple(flip_indices)
+        self.flip_indices = None if flip_indices is None else tuple(flip_indices)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the weights of the detector, under its own names."""
@@ -95,11 +97,12 @@ class FaceTTAModel(BaseTTAModel):
         x1, y1, x2, y2 = found.bboxes.unbind(-1)
         found.bboxes = torch.stack([width - x2, y1, width - x1, y2], dim=-1)
         if 'keypoints' in found:
-            if sorted(self.flip_indices) != list(range(found.keypoints.shape[1])):
+            indices = self.flip_indices or view.get('flip_indices', FLIP_INDICES_5)
+            if sorted(indices) != list(range(found.keypoints.shape[1])):
                 raise ValueError(
-                    f'flip_indices {self.flip_indices} do not fit the {found.keypoints.shape[1]} '
+                    f'flip_indices {indices} do not fit the {found.keypoints.shape[1]} '
                     'keypoints of the model: expected each index from 0 once'
                 )
-            x, y, weight = found.keypoints[:, list(self.flip_indices)].unbind(-1)
+            x, y, weight = found.keypoints[:, list(indices)].unbind(-1)
             found.keypoints = torch.stack([width - x, y, weight], dim=-1)
         return found

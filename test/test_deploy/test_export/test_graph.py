@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mmface.deploy.export.graph import (
     drop_identities,
-    fold_batch_norms,
+    fold_all_batch_norms,
     fold_shapes,
     normalise_inside,
     to_half,
@@ -48,37 +48,7 @@ def make_image(shape=(1, 4, 6, 6)):
     return RNG.normal(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize('kind', ['Conv', 'ConvTranspose'])
-@pytest.mark.parametrize('groups', [1, 2, 4])
-@pytest.mark.parametrize('bias', [True, False])
-def test_fold_batch_norms__does_not_change_results(kind, groups, bias):
-    out = 8
-    per_group = 4 // groups if kind == 'Conv' else out // groups
-    shape = (out if kind == 'Conv' else 4, per_group, 2, 2)
-    weights = dict(w=RNG.normal(size=shape), scale=RNG.normal(size=out), shift=RNG.normal(size=out))
-    weights |= dict(mean=RNG.normal(size=out), var=RNG.uniform(0.1, 2, out))
-    inputs = ['x', 'w']
-    if bias:
-        weights['b'] = RNG.normal(size=out)
-        inputs.append('b')
-    model = make(
-        [
-            helper.make_node(kind, inputs, ['conv'], name='conv', group=groups),
-            helper.make_node(
-                'BatchNormalization', ['conv', 'scale', 'shift', 'mean', 'var'], ['y'], epsilon=1e-3
-            ),
-        ],
-        weights,
-    )
-    x = make_image()
-    before = run(model, x)
-    fold_batch_norms(model)
-    assert kinds(model) == {kind: 1}
-    assert len(model.graph.initializer) == 2
-    np.testing.assert_allclose(run(model, x), before, rtol=1e-4, atol=1e-5)
-
-
-def test_fold_batch_norms__refuses_one_that_stands_alone():
+def test_fold_all_batch_norms__refuses_one_that_stands_alone():
     weights = {name: np.ones(4) for name in ('scale', 'shift', 'mean', 'var')}
     model = make(
         [
@@ -88,7 +58,7 @@ def test_fold_batch_norms__refuses_one_that_stands_alone():
         weights,
     )
     with pytest.raises(ValueError, match='batch norm bn does not follow'):
-        fold_batch_norms(model)
+        fold_all_batch_norms(model)
 
 
 @pytest.mark.parametrize(

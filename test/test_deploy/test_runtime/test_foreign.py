@@ -83,12 +83,6 @@ def test_infer_spec__refuses_an_input_that_is_no_image():
         infer_spec(Port('x', (1, 10)), scrfd_ports(3, 3))
 
 
-def test_infer_spec__says_what_to_do_with_the_file_of_32_pixels():
-    ports = map_ports(('537', '538', '539', '540'))
-    with pytest.raises(ValueError, match='32x32 pixels; make its sides dynamic'):
-        infer_spec(Port('input.1', (10, 3, 32, 32)), ports)
-
-
 def test_read_spec__believes_the_metadata():
     spec = infer_spec(FREE, scrfd_ports(3, 3))
     assert read_spec(FREE, [], {METADATA_KEY: spec.to_json()}) == spec

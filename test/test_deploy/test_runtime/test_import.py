@@ -38,5 +38,8 @@ def test_import__needs_no_framework(repo):
         'utils.image_decoding',
         'utils.images',
         'utils.png',
+        'weights',
+        'weights.fetch',
+        'weights.known_files',
     )
     assert others == {'mmface', *(f'mmface.{name}' for name in pure), *BLOCKED}

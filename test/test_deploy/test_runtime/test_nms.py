@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmcv.ops import nms as mmcv_nms
 
-from mmface.deploy.runtime.nms import nms
+from mmface.deploy.runtime.nms import class_nms, nms
 
 
 def crowd(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -44,3 +44,16 @@ def test_nms__takes_none_and_boxes_without_area():
     with np.errstate(all='raise'):
         kept = nms(np.ones((2, 4), np.float32), np.array([0.5, 0.6], np.float32), 0.4)
     assert kept.tolist() == [1, 0]
+
+
+def test_class_nms__suppresses_each_class_apart():
+    bboxes, scores = crowd(200)
+    labels = np.arange(200) % 3
+    kept = class_nms(bboxes, scores, labels, 0.3)
+    assert (np.diff(scores[kept]) <= 0).all()
+    for label in range(3):
+        (index,) = np.nonzero(labels == label)
+        expected = index[nms(bboxes[index], scores[index], 0.3)]
+        np.testing.assert_array_equal(kept[labels[kept] == label], expected)
+    np.testing.assert_array_equal(class_nms(bboxes, scores, None, 0.3), nms(bboxes, scores, 0.3))
+    assert class_nms(bboxes[:0], scores[:0], labels[:0], 0.3).tolist() == []

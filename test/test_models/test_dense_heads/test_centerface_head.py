@@ -44,6 +44,38 @@ def perfect_maps(head: CenterFaceHead, gt: list[InstanceData], size: int = 64) -
     return maps
 
 
+def test_classes__have_their_own_heatmaps():
+    """Two faces at one cell are two peaks, and a face has no effect on the other class."""
+    head = build_head(num_classes=2)
+    gt = faces([BOX, BOX], [POINTS, POINTS])
+    gt.labels = torch.tensor([0, 1])
+    one = gt[:1]
+    maps = raw_maps(batch=1)
+    heat = torch.cat([maps[0], maps[0]], 1).detach().requires_grad_()
+
+    def slopes(found: InstanceData) -> Tensor:
+        losses = head.loss_by_feat(heat, *maps[1:], batch_gt_instances=[found])
+        return torch.autograd.grad(losses['loss_heatmap'], heat)[0][0, :, 42, 35]
+
+    assert (slopes(gt) < 0).all(), 'both classes are pushed up at the centre'
+    assert slopes(one)[0] < 0 < slopes(one)[1]
+
+
+def test_classes__predict_the_class_of_the_heatmap():
+    head = build_head(num_classes=3)
+    gt = faces([BOX, [20.0, 20.0, 70.0, 80.0]], [POINTS, POINTS])
+    maps = perfect_maps(head, [gt])
+    peaks = maps[0]
+    maps[0] = torch.full((1, 3, *peaks.shape[2:]), -20.0)
+    maps[0][0, 2] = peaks[0, 0]
+    maps[0][0, 1, 42, 35] = 9.0  # the first face is of two classes
+    meta = dict(img_shape=(256, 256), scale_factor=(1.0, 1.0))
+    cfg = dict(peak=3, topk=10, score_thr=0.5, nms=dict(type='nms', iou_threshold=0.5))
+    (found,) = head.predict_by_feat(*maps, batch_img_metas=[meta], cfg=cfg)
+    assert found.labels.tolist() == [2, 2, 1]
+    torch.testing.assert_close(found.bboxes, gt.bboxes[[0, 1, 0]], rtol=1e-4, atol=1e-3)
+
+
 # ---- losses ---------------------------------------------------------------------------------
 
 

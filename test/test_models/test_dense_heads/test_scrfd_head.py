@@ -132,6 +132,22 @@ def test_loss__classes_are_trained_apart():
     assert (gradient[:, :, :2] >= 0).all(), 'the other classes must be pushed down'
 
 
+def test_loss__of_keypoints_does_not_grow_with_their_number():
+    """Ten keypoints, each of five twice, have the loss of the five."""
+    cls_scores, bbox_preds, kps_preds = raw_maps(batch=1)
+    gt = faces([[100.0, 100.0, 160.0, 170.0]], torch.rand(1, 5, 2) * 60 + 100)
+    once = build_head().loss_by_feat(cls_scores, bbox_preds, kps_preds, [gt])['loss_kps']
+    doubled = [
+        level.detach().unflatten(1, (2, 10)).repeat(1, 1, 2, 1, 1).flatten(1, 2)
+        for level in kps_preds
+    ]
+    gt.keypoints = gt.keypoints.repeat(1, 2, 1)
+    head = build_head(num_keypoints=10)
+    twice = head.loss_by_feat(cls_scores, bbox_preds, doubled, [gt])['loss_kps']
+    assert float(sum(once).detach()) > 0
+    torch.testing.assert_close(torch.stack(twice), torch.stack(once))
+
+
 @pytest.mark.reference
 def test_predict__equals_golden_decoding(reference_dir):
     golden = np.load(reference_dir / 'data/scrfd/golden/head_loss.npz')

@@ -1,0 +1,22 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Test pipelines for images without labels."""
+
+from __future__ import annotations
+
+from mmengine.config import Config
+from mmengine.dataset import Compose
+
+LOADERS = ('LoadFaceImage', 'LoadImageFromFile')
+
+
+def image_pipeline(cfg: Config) -> Compose:
+    """Build the test pipeline of a config so that it accepts ``dict(img=array)``.
+
+    Raises:
+        ValueError: The pipeline does not load an image.
+    """
+    steps = cfg.test_dataloader.dataset.pipeline
+    places = [i for i, step in enumerate(steps) if step['type'].split('.')[-1] in LOADERS]
+    if not places:
+        raise ValueError(f'the test pipeline of the config has none of {", ".join(LOADERS)}')
+    return Compose([dict(type='LoadFaceImage'), *steps[places[0] + 1 :]])

@@ -1,0 +1,112 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Read detections from a JSON file in COCO's results format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmface.evaluation.prediction_source import Chunk, PredictionSource
+from mmface.evaluation.wider_gt import WiderGroundTruth
+
+_FORMAT = (
+    'a list of {"image_id", "bbox": [x, y, w, h], "score"}, or {"images": [...], "annotations": '
+    '[...]} with such entries'
+)
+
+
+class CocoResultsSource(PredictionSource):
+    """Reads COCO results. The classes are not used: every box is taken as a face.
+
+    Args:
+        path: The JSON file.
+        gt: Read only the images of this ground truth; None reads all.
+        show: Has no effect; the file is read at once.
+        image_ids: COCO file whose ``images`` give the file name of each number. Not needed if
+            ``image_id`` is a file name, or if the file itself has ``images``.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        gt: WiderGroundTruth | None,
+        show: bool = False,
+        image_ids: Path | None = None,
+    ) -> None:
+        super().__init__(path, gt, show)
+        self.image_ids = image_ids
+
+    def read(self) -> Iterator[Chunk]:
+        """Yield all images in one piece."""
+        content = load_json(self.path)
+        entries, names = content, {}
+        if isinstance(content, dict):
+            entries = content.get('annotations')
+            names = _names(self.path, content)
+        if self.image_ids is not None:
+            names = _names(self.image_ids, load_json(self.image_ids))
+        if not isinstance(entries, list):
+            raise ValueError(f'{self.path}: expected {_FORMAT}, found {type(content).__name__}')
+        rows: dict[Any, list[list[float]]] = {number: [] for number in names}
+        for number, entry in enumerate(entries):
+            image, row = self._entry(number, entry)
+            rows.setdefault(image, []).append(row)
+        tables: list[NDArray[np.float64]] = []
+        images: list[str] = []
+        for image, own in rows.items():
+            if isinstance(image, int) and image not in names:
+                raise ValueError(
+                    f'{self.path}: the image_id {image} is a number; expected a file name, or a '
+                    'COCO file with "images" that gives the name of each number (image_ids)'
+                )
+            name = names.get(image, image)
+            key = self.claim(str(name), f'{self.path}: image {name}')
+            if key is not None:
+                images.append(key)
+                tables.append(np.array(own, np.float64).reshape(-1, 5))
+        table = np.concatenate([np.empty((0, 5)), *tables])
+        yield Chunk(images, table, [len(own) for own in tables])
+
+    def _entry(self, number: int, entry: Any) -> tuple[Any, list[float]]:
+        try:
+            x, y, w, h = map(float, entry['bbox'])
+            score = float(entry['score'])
+            image = entry['image_id']
+            if not isinstance(image, int | str) or not np.isfinite((x, y, w, h, score)).all():
+                raise ValueError
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise ValueError(
+                f'{self.path}: entry {number}: expected {_FORMAT} of finite numbers, found '
+                f'{str(entry)[:200]}'
+            ) from None
+        return image, [x, y, w, h, score]
+
+
+def load_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        FileNotFoundError: It does not exist.
+        ValueError: It is not JSON.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} does not exist; expected a JSON file')
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path}: expected a JSON file ({error})') from error
+
+
+def _names(path: Path, content: Any) -> dict[Any, str]:
+    """Return the file name of each image number."""
+    try:
+        return {image['id']: str(image['file_name']) for image in content.get('images', [])}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{path}: expected "images": [{{"id", "file_name"}}, ...] ({error!r})'
+        ) from error

@@ -1,0 +1,124 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""What every reader of predictions shares: the image each entry belongs to, and the counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmface.evaluation.wider_gt import WiderGroundTruth
+from mmface.utils.image_names import image_key
+
+
+class Chunk(NamedTuple):
+    """The detections of some images."""
+
+    names: list[str]
+    """``event/stem`` of each image."""
+    table: NDArray[np.float64]
+    """Shape (n, 5), finite: x, y, w, h in pixels and score, image by image."""
+    counts: list[int]
+    """Number of rows of each image."""
+
+
+class PredictionSource:
+    """Reads predictions in pieces. Base class of the readers of each format.
+
+    Args:
+        path: File or folder.
+        gt: Read only the images of this ground truth; None reads all.
+        show: Whether to show a progress bar on a terminal.
+
+    Attributes:
+        extra: After reading: number of images that are not in the ground truth.
+        notes: After reading: warnings, one sentence each.
+    """
+
+    def __init__(self, path: Path, gt: WiderGroundTruth | None, show: bool = False) -> None:
+        self.path = path
+        self.gt = gt
+        self.show = show
+        self.extra = 0
+        self.notes: list[str] = []
+        self._stems: dict[str, str] | None = None
+        self._by_stem = 0
+        self._seen = 0
+        self._example = ''
+        self._places: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """Yield all images, each in one piece.
+
+        Raises:
+            ValueError: An entry cannot be read, belongs to an image that had one before, or no
+                entry belongs to an image of the ground truth.
+        """
+        self.extra = self._by_stem = self._seen = 0
+        self.notes = []
+        self._places = {}
+        yield from self.read()
+        if not self._places and self._seen:
+            self._refuse_all()
+        if self._by_stem:
+            self.notes.append(
+                f'{self._by_stem} of {self._seen} entries were assigned to images by the file name '
+                f'alone, because their folder is no event (first: {self._example})'
+            )
+
+    def read(self) -> Iterator[Chunk]:
+        """Yield as ``__iter__``; call ``claim`` for every entry."""
+        raise NotImplementedError
+
+    def claim(self, name: str, place: str) -> str | None:
+        """Return the image that an entry belongs to, None to skip it.
+
+        Args:
+            name: ``folder/name`` with or without extension, as the file spells it.
+            place: Where the entry is, for messages.
+
+        Raises:
+            ValueError: Another entry belongs to the same image.
+        """
+        self._seen += 1
+        self._example = self._example or place
+        key = self._find(name)
+        if self.gt is not None and key not in self.gt.index:
+            self.extra += key not in self.gt.known
+            return None
+        if key in self._places:
+            raise ValueError(
+                f'expected one file per image, found {self._places[key]} and {place}; '
+                'choose the folder of one set of predictions'
+            )
+        self._places[key] = place
+        return key
+
+    def _find(self, name: str) -> str:
+        if self.gt is None or name in self.gt.known:
+            return name
+        known = self.gt.known
+        key = '/'.join(image_key(name).split('/')[-2:])
+        if key in known:
+            return key
+        if self._stems is None:
+            self._stems = {}
+            for full in known:
+                stem = full.rpartition('/')[2]
+                self._stems[stem] = '' if stem in self._stems else full
+        found = self._stems.get(key.rpartition('/')[2])
+        if not found:
+            return key
+        self._by_stem += 1
+        return found
+
+    def _refuse_all(self) -> None:
+        if self.gt is None or not self.extra:
+            return  # entries of other parts of the ground truth are no error
+        raise ValueError(
+            f'{self.path}: none of its {self._seen} entries belongs to an image of the ground '
+            f'truth; expected names such as {self.gt.names[0]}, found {self._example}'
+        )

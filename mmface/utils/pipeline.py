@@ -1,0 +1,55 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Work on items in several threads and get the results in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar('T')
+R = TypeVar('R')
+
+
+def usable_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def ordered(
+    items: Iterable[T], work: Callable[[T], R], workers: int, ahead: int | None = None
+) -> Generator[R, None, None]:
+    """Call ``work`` for each item in threads, and yield the results in the order of the items.
+
+    ``items`` is read only as far as needed, so at most ``workers + ahead`` items and results are
+    in memory. When the caller stops early, or an exception is raised, no further item is started
+    and the calls that run already are awaited. So a call that writes a file finishes it.
+
+    Args:
+        items: The items. Their iterator runs in the thread of the caller.
+        work: A function that several threads may call at once. Most of its time should be spent
+            outside of Python (OpenCV, onnxruntime, files). An exception of it is raised when the
+            turn of its item comes.
+        workers: Number of threads. With 0, ``work`` runs in the thread of the caller.
+        ahead: Number of items that may wait for a thread or for the caller. Default: ``workers``.
+
+    Yields:
+        The results.
+    """
+    if workers < 1:
+        yield from map(work, items)
+        return
+    limit = workers + (workers if ahead is None else ahead)
+    waiting: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix='mmface')
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= limit:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,84 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Tests of mmface/utils/pipeline.py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from mmface.utils.pipeline import ordered, usable_cores
+
+
+def test_usable_cores__respects_the_affinity():
+    code = 'from mmface.utils.pipeline import usable_cores; print(usable_cores())'
+    core = min(os.sched_getaffinity(0))
+    done = subprocess.run(
+        ['taskset', '-c', str(core), sys.executable, '-c', code], capture_output=True, check=True
+    )
+    assert int(done.stdout) == 1
+    assert usable_cores() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize('workers', [0, 1, 3])
+def test_ordered__order_of_the_items_whatever_takes_longer(workers):
+    def work(number):
+        time.sleep(0.01 if number % 3 == 0 else 0)
+        return number * number
+
+    assert list(ordered(range(20), work, workers)) == [n * n for n in range(20)]
+    assert list(ordered([], work, workers)) == []
+
+
+def test_ordered__bounds_the_items_in_memory():
+    lock, counts = threading.Lock(), {'read': 0, 'used': 0, 'most': 0}
+
+    def items():
+        for number in range(50):
+            with lock:
+                counts['read'] += 1
+                counts['most'] = max(counts['most'], counts['read'] - counts['used'])
+            yield number
+
+    for _ in ordered(items(), lambda number: number, workers=2, ahead=3):
+        time.sleep(0.001)  # a slow consumer
+        with lock:
+            counts['used'] += 1
+    assert counts == {'read': 50, 'used': 50, 'most': 5}
+
+
+def test_ordered__an_exception_keeps_its_place_and_stops_the_rest():
+    started = []
+
+    def work(number):
+        started.append(number)
+        if number == 5:
+            raise RuntimeError('item 5')
+        return number
+
+    seen = []
+    with pytest.raises(RuntimeError, match='item 5'):
+        for number in ordered(range(1000), work, workers=2, ahead=2):
+            seen.append(number)
+    assert seen == [0, 1, 2, 3, 4]
+    assert len(started) < 20
+
+
+def test_ordered__waits_for_running_calls_when_the_caller_stops():
+    finished = []
+
+    def work(number):
+        time.sleep(0.05)
+        finished.append(number)
+        return number
+
+    results = ordered(range(100), work, workers=2)
+    assert next(results) == 0
+    results.close()
+    count = len(finished)
+    time.sleep(0.15)
+    assert len(finished) == count <= 6
