@@ -67,10 +67,9 @@ def is_list(file: Path) -> bool:
 
 def recognise(source: str, text: str) -> bool:
     """Return whether a text is the labels of one image."""
-    lines = text_lines(text)
-    return source.lower().endswith('.txt') and all(
-        is_numeric(line) and len(line.split()) >= 5 for _, line in lines
-    )
+    if not (source.lower().endswith('.txt') and is_numeric(text.lstrip().partition('\n')[0])):
+        return False
+    return all(is_numeric(line) and len(line.split()) >= 5 for _, line in text_lines(text))
 
 
 def parse(source: str, text: str) -> LabelSet:
