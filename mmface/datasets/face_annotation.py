@@ -114,7 +114,8 @@ def assemble(
     checked = check_faces(heads, owners, boxes, found, keypoints, places)
     columns = (boxes, found, kinds, ignore)
     heads, owners, kept, joined = join_entries(heads, owners, columns, places)
-    corners, shown = boxes.astype(np.float32), found
+    corners = boxes.astype(np.float32)
+    shown: NDArray[np.float32] = found
     if not kept.all() or (owners[1:] < owners[:-1]).any():
         order = np.flatnonzero(kept)[np.argsort(owners[kept], kind='stable')]
         owners, corners, shown = owners[order], corners[order], found[order]
