@@ -171,7 +171,8 @@ def one_class(found: LabelSet, source: str) -> LabelSet:
     """
     if len(found.classes) == 1:
         return found
-    used = np.unique(np.concatenate([image.labels for image in found.images] or [[]]))
+    empty = np.zeros(0, np.int64)
+    used = np.unique(np.concatenate([empty, *(image.labels for image in found.images)]))
     names = [found.classes[int(label)] for label in used] or list(found.classes[:1])
     chosen = names if len(names) == 1 else [n for n in names if n.lower() in ('face', 'faces')]
     if len(chosen) != 1:
