@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar('T')
@@ -16,6 +18,32 @@ R = TypeVar('R')
 def usable_cores() -> int:
     """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+class PixelGate:
+    """Lets threads work on images at the same time as long as they have few pixels together.
+
+    Args:
+        limit: Number of pixels. A larger image is let through when no other one is inside.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.inside = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, pixels: int) -> Iterator[None]:
+        """Wait until an image of ``pixels`` fits, and keep its place until the block ends."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self.inside or self.inside + pixels <= self.limit)
+            self.inside += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.inside -= pixels
+                self._changed.notify_all()
 
 
 def ordered(
