@@ -212,7 +212,7 @@ if (($(check --installed opencv | wc -l) > 1)); then  # they overwrite each othe
   run 'removing all but one OpenCV' "$python" -m pip uninstall -y opencv-python opencv-python-headless \
     opencv-contrib-python opencv-contrib-python-headless
 fi
-extras=cpu,train,heif,bulk,dev
+extras=cpu,train,heif,bulk,video,dev
 [[ "$device" != npu ]] || extras+=,npu
 # First, so that missing system libraries of OpenCV are found before the compilation.
 run 'installing mmface' "$python" -m pip install -c "$constraints" --no-build-isolation -e ".[$extras]"

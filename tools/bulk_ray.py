@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmface.apis.detect.render import MarkFaces
 from mmface.apis.detect.results import Results
 from mmface.apis.detect.shards import Shard, find_shards
 from mmface.utils.cli import main_guard, make_parser, one_line
-from mmface.utils.draw import mark_faces
 from mmface.utils.extras import optional_imports
 
 
@@ -73,7 +73,7 @@ def main() -> None:
     with optional_imports():
         import ray
     settings = {'score_thr': args.score_thr, 'parquet': True}
-    results = Results(args.out, [args.model], settings, mark_faces)
+    results = Results(args.out, [args.model], settings, MarkFaces())
     shards = [
         shard
         for shard in find_shards(args.inputs)

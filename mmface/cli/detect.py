@@ -23,10 +23,18 @@ from mmface.apis.detect.export_options import (
     check_export_options,
     write_exports,
 )
-from mmface.apis.detect.hiding_options import add_hiding_options, build_render, hiding_settings
+from mmface.apis.detect.hiding_options import (
+    add_hiding_options,
+    build_gaps,
+    build_render,
+    check_hiding_options,
+    check_names,
+    hiding_settings,
+)
 from mmface.apis.detect.images import UNDECODABLE, do_images
 from mmface.apis.detect.report import summary, tell_skipped, write_skipped
 from mmface.apis.detect.results import Results
+from mmface.apis.detect.size_options import add_size_options, check_size_options, size_settings
 from mmface.apis.detect.videos import VideoJob, do_videos
 from mmface.utils.cli import make_parser
 from mmface.utils.progress import progress_bar
@@ -78,9 +86,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=Path('work_dirs/detect'),
         metavar='DIR',
         help='folder for the results (default work_dirs/detect); results of an input folder go '
-        'into a subfolder with its name; videos become mp4 files without sound',
+        'into a subfolder with its name; videos become mp4 files (H.264, sound copied)',
     )
     add_hiding_options(parser)
+    add_size_options(parser)
     add(
         '--json',
         action='store_true',
@@ -123,6 +132,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         args.score_thr = BLUR_SCORE_THR if args.blur else SCORE_THR
     if not 0 <= args.score_thr <= 1:
         parser.error(f'--score-thr {args.score_thr}: expected a number from 0 to 1')
+    check_hiding_options(parser, args)
+    check_size_options(parser, args)
     if args.batch_size is not None and args.batch_size < 1:
         parser.error(f'--batch-size {args.batch_size}: expected at least 1')
     check_worker_options(parser, args)
@@ -145,7 +156,11 @@ def build_detector(args: argparse.Namespace) -> tuple[Detector, bool]:
             raise ValueError(f'--device {args.device}: an ONNX file runs on {", ".join(PROVIDERS)}')
         providers = [PROVIDERS[args.device]] if args.device in PROVIDERS else None
         detector = FaceDetector(
-            args.model, score_thr=args.score_thr, providers=providers, threads=args.threads
+            args.model,
+            score_thr=args.score_thr,
+            providers=providers,
+            threads=args.threads,
+            **size_settings(args),
         )
         on_cpu = detector.session.get_providers()[0] == PROVIDERS['cpu']
         args.batch_size = args.batch_size or (1 if on_cpu else ACCELERATOR_BATCH)
@@ -186,15 +201,16 @@ def main() -> None:
     if args.parquet:
         run_bulk(args, model, build_detector)
         return
-    settings = {'score_thr': args.score_thr, **hiding_settings(args), **crop_settings(args)}
+    settings = {
+        'score_thr': args.score_thr,
+        **size_settings(args),
+        **hiding_settings(args),
+        **crop_settings(args),
+    }
+    render = build_render(args)
+    check_names(render, [source.name.as_posix() for source in found.sources])
     results = Results(
-        args.out,
-        model,
-        settings,
-        build_render(args),
-        args.json,
-        args.overwrite,
-        build_crops(args),
+        args.out, model, settings, render, args.json, args.overwrite, build_crops(args)
     )
     results.check_unique(found.sources)
     todo = [source for source in found.sources if not results.done(source)]
@@ -225,8 +241,8 @@ def _run(
     images = [source for source in todo if not source.is_video]
     if images:
         with progress_bar(total=len(images), desc='images', unit='image') as bar:
-            workers = args.workers if args.workers > 1 else 0
-            report = do_images(images, results, detector, bar, args.batch_size, workers, concurrent)
+            threads = args.workers if args.workers > 1 else 0
+            report = do_images(images, results, detector, bar, args.batch_size, threads, concurrent)
         for text in report.damaged:
             sys.stderr.write(f'warning: {text}\n')
         note = f', {len(report.damaged)} of the images are damaged inside' if report.damaged else ''
@@ -235,11 +251,17 @@ def _run(
             print(f'{args.crops}: {report.faces - report.uncropped} crops', end='')
             print(f', {report.uncropped} faces could not be aligned' if report.uncropped else '')
         failed += report.skipped
+    # A torch model is called by one thread only.
+    workers = max(args.workers, 1) if concurrent else 1
     jobs = [
-        *(VideoJob(source.path, results.targets(source)) for source in todo if source.is_video),
-        *(VideoJob(number, results.camera_targets(number)) for number in cameras),
+        *(
+            VideoJob(source.path, results.targets(source), source.name.as_posix())
+            for source in todo
+            if source.is_video
+        ),
+        *(VideoJob(i, results.camera_targets(i), f'camera_{i}') for i in cameras),
     ]
     for job in jobs:
-        problems = do_videos([job], results, detector, args.batch_size)
+        problems = do_videos([job], results, detector, args.batch_size, build_gaps(args), workers)
         failed += [Skipped(Path(str(job.origin)), UNDECODABLE, text) for text in problems]
     return failed

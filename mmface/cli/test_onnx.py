@@ -73,6 +73,7 @@ def main() -> None:
         score_thr=args.score_thr,
         compat=args.compat,
         size=args.size,
+        max_pixels=None,  # as tools/test.py tests the model
         threads=args.threads,
     )
     rows = {}

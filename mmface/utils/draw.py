@@ -44,6 +44,8 @@ MARGIN = 0.25
 CELLS = 6
 #: Minimum size of a cell in pixels, for small faces.
 MIN_CELL = 8
+STYLES = ('blur', 'pixelate', 'solid')
+SHAPES = ('box', 'ellipse')
 
 
 def class_colours(count: int) -> list[Colour]:
@@ -59,6 +61,7 @@ def draw_faces(
     colour: Colour | None = None,
     labels: np.ndarray | None = None,
     names: Sequence[str | None] | None = None,
+    bgr: bool = False,
 ) -> np.ndarray:
     """Draw boxes, scores and keypoints into a copy of ``image``.
 
@@ -72,11 +75,13 @@ def draw_faces(
         colour: Colour of the boxes, RGB. Default: the colour of the class.
         labels: (n,) classes; all 0 by default.
         names: Names of the classes of the n boxes, written before the scores.
+        bgr: Whether ``image`` is BGR.
 
     Returns:
         (H, W, 3) uint8.
     """
-    canvas = np.ascontiguousarray(image).copy()
+    canvas = np.array(image, order='C')
+    points = [_order(each, bgr) for each in KEYPOINT_COLOURS]
     line = max(1, round(max(image.shape[:2]) / 640))
     order = range(len(bboxes)) if scores is None else np.argsort(scores)  # best score on top
     for i in order:
@@ -84,11 +89,11 @@ def draw_faces(
         # A dark border keeps the box visible on a bright background.
         cv2.rectangle(canvas, (x1, y1), (x2, y2), (0, 0, 0), line + 2)
         label = 0 if labels is None else int(labels[i])
-        own = colour or CLASS_COLOURS[label % len(CLASS_COLOURS)]
+        own = _order(colour or CLASS_COLOURS[label % len(CLASS_COLOURS)], bgr)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), own, line)
         if keypoints is not None:
             share = 30 if keypoints.shape[1] <= MANY_KEYPOINTS else 100
-            _draw_keypoints(canvas, keypoints[i], radius=max(1, round((x2 - x1) / share)))
+            _draw_keypoints(canvas, keypoints[i], max(1, round((x2 - x1) / share)), points)
         words = [] if names is None or names[i] is None else [str(names[i])]
         words += [] if scores is None else [f'{scores[i]:.2f}']
         if words and x2 - x1 >= MIN_LABEL_WIDTH * line:
@@ -114,56 +119,99 @@ def mark_faces(image: Image, faces: Sequence[Face]) -> Image:
     if faces[0].keypoints is not None:
         points = np.stack([face.keypoints for face in faces if face.keypoints is not None])
         keypoints = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1)
-    drawn = draw_faces(
-        cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
+    return draw_faces(
+        image,
         bboxes,
         scores,
         keypoints,
         labels=np.array([face.label for face in faces]),
         names=[face.class_name for face in faces],
+        bgr=True,
     )
-    return cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
 
 
-def blur_faces(image: Image, faces: Sequence[Face]) -> Image:
-    """Hide ``faces`` in a copy of ``image``, each behind a few coarse, smoothed cells.
+def hide_faces(
+    image: Image,
+    faces: Sequence[Face],
+    style: str = 'blur',
+    shape: str = 'box',
+    margin: float = MARGIN,
+) -> Image:
+    """Hide ``faces`` in a copy of ``image``.
 
-    Of a hidden face, only the means of at most ``CELLS`` x ``CELLS`` cells remain. All other
-    detail is removed from the image. Smoothing the cells only improves the appearance.
+    Of a hidden face, only the means of at most ``CELLS`` x ``CELLS`` cells remain, or nothing. All
+    other detail is removed from the image.
 
     Args:
         image: (H, W, 3) BGR.
         faces: The faces detected in it.
+        style: 'blur' and 'pixelate' put a few coarse cells over a face; 'blur' smooths them,
+            which only looks better. 'solid' makes it black.
+        shape: 'box', or 'ellipse' for the ellipse inside the box. From a margin of 0.21 on, the
+            ellipse covers the whole box of the detector.
+        margin: Extra border on each side, relative to the box.
 
     Returns:
         (H, W, 3) BGR.
+
+    Raises:
+        ValueError: An option is unknown.
     """
-    height, width = image.shape[:2]
+    for name, value, allowed in (('style', style, STYLES), ('shape', shape, SHAPES)):
+        if value not in allowed:
+            raise ValueError(f'{name} {value!r}: expected one of {", ".join(allowed)}')
     hidden = image.copy()
     for face in faces:
         x1, y1, x2, y2 = face.bbox.tolist()
-        grow_x, grow_y = MARGIN * (x2 - x1), MARGIN * (y2 - y1)
-        left, top = max(int(x1 - grow_x), 0), max(int(y1 - grow_y), 0)
-        right, bottom = min(int(x2 + grow_x) + 1, width), min(int(y2 + grow_y) + 1, height)
-        if right <= left or bottom <= top:
-            continue
-        part = hidden[top:bottom, left:right]
-        cell = max(max(part.shape[:2]) / CELLS, MIN_CELL)
-        columns, rows = (max(int(side / cell), 1) for side in (part.shape[1], part.shape[0]))
-        coarse = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
-        hidden[top:bottom, left:right] = cv2.resize(
-            coarse, (part.shape[1], part.shape[0]), interpolation=cv2.INTER_LINEAR
-        )
+        grow_x, grow_y = margin * (x2 - x1), margin * (y2 - y1)
+        area = (x1 - grow_x, y1 - grow_y, x2 + grow_x, y2 + grow_y)
+        _hide(hidden, area, style, shape)
     return hidden
 
 
-def _draw_keypoints(canvas: np.ndarray, points: np.ndarray, radius: int) -> None:
+def _hide(image: Image, area: tuple[float, float, float, float], style: str, shape: str) -> None:
+    """Hide an area, x1, y1, x2, y2, of ``image`` in place."""
+    height, width = image.shape[:2]
+    left, top = max(int(area[0]), 0), max(int(area[1]), 0)
+    right, bottom = min(int(area[2]) + 1, width), min(int(area[3]) + 1, height)
+    if right <= left or bottom <= top:
+        return
+    part = image[top:bottom, left:right]
+    cover = np.zeros_like(part) if style == 'solid' else _coarse(part, style == 'blur')
+    if shape == 'box':
+        image[top:bottom, left:right] = cover
+        return
+    # Of a face at the edge of the image, the ellipse goes around all of it.
+    centre = ((area[0] + area[2]) / 2 - left, (area[1] + area[3]) / 2 - top)
+    y, x = np.ogrid[: bottom - top, : right - left]
+    radius_x, radius_y = (area[2] - area[0] + 1) / 2, (area[3] - area[1] + 1) / 2
+    inside = ((x + 0.5 - centre[0]) / radius_x) ** 2 + ((y + 0.5 - centre[1]) / radius_y) ** 2 <= 1
+    part[inside] = cover[inside]
+
+
+def _coarse(part: Image, smooth: bool) -> Image:
+    """Reduce a part of an image to the means of a few cells."""
+    cell = max(max(part.shape[:2]) / CELLS, MIN_CELL)
+    columns, rows = (max(int(side / cell), 1) for side in (part.shape[1], part.shape[0]))
+    coarse = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+    how = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(coarse, part.shape[1::-1], interpolation=how), np.uint8)
+
+
+def _order(rgb: Colour, bgr: bool) -> Colour:
+    """Return a colour in the order of an image's channels."""
+    return (rgb[2], rgb[1], rgb[0]) if bgr else rgb
+
+
+def _draw_keypoints(
+    canvas: np.ndarray, points: np.ndarray, radius: int, colours: Sequence[Colour]
+) -> None:
     for k, (x, y, weight) in enumerate(points.tolist()):
         if weight > 0:
             centre = (round(x), round(y))
-            rgb = KEYPOINT_COLOURS[k % len(KEYPOINT_COLOURS)]
+            colour = colours[k % len(colours)]
             cv2.circle(canvas, centre, radius + 1, (0, 0, 0), -1, cv2.LINE_AA)
-            cv2.circle(canvas, centre, radius, rgb, -1, cv2.LINE_AA)
+            cv2.circle(canvas, centre, radius, colour, -1, cv2.LINE_AA)
 
 
 def _draw_label(

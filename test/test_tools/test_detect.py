@@ -14,8 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
-from mmface.apis.detect.videos import do_video
-from mmface.apis.video import Frame, VideoReader, open_video
+from mmface.apis.detect.videos import Gaps, do_video
+from mmface.apis.video.base import Frame
+from mmface.apis.video.reader import VideoReader
+from mmface.apis.video.writer import open_video
 from mmface.utils.images import read_image
 
 TOOL = 'tools/detect.py'
@@ -71,6 +73,10 @@ def no_handler():
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
+
+
+def _as_it_is(image, faces, name='', frame=None):
+    return image
 
 
 def _files(folder):
@@ -144,6 +150,11 @@ def test_detect__other_settings_need_another_folder(door, model, inputs, tmp_pat
         (['a.png', '--model', 'x', '--crops', 'd', '--align', '100'], 'size 100: expected a mul'),
         (['@a.txt', '--model', 'x.onnx'], 'lists belong to --parquet'),
         (['a.tar', '--model', 'x.onnx', '--parquet', '--shard', '3/3'], 'I from 0 to N - 1'),
+        (['a.png', '--model', 'x.onnx', '--boxes', 'b.json'], 'add --blur'),
+        (['a.png', '--model', 'x.onnx', '--blur', '--margin', '20'], 'from 0 to 10'),
+        (['a.png', '--model', 'x.onnx', '--max-gap', '-1'], 'from 0 to 1000'),
+        (['a.png', '--model', 'x.onnx', '--style', 'fog'], "invalid choice: 'fog'"),
+        (['a.png', '--config', 'c', '--checkpoint', 'd', '--tiles'], '--tiles is for ONNX files'),
         (['http://a.org/a.png', '--model', 'x.onnx'], 'error: http://a.org/a.png is a URL'),
         (['none.png', '--model', 'x.onnx'], 'error: none.png does not exist'),
     ],
@@ -154,6 +165,34 @@ def test_detect__bad_command_line(args, message, door, tmp_path):
     assert done.returncode == 2
     assert message in done.stderr
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.usefixtures('no_handler')
+def test_detect__own_boxes_and_styles_for_images_and_videos(door, model, inputs, tmp_path):
+    own = tmp_path / 'own.jsonl'
+    lines = [
+        {'image': 'album/a.png', 'faces': [{'bbox': [10, 10, 20, 20]}]},
+        {'video': 'album/clip.mp4', 'frame': 3, 'faces': [{'bbox': [10, 10, 20, 20]}]},
+    ]
+    own.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    out = tmp_path / 'out'
+    options = ('--score-thr', 1, '--style', 'solid', '--shape', 'ellipse', '--margin', 0.5)
+    args = (inputs, *model, '--out', out, '--blur', *options)
+    done = door(TOOL, *args, '--boxes', own, '--allow-skipped')
+    assert 'Traceback' not in done.stderr
+    before, after = read_image(inputs / 'a.png'), read_image(out / 'album/a.png')
+    assert not after[10:20, 10:20].any()
+    np.testing.assert_array_equal(after[:, 30:], before[:, 30:])
+    frames = [frame.image for frame in VideoReader(out / 'album/clip.mp4')]
+    assert frames[3][12:18, 12:18].max() < 20
+    assert frames[2][12:18, 12:18].min() > 60
+    assert frames[4][12:18, 12:18].min() > 140
+    # Other boxes are other settings.
+    own.write_text('{"faces": []}')
+    assert '(blur)' in door(TOOL, *args, '--boxes', own, ok=False).stderr
+    own.write_text('{"image": "none.png", "faces": []}')
+    refused = door(TOOL, *args, '--boxes', own, '--overwrite', ok=False)
+    assert "no input has the name 'none.png'" in refused.stderr
 
 
 @pytest.mark.usefixtures('no_handler')
@@ -186,7 +225,7 @@ def test_do_video__ctrl_c_ends_a_camera_and_aborts_a_file(live, inputs, tmp_path
         return [[] for _ in images]
 
     targets = [tmp_path / 'out.mp4', tmp_path / 'out.jsonl']
-    run = (reader, targets, detect, 1, lambda image, faces: image)
+    run = (reader, 'clip', targets, detect, 1, _as_it_is, Gaps())
     if not live:
         with pytest.raises(KeyboardInterrupt):
             do_video(*run)
@@ -221,7 +260,7 @@ def test_do_video__names_the_frame_on_which_the_network_fails(inputs, tmp_path):
     reader = VideoReader(inputs / 'clip.mp4')
     targets = [tmp_path / 'out.mp4', tmp_path / 'out.jsonl']
     with pytest.raises(ValueError, match=r'clip\.mp4, frame 2: out of memory'):
-        do_video(reader, targets, detect, 1, lambda image, faces: image)
+        do_video(reader, 'clip', targets, detect, 1, _as_it_is, Gaps())
     assert _files(tmp_path) == []
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from file_zoo import DONE, PILLOW, make_file_zoo
-from mmface.apis.detect.animation import AnimationReader
+from mmface.apis.video.animation import AnimationReader
 from mmface.datasets.annotations import read_annotations
 from mmface.utils.images import image_size, read_image
 

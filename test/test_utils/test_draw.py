@@ -8,11 +8,14 @@ import pytest
 
 from mmface.structures import Face
 from mmface.utils.draw import (
+    CELLS,
     FACE_COLOUR,
     KEYPOINT_COLOURS,
     MARGIN,
-    blur_faces,
+    SHAPES,
+    STYLES,
     draw_faces,
+    hide_faces,
     mark_faces,
 )
 
@@ -61,9 +64,9 @@ def test_mark_faces__no_faces_no_keypoints(noise):
 
 
 @pytest.mark.parametrize('side', [4, 20, 120])
-def test_blur_faces__no_detail_in_the_face_and_its_margin(noise, side):
+def test_hide_faces__no_detail_in_the_face_and_its_margin(noise, side):
     x, y, grow = 100, 60, MARGIN * side
-    hidden = blur_faces(noise, [_face(x, y, x + side, y + side)])
+    hidden = hide_faces(noise, [_face(x, y, x + side, y + side)])
     left, top = int(x - grow), int(y - grow)
     right, bottom = int(x + side + grow) + 1, int(y + side + grow) + 1
     part = noise[top:bottom, left:right].astype(float)
@@ -75,7 +78,7 @@ def test_blur_faces__no_detail_in_the_face_and_its_margin(noise, side):
     np.testing.assert_array_equal(hidden[outside], noise[outside])
 
 
-def test_blur_faces__depends_on_the_means_alone():
+def test_hide_faces__depends_on_the_means_alone():
     """Two faces with the same cell means give the same image."""
     rng = np.random.default_rng(1)
     # 96 px and margins of 24 px: 144 px, cells of 24 px.
@@ -86,12 +89,47 @@ def test_blur_faces__depends_on_the_means_alone():
     cells = rng.permuted(cells, axis=1)
     other[24:168, 24:168] = cells.reshape(6, 6, 24, 24, 3).swapaxes(1, 2).reshape(144, 144, 3)
     assert not np.array_equal(one, other)
-    np.testing.assert_array_equal(blur_faces(one, [face]), blur_faces(other, [face]))
+    np.testing.assert_array_equal(hide_faces(one, [face]), hide_faces(other, [face]))
 
 
-def test_blur_faces__at_and_beyond_the_edge(noise):
+def test_hide_faces__at_and_beyond_the_edge(noise):
     faces = [_face(-30, -30, 20, 20), _face(290, 190, 400, 400), _face(500, 500, 600, 600)]
-    hidden = blur_faces(noise, [*faces, _face(50, 50, 40, 40)])
+    hidden = hide_faces(noise, [*faces, _face(50, 50, 40, 40)])
     assert hidden.shape == noise.shape
     assert hidden[:20, :20].std() < noise.std() / 3
     np.testing.assert_array_equal(hidden[60:150, 60:250], noise[60:150, 60:250])
+
+
+@pytest.mark.parametrize('style', STYLES)
+@pytest.mark.parametrize('shape', SHAPES)
+def test_hide_faces__every_style_covers_the_whole_box(style, shape, noise):
+    """Also the corners of the detector's box, with the default margin."""
+    hidden = hide_faces(noise, [_face(100, 60, 180, 140)], style, shape)
+    before, after = noise[60:141, 100:181], hidden[60:141, 100:181]
+    assert (before == after).all(axis=2).mean() < 0.001
+    kept = (noise == hidden).all(axis=2)
+    assert kept[:35].all() and kept[:, :75].all() and kept[165:].all() and kept[:, 205:].all()
+    # Outside of the ellipse, the corners of the covered area are as they were.
+    assert kept[42, 82] == (shape == 'ellipse')
+    if style == 'solid':
+        assert not after.any()
+
+
+def test_hide_faces__pixelate_leaves_few_colours(noise):
+    hidden = hide_faces(noise, [_face(100, 60, 180, 140)], 'pixelate')
+    assert len(np.unique(hidden[60:141, 100:181].reshape(-1, 3), axis=0)) <= CELLS**2
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+def test_hide_faces__ellipse_at_the_edge_belongs_to_the_whole_face(shape, noise):
+    hidden = hide_faces(noise, [_face(-40, 60, 40, 140)], 'solid', shape)
+    assert not hidden[60:141, :40].any()
+
+
+def test_hide_faces__margin_and_bad_options(noise):
+    hidden = hide_faces(noise, [_face(100, 60, 180, 140)], 'solid', margin=0)
+    assert (hidden == 0).all(axis=2).sum() == 81 * 81
+    with pytest.raises(ValueError, match="style 'fog': expected one of blur"):
+        hide_faces(noise, [], 'fog')
+    with pytest.raises(ValueError, match="shape 'star': expected one of box"):
+        hide_faces(noise, [], shape='star')

@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import cv2
 
@@ -14,22 +14,38 @@ from mmface.structures import Face
 from mmface.utils.images import Image
 
 Detector = Callable[[list[Image]], list[list[Face]]]
-Render = Callable[[Image, Sequence[Face]], Image]
 T = TypeVar('T')
+
+
+class Render(Protocol):
+    """Marks or hides faces, see ``mmface.apis.detect.render``."""
+
+    def __call__(
+        self, image: Image, faces: Sequence[Face], name: str = '', frame: int | None = None
+    ) -> Image:
+        """Return a copy of ``image`` in which the faces are marked or hidden."""
+
 
 #: Errors that OpenCV, onnxruntime and torch can raise on an unusual image.
 IMAGE_ERRORS = (ValueError, OSError, RuntimeError, MemoryError, cv2.error)
 
 
-def describe(pixels: Image, faces: Sequence[Face], **first: Any) -> str:
-    """Return the faces as a line of JSON: pixels to 1/100, scores to 1/10,000."""
+def describe(
+    pixels: Image, faces: Sequence[Face], tracks: Sequence[int] | None = None, **first: Any
+) -> str:
+    """Return the faces as a line of JSON: pixels to 1/100, scores to 1/10,000.
+
+    Args:
+        pixels: The image, for its size.
+        faces: The faces found in it.
+        tracks: The track of each face; only in videos.
+        **first: What the line begins with.
+    """
+    rows = [face.to_dict() for face in faces]
+    for row, track in zip(rows, tracks or (), strict=bool(tracks)):
+        row['track'] = track
     height, width = pixels.shape[:2]
-    return (
-        json.dumps(
-            {**first, 'width': width, 'height': height, 'faces': [face.to_dict() for face in faces]}
-        )
-        + '\n'
-    )
+    return json.dumps({**first, 'width': width, 'height': height, 'faces': rows}) + '\n'
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from mmface.apis.detect.base import Detector
+from mmface.apis.detect.render import MarkFaces
 from mmface.apis.detect.results import Results
 from mmface.utils.cli import one_line
-from mmface.utils.draw import mark_faces
 from mmface.utils.progress import progress_bar
 
 
@@ -62,7 +62,7 @@ def run_bulk(
 
     shards = find_shards(args.inputs, *args.shard)
     settings = {'score_thr': args.score_thr, 'parquet': True}
-    results = Results(args.out, model, settings, mark_faces, overwrite=args.overwrite)
+    results = Results(args.out, model, settings, MarkFaces(), overwrite=args.overwrite)
     targets = {shard: args.out / f'{shard.name}.parquet' for shard in shards}
     todo = [shard for shard in shards if not results.up_to_date([targets[shard]], shard.tar)]
     if len(todo) < len(shards):

@@ -146,10 +146,12 @@ class Results:
         """
         left_out = 0 if self.crops is None else self.crops.write(source.name, image, faces)
         target, *lines = self.targets(source)
+        name = source.name.as_posix()
         for path in lines:
-            text = describe(image, faces, image=source.name.as_posix())
+            text = describe(image, faces, image=name)
             write_text(path, text, sync=False)
-        write_image(target, self.render(image, faces))  # the last one, see done()
+        # The last one, see done().
+        write_image(target, self.render(image, faces, name))
         return left_out
 
 

@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
-from mmface.apis.detect.animation import AnimationReader, open_reader
 from mmface.apis.detect.base import IMAGE_ERRORS, Detector, Render, batches, describe
 from mmface.apis.detect.results import Results
-from mmface.apis.video import Frame, VideoReader, open_video
+from mmface.apis.video.base import Frame, VideoSource
+from mmface.apis.video.gaps import GapFiller, SeenFrame
+from mmface.apis.video.open import open_source
 from mmface.structures import Face
 from mmface.utils.cli import one_line
 from mmface.utils.files import whole_file
+from mmface.utils.pipeline import ordered
 from mmface.utils.progress import progress_bar
 
 
@@ -25,16 +27,45 @@ class VideoJob(NamedTuple):
     Attributes:
         origin: The file, or the number of a camera.
         targets: Files to write: the video, and the JSONL file if it is wanted.
+        name: Name of the video in the JSONL file and in the user's files of boxes.
     """
 
     origin: Path | int
     targets: list[Path]
+    name: str
+
+
+class Gaps(NamedTuple):
+    """How faces are followed through frames in which they are not found.
+
+    Attributes:
+        max_gap: Number of frames that a track survives without its face.
+        hide: Whether faces are rendered in frames in which they were missed, see ``GapFiller``.
+        hold: As for ``GapFiller``.
+    """
+
+    max_gap: int = 25
+    hide: bool = False
+    hold: int = 8
 
 
 def do_videos(
-    jobs: Sequence[VideoJob], results: Results, detector: Detector, batch_size: int
+    jobs: Sequence[VideoJob],
+    results: Results,
+    detector: Detector,
+    batch_size: int,
+    gaps: Gaps,
+    workers: int = 1,
 ) -> list[str]:
     """Detect faces in videos, one after the other, and print a line for each.
+
+    Args:
+        jobs: The videos.
+        results: The folder of the results.
+        detector: Finds faces in a list of images.
+        batch_size: Frames per call of ``detector``.
+        gaps: How faces are followed.
+        workers: Number of threads that call ``detector``, while this one reads and writes.
 
     Returns:
         The messages of the videos without a result.
@@ -42,9 +73,18 @@ def do_videos(
     problems = []
     for job in jobs:
         try:
-            reader = open_reader(job.origin)
-            line = do_video(reader, job.targets, detector, batch_size, results.render)
-        except IMAGE_ERRORS as error:
+            with closing(open_source(job.origin)) as source:
+                line = do_video(
+                    source,
+                    job.name,
+                    job.targets,
+                    detector,
+                    batch_size,
+                    results.render,
+                    gaps,
+                    workers,
+                )
+        except (*IMAGE_ERRORS, ModuleNotFoundError) as error:
             problems.append(one_line(error))
         else:
             print(line, flush=True)
@@ -52,47 +92,93 @@ def do_videos(
 
 
 def do_video(
-    reader: VideoReader | AnimationReader,
+    source: VideoSource,
+    name: str,
     targets: Sequence[Path],
     detector: Detector,
     batch_size: int,
     render: Render,
+    gaps: Gaps,
+    workers: int = 1,
 ) -> str:
     """Detect faces in a video to its end, or in a camera until Ctrl-C. Return a report line.
 
     Raises:
-        ValueError: A frame cannot be read, or the network fails on it. Nothing is written.
+        ModuleNotFoundError: PyAV or trackers is not installed. The message has the pip command.
+        ValueError: The video has no frames, or the network fails on one. Nothing is written.
     """
-    frames = faces_found = 0
+    # Imported here: only videos need these packages.
+    from mmface.apis.video.tracks import FaceTracker
+    from mmface.apis.video.writer import open_video
+
+    def detect(chunk: list[Frame]) -> tuple[list[Frame], list[list[Face]]]:
+        return chunk, _detect_frames(chunk, detector, source.name)
+
+    sound = {'sound': source.sound, 'start': source.start}
     start = time.monotonic()
+    tracker = FaceTracker(gaps.max_gap)
+    filler = GapFiller(gaps.max_gap, gaps.hold) if gaps.hide else GapFiller(0, 0)
     with (
-        progress_bar(total=reader.total, desc=targets[0].name, unit='frame') as bar,
-        open_video(targets[0], reader.fps, reader.size) as video,
+        progress_bar(total=source.total, desc=targets[0].name, unit='frame') as bar,
+        open_video(targets[0], source.fps, source.size, **sound, aspect=source.aspect) as video,
         whole_file(targets[1]) if len(targets) > 1 else nullcontext() as tmp,
         tmp.open('w', encoding='utf-8') if tmp else nullcontext() as lines,
     ):
+        output = _Output(name, video, lines, render)
         try:
-            for chunk in batches(reader, 1 if reader.live else batch_size):
-                found = _detect_frames(chunk, detector, reader.name)
+            chunks = batches(source, 1 if source.live else batch_size)
+            # At most twice the workers' batches are in memory. A camera waits for nothing.
+            for chunk, found in ordered(chunks, detect, workers, 0 if source.live else None):
                 for frame, faces in zip(chunk, found, strict=True):
-                    video.write(Frame(frame.number, frame.seconds, render(frame.image, faces)))
-                    if lines:
-                        first = {'frame': frame.number, 'seconds': round(frame.seconds, 4)}
-                        lines.write(describe(frame.image, faces, **first))
-                    faces_found += len(faces)
-                frames += len(chunk)
+                    output.write(filler.push(SeenFrame(frame, faces, tracker.update(faces))))
                 bar.update(len(chunk))
         except KeyboardInterrupt:
-            if not reader.live or not frames:
+            if not source.live:
                 raise
-        finally:
-            reader.close()
-        seconds = max(time.monotonic() - start, 1e-9)
-    lost = reader.total is not None and frames < reader.total
-    return (
-        f'{targets[0]}: {frames} frames{f" (the file says {reader.total})" if lost else ""}, '
-        f'{faces_found} faces, {seconds:.1f} s, {frames / seconds:.1f} frames/s'
-    )
+        output.write(filler.finish())
+        if not output.frames:
+            raise KeyboardInterrupt
+        damaged_sound = video.damaged_sound
+    seconds = max(time.monotonic() - start, 1e-9)
+    notes = [
+        f'{output.frames} frames',
+        f'{output.faces} faces',
+        f'{seconds:.1f} s',
+        f'{output.frames / seconds:.1f} frames/s',
+    ]
+    if source.total is not None and output.frames < source.total:
+        notes[0] += f' (the file says {source.total})'
+    if gaps.hide:
+        notes.append(f'{output.missed} more hidden where they were missed')
+    if any(side % 2 for side in source.size):
+        notes.append('an odd side is one pixel longer: its last row or column is there twice')
+    if source.damaged:
+        notes.append(f'{source.damaged} damaged frames')
+    if damaged_sound:
+        notes.append(f'{damaged_sound} damaged packets of sound left out')
+    return f'{targets[0]}: {", ".join(notes)}'
+
+
+class _Output:
+    """Writes complete frames and counts what it has written."""
+
+    def __init__(self, name: str, video: Any, lines: IO[str] | None, render: Render) -> None:
+        self._name, self._video, self._lines, self._render = name, video, lines, render
+        self.frames = self.faces = self.missed = 0
+
+    def write(self, ready: Iterable[tuple[SeenFrame, list[Face]]]) -> None:
+        for seen, missed in ready:
+            frame = seen.frame
+            faces = [*seen.faces, *missed]
+            image = self._render(frame.image, faces, self._name, frame.number)
+            self._video.write(frame._replace(image=image))
+            if self._lines:
+                first = {'video': self._name, 'frame': frame.number}
+                first['seconds'] = round(frame.seconds, 4)
+                self._lines.write(describe(frame.image, seen.faces, seen.tracks, **first))
+            self.frames += 1
+            self.faces += len(seen.faces)
+            self.missed += len(missed)
 
 
 def _detect_frames(chunk: Sequence[Frame], detector: Detector, video: str) -> list[list[Face]]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
@@ -18,11 +19,20 @@ from mmface.deploy.model_spec import METADATA_KEY, ModelSpec
 from mmface.deploy.runtime.decode import decode
 from mmface.deploy.runtime.detections import Detections, to_faces
 from mmface.deploy.runtime.foreign import Port, fixed_size, read_spec
-from mmface.deploy.runtime.letterbox import CANVASES, Placement, place, size_divisor, to_blob
+from mmface.deploy.runtime.letterbox import (
+    CANVASES,
+    Placement,
+    place,
+    shrinkage,
+    size_divisor,
+    to_blob,
+)
 from mmface.deploy.runtime.second_stage import SecondStage, second_file
 from mmface.deploy.runtime.session import open_session
+from mmface.deploy.runtime.tiles import cut_tiles, join, to_image
 from mmface.structures import Face
 from mmface.utils.extras import optional_imports
+from mmface.utils.images import as_bgr
 from mmface.weights.fetch import model_file
 
 with optional_imports():
@@ -41,6 +51,10 @@ _INPUT_TYPES = {
 }
 #: Other packages whose boxes a detector can reproduce.
 COMPATS = ('insightface',)
+#: Limit of the pixels of an input that has the size of the image: about 1 GB of memory.
+MAX_PIXELS = 4_000_000
+# Height and width of tiles where the size of the input is that of the image.
+_TILE = (640, 640)
 # What the insightface package does after the network, in addition to its letterbox.
 _INSIGHTFACE: dict[str, Any] = {'clip': False, 'nms_offset': 1, 'nms_iou': 0.4}
 
@@ -67,6 +81,13 @@ class FaceDetector:
             published AP.
         size: Height and width of the input. Default: the size that the file fixes, or else the
             size that the model was tested with.
+        max_pixels: Networks that take each image in its own size (CenterFace) get larger images
+            shrunk to this number of pixels: they need 0.23 kB of memory for a pixel, so that one
+            photo of 48 MP would take 11 GB. ``None``: no limit.
+        tiles: Whether images that are larger than the input also pass through the network in
+            overlapping tiles of the input's size (640x640 for networks that take each image in its
+            own size), in full resolution and in steps of a quarter. This finds small faces in
+            large images and takes correspondingly longer.
         nms_iou: NMS removes the box with the lower score if the IoU is above this value. Default:
             that of the test.
         max_per_img: Maximum number of faces per image, -1 for all. Default: that of the test.
@@ -101,6 +122,8 @@ class FaceDetector:
         compat: str | None = None,
         canvas: str = 'full',
         size: Sequence[int] | None = None,
+        max_pixels: int | None = MAX_PIXELS,
+        tiles: bool = False,
         nms_iou: float | None = None,
         max_per_img: int | None = None,
         providers: Sequence[Any] | None = None,
@@ -131,6 +154,10 @@ class FaceDetector:
         self.spec = replace(spec, **{k: v for k, v in chosen.items() if v is not None})
         self.letterbox = 'insightface' if compat == 'insightface' else 'exact'
         self.canvas = canvas
+        if max_pixels is not None and max_pixels < 1:
+            raise ValueError(f'max_pixels {max_pixels}: expected a number of pixels, or None')
+        self.max_pixels = max_pixels
+        self.tiles = tiles
         self.input_name = source.name
         self.output_names = [each.name for each in ports]
         # Outputs without a batch axis belong to one image, whatever the input declares.
@@ -184,6 +211,33 @@ class FaceDetector:
         Raises:
             ValueError: An input is not an image.
         """
+        if self.tiles:
+            return [self._detect_tiled(image) for image in images]
+        return list(self._detect_all(images))
+
+    def _detect_tiled(self, image: NDArray[Any]) -> Detections:
+        """Detect in the whole image, and in its tiles."""
+        pixels = as_bgr(image)
+        (found,) = self._detect_all([pixels])
+        parts = [found]
+        size = _TILE if self.spec.size == (0, 0) else self.spec.size
+        tiles = cut_tiles(pixels, size, self._scale_of(pixels))
+        limit = self.batch_size or _MAX_BATCH
+        while chunk := list(itertools.islice(tiles, limit)):
+            for tile, faces in zip(
+                chunk, self._detect_all([tile.pixels for tile in chunk]), strict=True
+            ):
+                parts.append(to_image(faces, tile))
+        return join(parts, self.spec.nms_iou, self.spec.max_per_img)
+
+    def _scale_of(self, pixels: NDArray[np.uint8]) -> float:
+        """Return the scale at which a whole image passes through the network."""
+        height, width = pixels.shape[:2]
+        if self.spec.size != (0, 0):
+            return min(self.spec.size[1] / width, self.spec.size[0] / height)
+        return shrinkage(height * width, self.max_pixels)
+
+    def _detect_all(self, images: Sequence[NDArray[Any]]) -> list[Detections]:
         results: list[Detections | None] = [None] * len(images)
         waiting: dict[tuple[int, int], list[tuple[int, NDArray[np.uint8], Placement]]] = {}
         limit = self.batch_size or _MAX_BATCH
@@ -199,7 +253,7 @@ class FaceDetector:
 
     def place(self, image: NDArray[Any]) -> tuple[NDArray[np.uint8], Placement]:
         """Resize an image; see ``letterbox.place``."""
-        return place(image, self.spec, None, self.letterbox, self.canvas)
+        return place(image, self.spec, None, self.letterbox, self.canvas, self.max_pixels)
 
     def blob(
         self, contents: Sequence[NDArray[np.uint8]], placements: Sequence[Placement]

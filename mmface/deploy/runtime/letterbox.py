@@ -56,6 +56,7 @@ def place(
     size: tuple[int, int] | None = None,
     letterbox: str = 'exact',
     canvas: str = 'full',
+    max_pixels: int | None = None,
 ) -> tuple[NDArray[np.uint8], Placement]:
     """Resize an image as the model needs it.
 
@@ -67,6 +68,8 @@ def place(
         letterbox: 'exact', as ``tools/test.py`` tests the model, or 'insightface', as that package
             does: sizes are rounded down, and the scale of the height is used for both axes.
         canvas: 'full', or 'tight' to pad only to the next multiples of 32 ('keep_ratio' only).
+        max_pixels: If the input has the size of the image, larger images are shrunk to about this
+            number of pixels. ``None``: no limit.
 
     Returns:
         Pixels uint8 (h, w, 3), blue green red, for the top-left corner of the input, where (h, w)
@@ -82,12 +85,15 @@ def place(
     divisor = size_divisor(spec)
     size = spec.size if size is None else size
     as_is = size == (0, 0)
+    shrink = 1.0
     if as_is:
-        size = (_round_up(height, divisor), _round_up(width, divisor))
+        shrink = shrinkage(height * width, max_pixels)
+        rows, columns = (max(round(side * shrink), 1) for side in (height, width))
+        size = (_round_up(rows, divisor), _round_up(columns, divisor))
     if spec.resize == 'stretch':
         scale = (size[1] / width, size[0] / height)
         return _resize(pixels, size), Placement(scale, (0.0, 0.0), size, size)
-    factor = 1.0 if as_is else min(size[1] / width, size[0] / height)
+    factor = shrink if as_is else min(size[1] / width, size[0] / height)
     if spec.resize == 'centre':
         return _centre(pixels, size, factor)
     if letterbox == 'insightface':
@@ -154,6 +160,11 @@ def to_canvas(
     canvas[:] = fill
     canvas[:rows, :columns] = pixels
     return canvas
+
+
+def shrinkage(pixels: int, max_pixels: int | None) -> float:
+    """Return the factor of both sides that keeps an image of ``pixels`` below a limit."""
+    return 1.0 if max_pixels is None else min(1.0, (max_pixels / pixels) ** 0.5)
 
 
 def size_divisor(spec: ModelSpec) -> int:

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from mmface.apis.detect.images import NETWORK_FAILS, UNDECODABLE, do_images
+from mmface.apis.detect.render import MarkFaces
 from mmface.apis.detect.results import Results
 from mmface.structures import Face
-from mmface.utils.draw import mark_faces
 from mmface.utils.progress import progress_bar
 from mmface.utils.sources import find_sources
 
@@ -59,7 +59,7 @@ def album(tmp_path_factory):
 
 
 def _run(album, out, **options):
-    results = Results(out, ['model'], {}, mark_faces, json=True)
+    results = Results(out, ['model'], {}, MarkFaces(), json=True)
     results.begin()
     sources = find_sources([album]).sources
     with progress_bar(total=len(sources)) as bar:

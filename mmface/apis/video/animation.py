@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
-from mmface.apis.video import Frame, VideoReader
-from mmface.utils.file_kinds import kind_of
+from mmface.apis.video.base import Frame, VideoSource
 from mmface.utils.image_decoding import exif_orientation, turn
 from mmface.utils.images import PathLike
 from mmface.utils.pillow import open_image, to_bgr
@@ -16,8 +15,8 @@ from mmface.utils.pillow import open_image, to_bgr
 MIN_DURATION, DEFAULT_DURATION = 20, 100
 
 
-class AnimationReader:
-    """The frames of an animated image, with the interface of ``VideoReader``.
+class AnimationReader(VideoSource):
+    """The frames of an animated image. A damaged frame ends them and is counted.
 
     FFmpeg does not decode animated WebP and reads only the first frame of animated AVIF, so the
     frames come from Pillow.
@@ -25,19 +24,10 @@ class AnimationReader:
     Args:
         path: The file.
 
-    Attributes:
-        live: False.
-        name: The path.
-        fps: Mean number of frames per second.
-        size: Width and height in pixels.
-        total: Number of frames.
-
     Raises:
         OSError: The file cannot be read, or it is not an image.
         ValueError: The same.
     """
-
-    live = False
 
     def __init__(self, path: PathLike) -> None:
         self.name = str(path)
@@ -56,26 +46,26 @@ class AnimationReader:
             duration = float(self._image.info.get('duration') or 0)
             duration = DEFAULT_DURATION if duration < MIN_DURATION else duration
             self._starts.append(self._starts[-1] + duration / 1000)
-        self.total: int | None = len(frames)
+        self.total = len(frames)
         self.fps = len(frames) / self._starts[-1]
 
     def __iter__(self) -> Iterator[Frame]:
         """Iterate over the frames.
 
         Raises:
-            OSError: A frame is damaged.
+            OSError: The first frame is damaged.
         """
-        for number, seconds in enumerate(self._starts[:-1]):
-            self._image.seek(self._first + number)
-            yield Frame(number, seconds, turn(to_bgr(self._image), self._orientation))
+        for number, (start, end) in enumerate(itertools.pairwise(self._starts)):
+            try:
+                self._image.seek(self._first + number)
+                image = turn(to_bgr(self._image), self._orientation)
+            except (OSError, ValueError):
+                if not number:
+                    raise
+                self.damaged += 1
+                return
+            yield Frame(number, start, image, end - start)
 
     def close(self) -> None:
         """Close the file."""
         self._image.close()
-
-
-def open_reader(origin: Path | int) -> VideoReader | AnimationReader:
-    """Open a video, an animated image or, by its number, a camera."""
-    if isinstance(origin, Path) and kind_of(origin) == 'animation':
-        return AnimationReader(origin)
-    return VideoReader(origin)

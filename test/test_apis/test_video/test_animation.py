@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Tests of mmface/apis/detect/animation.py."""
+"""Tests of mmface/apis/video/animation.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from mmface.apis.detect.animation import AnimationReader
+from mmface.apis.video.animation import AnimationReader
 
 DURATIONS = (100, 300, 50)
 
