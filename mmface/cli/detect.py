@@ -32,7 +32,7 @@ from mmface.apis.detect.hiding_options import (
     hiding_settings,
 )
 from mmface.apis.detect.images import UNDECODABLE, do_images
-from mmface.apis.detect.report import summary, tell_skipped, write_skipped
+from mmface.apis.detect.report import FAILURES, summary, tell_skipped, write_skipped
 from mmface.apis.detect.results import Results
 from mmface.apis.detect.size_options import add_size_options, check_size_options, size_settings
 from mmface.apis.detect.videos import VideoJob, do_videos
@@ -227,7 +227,8 @@ def main() -> None:
         print(summary(done, len(found.sources) - len(todo), skipped), flush=True)
     write_skipped(args.out, skipped)
     tell_skipped(found.skipped, failed)
-    if not args.allow_skipped and (failed or (args.blur and skipped)):
+    undone = skipped if args.blur else [item for item in skipped if item.reason in FAILURES]
+    if undone and not args.allow_skipped:
         sys.exit(1)
 
 
