@@ -3,27 +3,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from mmface.apis.detect.base import IMAGE_ERRORS, Detector, batches
+from mmface.apis.detect.base import IMAGE_ERRORS, MAX_PIXELS, Detector, batches, count_pixels
 from mmface.apis.detect.results import Results
 from mmface.structures import Face
 from mmface.utils.cli import one_line
-from mmface.utils.images import Image, image_size
+from mmface.utils.images import Image
 from mmface.utils.pipeline import PixelGate, ordered
 from mmface.utils.sources import Source, read_source
 from mmface.utils.walk import Skipped
 
 UNDECODABLE = 'cannot be decoded'
 NETWORK_FAILS = 'the network fails'
-#: Pixels of the images that the threads work on at the same time, so that large photos do not need
-#: a multiple of their memory on a machine with many cores. Each pixel takes 3 bytes a copy.
-MAX_PIXELS = 128_000_000
 
 
 @dataclass
@@ -124,7 +120,7 @@ def _process(
         gate = PixelGate(MAX_PIXELS)
 
         def whole(source: Source) -> _Item:
-            with gate.hold(_count_pixels(source)):
+            with gate.hold(count_pixels(source.path)):
                 item = _read(source)
                 _detect([item], detector)
                 return write(item)
@@ -133,14 +129,6 @@ def _process(
     return ordered(
         _detected(ordered(sources, _read, workers), detector, batch_size), write, workers
     )
-
-
-def _count_pixels(source: Source) -> int:
-    """Return the number of pixels from the header, 0 if it cannot be read."""
-    try:
-        return math.prod(image_size(source.path))
-    except Exception:  # reading the image reports it
-        return 0
 
 
 def _detected(items: Iterator[_Item], detector: Detector, batch_size: int) -> Iterator[_Item]:
