@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 
+from mmface.apis.detect.records import read_records, write_csv
 from mmface.apis.detect.results import Results
+from mmface.utils.quiet import import_mmdet_quietly
 from mmface.utils.sources import Source
 
 _HELP = {
@@ -47,17 +50,19 @@ def write_exports(
     """
     if not any(getattr(args, name) for name in _HELP):
         return []
-    from mmface.apis.detect import exports
-
     lines = []
     if args.csv:
-        exports.write_csv(args.out / 'faces.csv', exports.read_records(results, sources))
+        write_csv(args.out / 'faces.csv', read_records(results, sources))
         lines.append(f'{args.out / "faces.csv"}: written')
     if not (args.coco or args.yolo or args.labelme):
         return lines
+    with suppress(ImportError):  # labels need no mmdet, but their package imports it if it is there
+        import_mmdet_quietly()
+    from mmface.apis.detect import exports
+
     # The pages of a file are not files that other programs can open.
     images = [source for source in sources if not source.is_video and source.page is None]
-    records = list(exports.read_records(results, images))
+    records = list(read_records(results, images))
     labels = exports.to_labels(records)
     files = [record.source.path for record in records]
     if args.coco:
