@@ -143,6 +143,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def choose_model(args: argparse.Namespace) -> list[str]:
+    """Replace the name of a model by its file. Return the files and names that say which it is."""
+    if not args.model and not args.config:
+        args.model = DEFAULT
+        print(f'model: {DEFAULT}, the default (others: --model; mmface weights list)', flush=True)
+    if args.model:
+        args.model = str(model_file(args.model))
+    return [file for file in (args.model, args.config, args.checkpoint) if file]
+
+
 def build_detector(args: argparse.Namespace) -> tuple[Detector, bool]:
     """Load the model, and set the batch size if it is not given.
 
@@ -192,12 +202,7 @@ def main() -> None:
     files = [i for i in args.inputs if not i.isdecimal() or Path(i).exists()]
     if not args.parquet:
         found = find_sources(files, videos=True, skip=args.out)
-    if not args.model and not args.config:
-        args.model = DEFAULT
-        print(f'model: {DEFAULT}, the default (others: --model; mmface weights list)', flush=True)
-    if args.model:
-        args.model = str(model_file(args.model))
-    model = [file for file in (args.model, args.config, args.checkpoint) if file]
+    model = choose_model(args)
     if args.parquet:
         run_bulk(args, model, build_detector)
         return

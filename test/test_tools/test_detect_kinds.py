@@ -161,6 +161,7 @@ def test_detect__crops(door, network, picture, tmp_path):
     assert f'{crops}: {len(files)} crops' in done.stdout
     refused = door(TOOL, *args, '--crops', crops, '--align', ok=False)
     assert 'made with other settings (align)' in refused.stderr
+    assert 'made with other settings (crops, ' in door(TOOL, *args, ok=False).stderr
 
 
 @pytest.mark.parametrize(
