@@ -21,7 +21,18 @@ def test_usable_cores__respects_the_affinity():
         ['taskset', '-c', str(core), sys.executable, '-c', code], capture_output=True, check=True
     )
     assert int(done.stdout) == 1
-    assert usable_cores() == len(os.sched_getaffinity(0))
+    assert 1 <= usable_cores() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ('text', 'cores'),
+    [('max 100000', 8), ('150000 100000', 2), ('10000 100000', 1), ('6400000 100000', 8), ('', 8)],
+)
+def test_usable_cores__respects_the_quota_of_a_container(text, cores, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: set(range(8)))
+    (tmp_path / 'cpu.max').write_text(text)
+    assert usable_cores(tmp_path / 'cpu.max') == cores
+    assert usable_cores(tmp_path / 'none') == 8
 
 
 @pytest.mark.parametrize('workers', [0, 1, 3])
