@@ -69,8 +69,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'inputs',
         nargs='+',
         metavar='INPUT',
-        help='images, videos, folders (searched recursively), or 0, 1 ... for a webcam, '
-        'which Ctrl-C stops',
+        help='images, videos, folders (searched recursively and through links), or 0, 1 ... for a '
+        'webcam, which Ctrl-C stops',
     )
     add(
         '--model',
@@ -85,8 +85,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         default=Path('work_dirs/detect'),
         metavar='DIR',
-        help='folder for the results (default work_dirs/detect); results of an input folder go '
-        'into a subfolder with its name; videos become mp4 files (H.264, sound copied)',
+        help='folder for the results, OUT (default work_dirs/detect); results of an input folder '
+        'go into a subfolder with its name; videos become mp4 files (H.264, sound copied)',
     )
     add_hiding_options(parser)
     add_size_options(parser)
@@ -138,7 +138,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f'--batch-size {args.batch_size}: expected at least 1')
     check_worker_options(parser, args)
     check_crop_options(parser, args)
-    check_export_options(args)
+    check_export_options(parser, args)
     check_bulk_options(parser, args)
     return args
 
