@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmface.structures import KeypointScheme
 
-#: An image with more faces gets a note. The fullest one of WIDER FACE has 1,968.
+#: An image with more faces gets a note. The fullest one of WIDER FACE val has 709.
 MAX_FACES = 2000
 _FEW = 5  # boxes from which on their units can be judged
 Head = tuple[str, int, int]
