@@ -74,7 +74,9 @@ def _replace_wider_face(
     kinds = [metric.get('type') for metric in others if isinstance(metric, dict)]
     added: list[dict[str, Any]] = []
     if 'CocoBoxMetric' not in kinds:
-        kept = {k: missing[0][k] for k in ('out_dir', 'collect_device') if k in missing[0]}
+        kept: dict[str, Any] = {
+            k: missing[0][k] for k in ('out_dir', 'collect_device') if k in missing[0]
+        }
         added.append({'type': 'CocoBoxMetric', **kept})
     if num_keypoints and 'KeypointNMEMetric' not in kinds:
         added.append({'type': 'KeypointNMEMetric'})
