@@ -81,7 +81,7 @@ def _replace_wider_face(
         return None
     others = [metric for metric in metrics if metric not in missing]
     kinds = [_kind(metric) for metric in others]
-    added = []
+    added: list[dict[str, Any]] = []
     if 'CocoBoxMetric' not in kinds:
         kept = {k: missing[0][k] for k in ('out_dir', 'collect_device') if k in missing[0]}
         added.append({'type': 'CocoBoxMetric', **kept})
