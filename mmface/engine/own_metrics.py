@@ -83,7 +83,8 @@ def _replace_wider_face(
     kinds = [_kind(metric) for metric in others]
     added: list[dict[str, Any]] = []
     if 'CocoBoxMetric' not in kinds:
-        kept = {k: missing[0][k] for k in ('out_dir', 'collect_device') if k in missing[0]}
+        options = ('out_dir', 'collect_device')
+        kept: dict[str, Any] = {k: missing[0][k] for k in options if k in missing[0]}
         added.append({'type': 'CocoBoxMetric', **kept})
     if num_keypoints and 'KeypointNMEMetric' not in kinds:
         added.append({'type': 'KeypointNMEMetric'})
