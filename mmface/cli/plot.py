@@ -122,12 +122,12 @@ def draw(runs: Sequence[Run], plt: Any) -> Any:
 def main() -> None:
     """Print means and write the image."""
     args = parse_args()
-    runs = [Run(folder, args.metrics) for folder in args.work_dirs]
     with optional_imports():
         import matplotlib
 
         matplotlib.use('Agg')
         import matplotlib.pyplot as plt
+    runs = [Run(folder, args.metrics) for folder in args.work_dirs]
     figure = draw(runs, plt)
     print('\n\n'.join(run.describe(args.entries) for run in runs))
     out = args.out or args.work_dirs[0] / 'losses.png'

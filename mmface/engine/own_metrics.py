@@ -28,6 +28,8 @@ def choose_metrics(settings: dict[str, Any]) -> list[str]:
     missing, if it has an option that only WIDER FACE has, such as ``protocol``, or if the images
     are in the folders of WIDER FACE, such as ``0--Parade``.
 
+    ``KeypointNMEMetric`` is removed from the evaluation of a model without keypoints.
+
     COCO's metrics that name the label file of a ``WiderFaceDataset`` take the labels from its
     samples, because the ids of images in that file are not the ids of the samples.
 
@@ -48,16 +50,23 @@ def choose_metrics(settings: dict[str, Any]) -> list[str]:
         evaluator = settings.get(key)
         metrics = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
         dataset = _dataset_of(settings.get(key.replace('evaluator', 'dataloader')))
-        found = _replace_wider_face(metrics, dataset, _num_keypoints(settings.get('model')))
+        num_keypoints = _num_keypoints(settings.get('model'))
+        found = _replace_wider_face(metrics, dataset, num_keypoints or 0)
         if found is None:
             found = _without_files(key, metrics, dataset)
         if found is not None:
             metrics, note = found
+            notes.append(f'{key}: {note}')
+        changed = found is not None
+        if num_keypoints == 0 and any(_kind(metric) == 'KeypointNMEMetric' for metric in metrics):
+            metrics = [metric for metric in metrics if _kind(metric) != 'KeypointNMEMetric']
+            notes.append(f'{key}: no KeypointNMEMetric, because the model has no keypoints')
+            changed = True
+        if changed:
             settings[key] = metrics
             if settings.get('cfg') is not None:  # for the config in the log folder
                 settings['cfg'][key] = metrics
-            notes.append(f'{key}: {note}')
-        kinds = {metric.get('type') for metric in metrics if isinstance(metric, dict)}
+        kinds = {_kind(metric) for metric in metrics}
         if kinds & COCO_KINDS and 'WiderFaceMetric' not in kinds and key == 'val_evaluator':
             _watch_coco(settings)
     return notes
@@ -71,12 +80,11 @@ def _replace_wider_face(
     if not missing or _is_wider_face(dataset):
         return None
     others = [metric for metric in metrics if metric not in missing]
-    kinds = [metric.get('type') for metric in others if isinstance(metric, dict)]
+    kinds = [_kind(metric) for metric in others]
     added: list[dict[str, Any]] = []
     if 'CocoBoxMetric' not in kinds:
-        kept: dict[str, Any] = {
-            k: missing[0][k] for k in ('out_dir', 'collect_device') if k in missing[0]
-        }
+        options = ('out_dir', 'collect_device')
+        kept: dict[str, Any] = {k: missing[0][k] for k in options if k in missing[0]}
         added.append({'type': 'CocoBoxMetric', **kept})
     if num_keypoints and 'KeypointNMEMetric' not in kinds:
         added.append({'type': 'KeypointNMEMetric'})
@@ -136,12 +144,16 @@ def _is_wider_face(dataset: dict[str, Any]) -> bool:
     return any(EVENT.match(name) for name in names)
 
 
-def _num_keypoints(model: Any) -> int:
-    if not isinstance(model, dict):
-        return 0
-    while 'module' in model:  # a model with test-time augmentation
+def _num_keypoints(model: Any) -> int | None:
+    """Return the number of keypoints of the model's head, ``None`` if its config states none."""
+    while isinstance(model, dict) and 'module' in model:  # a model with test-time augmentation
         model = model['module']
-    return int((model.get('bbox_head') or {}).get('num_keypoints', 0))
+    head = model.get('bbox_head') if isinstance(model, dict) else None
+    return head.get('num_keypoints') if isinstance(head, dict) else None
+
+
+def _kind(metric: Any) -> Any:
+    return metric.get('type') if isinstance(metric, dict) else None
 
 
 def _watch_coco(settings: dict[str, Any]) -> None:

@@ -116,3 +116,11 @@ def test_coco_metrics__take_the_labels_of_the_samples(kind, tmp_path):
     dataset['type'] = 'CocoBoxDataset'
     choose_metrics(settings)
     assert settings['val_evaluator']['ann_file'] == 'other.json'
+
+
+def test_model_without_keypoints__is_not_asked_for_their_error(tmp_path):
+    settings = settings_of('scrfd_500m', tmp_path)
+    settings['val_evaluator'] = [settings['val_evaluator'], dict(type='KeypointNMEMetric')]
+    notes = choose_metrics(settings)
+    assert types(settings['val_evaluator']) == ['CocoBoxMetric']
+    assert any('the model has no keypoints' in note for note in notes)
