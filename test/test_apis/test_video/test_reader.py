@@ -149,47 +149,45 @@ def test_video__pixel_aspect_is_kept(tmp_path):
     assert VideoReader(path).aspect == Fraction(16, 11)
 
 
-@pytest.mark.parametrize('angle', [0, 90, 180, -90])
-def test_reader__turned_videos_are_upright(angle, tmp_path):
+def _set_matrix(path, a, b, c, d):
+    """Set the display matrix of an mp4 file: x' = a x + c y, y' = b x + d y."""
+    data = path.read_bytes()
+    place = data.index(b'tkhd') + 44
+    one = 65536
+    matrix = struct.pack('>9i', a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    path.write_bytes(data[:place] + matrix + data[place + 36 :])
+    return path
+
+
+@pytest.mark.parametrize(
+    ('matrix', 'turned'),
+    [
+        ((1, 0, 0, 1), lambda image: image),
+        ((0, -1, 1, 0), lambda image: np.rot90(image, 1)),
+        ((-1, 0, 0, -1), lambda image: np.rot90(image, 2)),
+        ((0, 1, -1, 0), lambda image: np.rot90(image, 3)),
+        # Flips, which ``frame.rotation`` does not tell.
+        ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+        ((1, 0, 0, -1), lambda image: image[::-1]),
+        ((0, 1, 1, 0), lambda image: image.swapaxes(0, 1)),
+        ((0, -1, -1, 0), lambda image: image.swapaxes(0, 1)[::-1, ::-1]),
+    ],
+)
+def test_reader__turned_and_mirrored_videos_are_upright(matrix, turned, tmp_path):
     images = _images()
-    path = _encode(
-        tmp_path / 'a.mp4', images, prepare=lambda stream: stream.set_display_rotation(angle)
-    )
-    reader = VideoReader(path)
-    expected = np.rot90(images[0], angle // 90)
+    reader = VideoReader(_set_matrix(_encode(tmp_path / 'a.mp4', images), *matrix))
+    expected = turned(images[0])
     assert reader.size == expected.shape[1::-1]
     np.testing.assert_allclose(next(iter(reader)).image, expected, atol=12)
 
 
-def test_reader__mirrored_and_turned_by_the_matrix(tmp_path):
-    """The flips that a display matrix can hold, which ``frame.rotation`` does not tell."""
-    images = _images()
-    path = _encode(
-        tmp_path / 'a.mp4', images, prepare=lambda stream: stream.set_display_rotation(90)
-    )
-    data = path.read_bytes()
-    place = data.index(b'tkhd') + 44
-    one = 65536
-    for (a, b, c, d), turned in {
-        (-one, 0, 0, one): lambda image: image[:, ::-1],
-        (one, 0, 0, -one): lambda image: image[::-1],
-        (0, one, one, 0): lambda image: image.swapaxes(0, 1),
-        (0, -one, -one, 0): lambda image: image.swapaxes(0, 1)[::-1, ::-1],
-    }.items():
-        matrix = struct.pack('>9i', a, b, 0, c, d, 0, 0, 0, 1 << 30)
-        path.write_bytes(data[:place] + matrix + data[place + 36 :])
-        frame = next(iter(VideoReader(path)))
-        np.testing.assert_allclose(frame.image, turned(images[0]), atol=12)
-
-
 def test_reader__aspect_of_a_turned_video_is_turned(tmp_path):
     def prepare(stream):
-        stream.set_display_rotation(90)
         stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
 
-    assert VideoReader(_encode(tmp_path / 'a.mp4', _images(), prepare=prepare)).aspect == Fraction(
-        3, 4
-    )
+    path = _encode(tmp_path / 'a.mp4', _images(), prepare=prepare)
+    assert VideoReader(path).aspect == Fraction(4, 3)
+    assert VideoReader(_set_matrix(path, 0, 1, -1, 0)).aspect == Fraction(3, 4)
 
 
 def test_reader__all_frames_of_a_stream_with_b_frames(tmp_path):
