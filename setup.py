@@ -14,5 +14,9 @@ setup(
         *(f'mmface.configs.{name}' for name in configs),
     ],
     package_dir={'mmface.configs': 'configs'},
-    package_data={'mmface': ['py.typed'], '': ['metafile.yml']},
+    package_data={
+        'mmface': ['py.typed'],
+        'mmface.evaluation.report': ['template/*'],
+        '': ['metafile.yml'],
+    },
 )

@@ -53,6 +53,15 @@ def formatted_once():
     yapf_api.FormatCode = original
 
 
+@pytest.fixture
+def mmdet_scope():
+    """Let pipelines find transforms by name, as inside a run."""
+    from mmengine.registry import DefaultScope
+
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
+
+
 @pytest.fixture(scope='session')
 def repo() -> Path:
     """Return the root of the repository, for tests that run tools and load configs."""

@@ -21,6 +21,12 @@ python="$(environment_python)"
 # Tools and shell scripts under test call "python". Two test processes share two cores.
 PATH="$(dirname "$python"):$PATH"
 export PATH OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+# The report of `mmface evaluate` is tested in a browser. Without one, these tests are skipped.
+if ! command -v chromium > /dev/null && command -v apt-get > /dev/null && [[ "$(id -u)" == 0 ]]; then
+  echo 'installing chromium ...'
+  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium; } \
+    > /dev/null 2>&1 || echo 'note: apt-get could not install chromium'
+fi
 if (($# == 0)); then
   "$python" -m ruff check .
   "$python" -m ruff format --check .

@@ -25,7 +25,8 @@ default_hooks = dict(
 log_level = 'INFO'
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
 vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='FaceVisualizer', vis_backends=vis_backends)
+# mmdet's tools need a name. A training replaces it with the name of the run.
+visualizer = dict(type='FaceVisualizer', name='visualizer', vis_backends=vis_backends)
 # ---- Normally not modified ---------------------------------------------------------------
 default_scope = 'mmdet'
 runner_type = 'FaceRunner'

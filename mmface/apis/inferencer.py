@@ -14,7 +14,6 @@ import cv2
 import mmengine.device.utils
 import numpy as np
 import torch
-from mmcv.cnn import fuse_conv_bn
 from mmdet.apis.det_inferencer import DetInferencer
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -29,6 +28,7 @@ from mmface.structures import Face
 from mmface.utils.checkpoint import load_checkpoint_file
 from mmface.utils.device import use_device
 from mmface.utils.draw import mark_faces
+from mmface.utils.fuse_norms import fuse_norms
 from mmface.utils.images import Image, PathLike, as_bgr, write_image
 from mmface.utils.memory_format import use_memory_format
 from mmface.utils.progress import progress_bar
@@ -225,7 +225,7 @@ class FaceInferencer(DetInferencer):
             self._names = model.dataset_meta['classes'] or tuple(map(str, range(count)))
         use_memory_format(model, cfg, torch.device(device).type)
         if cfg.get('default_hooks', {}).get('fuse', {}).get('enabled', True):  # as in tools/test.py
-            fuse_conv_bn(model)
+            fuse_norms(model)
         return model.to(device).eval()
 
     def _init_pipeline(self, cfg: Config) -> Callable:

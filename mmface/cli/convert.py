@@ -40,7 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--to',
         choices=['detectron2'],
-        help='write the names that CenterNet2 for detectron2 loads (MODEL.WEIGHTS)',
+        help='write the names that CenterNet2 for detectron2 loads (MODEL.WEIGHTS); .pth or .pkl',
     )
     parser.add_argument(
         '--calibrate',
@@ -71,6 +71,7 @@ def main() -> None:
     from mmface.utils.checkpoint import SHOWN_KEYS, save_checkpoint_file
     from mmface.weights.centernet2 import to_detectron2
     from mmface.weights.convert import as_checkpoint, convert, to_mindspore
+    from mmface.weights.detectron2_pickle import write_detectron2_pickle
     from mmface.weights.fetch import model_file
     from mmface.weights.folded_norms import folded_names
     from mmface.weights.mindspore_ckpt import write_mindspore_ckpt
@@ -101,7 +102,10 @@ def main() -> None:
         written = f'{len(tensors)} tensors, MindSpore'
     elif args.to:
         theirs = to_detectron2(state)
-        save_checkpoint_file(args.target, dict(model=theirs, __author__='mmface'))
+        if args.target.suffix.lower() == '.pkl':
+            write_detectron2_pickle(args.target, theirs)
+        else:
+            save_checkpoint_file(args.target, dict(model=theirs, __author__='mmface'))
         written, notes = f'{len(theirs)} tensors, names of detectron2', []
     else:
         checkpoint = as_checkpoint(result, source)

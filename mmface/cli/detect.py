@@ -11,11 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmface.apis.detect.base import Detector
-from mmface.apis.detect.images import UNDECODABLE, do_images
-from mmface.apis.detect.results import Results
-from mmface.apis.detect.videos import VideoJob, do_videos
-from mmface.cli.detect_report import summary, tell_skipped, write_skipped
-from mmface.cli.hiding_options import (
+from mmface.apis.detect.bulk_options import add_bulk_options, check_bulk_options, run_bulk
+from mmface.apis.detect.crop_options import (
+    add_crop_options,
+    build_crops,
+    check_crop_options,
+    crop_settings,
+)
+from mmface.apis.detect.export_options import (
+    add_export_options,
+    check_export_options,
+    write_exports,
+)
+from mmface.apis.detect.hiding_options import (
     add_hiding_options,
     build_gaps,
     build_render,
@@ -23,17 +31,23 @@ from mmface.cli.hiding_options import (
     check_names,
     hiding_settings,
 )
-from mmface.cli.size_options import add_size_options, check_size_options, size_settings
-from mmface.cli.worker_options import add_worker_options, check_worker_options
+from mmface.apis.detect.images import UNDECODABLE, do_images
+from mmface.apis.detect.report import summary, tell_skipped, write_skipped
+from mmface.apis.detect.results import Results
+from mmface.apis.detect.size_options import add_size_options, check_size_options, size_settings
+from mmface.apis.detect.videos import VideoJob, do_videos
 from mmface.utils.cli import make_parser
 from mmface.utils.progress import progress_bar
 from mmface.utils.quiet import quiet_opencv
 from mmface.utils.sources import Source, find_sources
 from mmface.utils.walk import Skipped
+from mmface.utils.worker_options import add_worker_options, check_worker_options
 from mmface.weights.fetch import model_file
 from mmface.weights.known_files import DEFAULT
 
 SCORE_THR = 0.5
+# On a CPU, several images at once are no faster than one after the other.
+ACCELERATOR_BATCH = 16
 # A missed face stays visible, but blurring something else by mistake does no harm.
 BLUR_SCORE_THR = 0.2
 PROVIDERS = {'cpu': 'CPUExecutionProvider', 'cuda': 'CUDAExecutionProvider'}
@@ -82,14 +96,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='also write boxes, scores and keypoints: NAME.json for an image, NAME.jsonl with a '
         'line for each frame for a video',
     )
+    add_crop_options(parser)
+    add_export_options(parser)
     add(
         '--score-thr',
         type=float,
         help=f'lowest score of a face (default {SCORE_THR}, with --blur {BLUR_SCORE_THR})',
     )
     add('--device', default='auto', help='auto (default), cpu, cuda or npu (ONNX: cpu or cuda)')
-    add('--batch-size', type=int, default=1, help='images per batch (default 1); more for a GPU')
+    add(
+        '--batch-size',
+        type=int,
+        help=f'images per call of the network (default 1 on a CPU, {ACCELERATOR_BATCH} elsewhere)',
+    )
     add_worker_options(parser)
+    add_bulk_options(parser)
     add(
         '--allow-skipped',
         action='store_true',
@@ -113,14 +134,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f'--score-thr {args.score_thr}: expected a number from 0 to 1')
     check_hiding_options(parser, args)
     check_size_options(parser, args)
-    if args.batch_size < 1:
+    if args.batch_size is not None and args.batch_size < 1:
         parser.error(f'--batch-size {args.batch_size}: expected at least 1')
     check_worker_options(parser, args)
+    check_crop_options(parser, args)
+    check_export_options(args)
+    check_bulk_options(parser, args)
     return args
 
 
 def build_detector(args: argparse.Namespace) -> tuple[Detector, bool]:
-    """Load the model.
+    """Load the model, and set the batch size if it is not given.
 
     Returns:
         The detector, and whether several threads may call it at once.
@@ -138,6 +162,8 @@ def build_detector(args: argparse.Namespace) -> tuple[Detector, bool]:
             threads=args.threads,
             **size_settings(args),
         )
+        on_cpu = detector.session.get_providers()[0] == PROVIDERS['cpu']
+        args.batch_size = args.batch_size or (1 if on_cpu else ACCELERATOR_BATCH)
         return detector, True
 
     from mmface.apis import FaceInferencer
@@ -150,6 +176,8 @@ def build_detector(args: argparse.Namespace) -> tuple[Detector, bool]:
         show_progress=False,
         trust_checkpoint=args.trust_checkpoint,
     )
+    on_cpu = next(inferencer.model.parameters()).device.type == 'cpu'
+    args.batch_size = args.batch_size or (1 if on_cpu else ACCELERATOR_BATCH)
     return lambda images: inferencer(images, len(images)), False
 
 
@@ -162,17 +190,28 @@ def main() -> None:
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     cameras = [int(i) for i in args.inputs if i.isdecimal() and not Path(i).exists()]
     files = [i for i in args.inputs if not i.isdecimal() or Path(i).exists()]
-    found = find_sources(files, videos=True, skip=args.out)
+    if not args.parquet:
+        found = find_sources(files, videos=True, skip=args.out)
     if not args.model and not args.config:
         args.model = DEFAULT
         print(f'model: {DEFAULT}, the default (others: --model; mmface weights list)', flush=True)
     if args.model:
         args.model = str(model_file(args.model))
     model = [file for file in (args.model, args.config, args.checkpoint) if file]
-    settings = {'score_thr': args.score_thr, **size_settings(args), **hiding_settings(args)}
+    if args.parquet:
+        run_bulk(args, model, build_detector)
+        return
+    settings = {
+        'score_thr': args.score_thr,
+        **size_settings(args),
+        **hiding_settings(args),
+        **crop_settings(args),
+    }
     render = build_render(args)
     check_names(render, [source.name.as_posix() for source in found.sources])
-    results = Results(args.out, model, settings, render, args.json, args.overwrite)
+    results = Results(
+        args.out, model, settings, render, args.json, args.overwrite, build_crops(args)
+    )
     results.check_unique(found.sources)
     todo = [source for source in found.sources if not results.done(source)]
     failed: list[Skipped] = []
@@ -180,6 +219,8 @@ def main() -> None:
         failed = _run(args, todo, cameras, results)
     elif found.sources:
         print(f'nothing to do: all {len(found.sources)} results are in {args.out} already')
+    for line in write_exports(args, results, found.sources):
+        print(line, flush=True)
     skipped = [*found.skipped, *failed]
     if found.sources or skipped:
         done = len(todo) + len(cameras) - len(failed)
@@ -206,6 +247,9 @@ def _run(
             sys.stderr.write(f'warning: {text}\n')
         note = f', {len(report.damaged)} of the images are damaged inside' if report.damaged else ''
         print(f'{args.out}: {report.done} images, {report.faces} faces{note}', flush=True)
+        if args.crops is not None:
+            print(f'{args.crops}: {report.faces - report.uncropped} crops', end='')
+            print(f', {report.uncropped} faces could not be aligned' if report.uncropped else '')
         failed += report.skipped
     # A torch model is called by one thread only.
     workers = max(args.workers, 1) if concurrent else 1

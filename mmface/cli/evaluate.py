@@ -7,18 +7,22 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mmface.evaluation.attributes import read_attributes
+from mmface.evaluation.bootstrap import Interval, ap_of_draws, draw_weights, interval
 from mmface.evaluation.matched import Matched
+from mmface.evaluation.paper import FORMS, check_curves_path, paper_table, write_curves
 from mmface.evaluation.plausibility import check_plausible, suspicions
 from mmface.evaluation.pr_curve import plot_pr_curves
 from mmface.evaluation.prediction_files import FORMATS, match_predictions, open_predictions
 from mmface.evaluation.prediction_source import PredictionSource
+from mmface.evaluation.thresholds import operate
 from mmface.evaluation.wider_ap import evaluate_matched
-from mmface.evaluation.wider_gt import WiderGroundTruth, read_ground_truth
+from mmface.evaluation.wider_gt import SUBSETS, WiderGroundTruth, read_ground_truth
 from mmface.evaluation.wider_match import PROTOCOLS, check_protocol
 from mmface.evaluation.wider_result import WiderResult, format_table
 from mmface.utils.cli import make_parser
@@ -35,7 +39,7 @@ def display_names(sources: Sequence[Path]) -> list[str]:
 
 
 def evaluate_source(
-    source: PredictionSource, name: str, gt: WiderGroundTruth, args: argparse.Namespace
+    source: PredictionSource, gt: WiderGroundTruth, args: argparse.Namespace
 ) -> tuple[WiderResult, Matched]:
     """Evaluate one folder, archive or file.
 
@@ -66,7 +70,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = make_parser(
         f'{__doc__} Several prediction sets give a ranked table.',
         'python tools/evaluation/eval_widerface.py work_dirs/predictions '
-        '--gt data/WIDERFace/val/gt --plot pr_curve.png',
+        '--gt data/WIDERFace/val/gt --plot pr_curve.png\n'
+        '  python tools/evaluation/eval_widerface.py a b.json --gt GT --images DIR --report out',
     )
     parser.add_argument(
         'predictions',
@@ -106,9 +111,41 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--report', type=Path, metavar='DIR', help='write a report for the browser to this folder'
     )
+    parser.add_argument(
+        '--images',
+        type=Path,
+        metavar='DIR',
+        help='folder with <event>/<image>.jpg, for the galleries of the report',
+    )
+    parser.add_argument(
+        '--copy-images',
+        action='store_true',
+        help='copy the images that the report shows into it (default: link to them)',
+    )
+    parser.add_argument('--title', default='WIDER FACE', help='title of the report and the figure')
+    parser.add_argument(
+        '--draws', type=int, default=1000, help='bootstrap draws for intervals (default: 1000)'
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers here')
-    parser.add_argument('--plot', type=Path, metavar='FILE', help='draw the PR curves here (PNG)')
+    parser.add_argument(
+        '--plot', type=Path, metavar='FILE', help='draw the PR curves here (.png, .pdf or .svg)'
+    )
+    parser.add_argument(
+        '--table', choices=FORMS, help='print a table with 95 %% intervals in this form instead'
+    )
+    parser.add_argument(
+        '--curves',
+        type=Path,
+        metavar='FILE',
+        help='write precision, recall and thresholds here (.json or .csv)',
+    )
     return parser.parse_args(argv)
+
+
+def rank(item: tuple[str, WiderResult]) -> float:
+    """Return the key that sorts results by hard AP, the best first and NaN last."""
+    hard = item[1].ap['hard']
+    return math.inf if math.isnan(hard) else -hard
 
 
 def main() -> None:
@@ -116,26 +153,74 @@ def main() -> None:
     args = parse_args()
 
     check_protocol(args.protocol, args.iou)
+    if args.curves is not None:
+        check_curves_path(args.curves)
+    if args.draws < 1:
+        raise ValueError(f'expected at least one bootstrap draw, found {args.draws}')
     gt = read_ground_truth(args.gt)
     if args.part is not None:
         gt = gt.restrict(read_part(args.part))
-    results: dict[str, WiderResult] = {}
+    found: dict[str, tuple[WiderResult, Matched]] = {}
     names = display_names(args.predictions)
     for name, path in zip(names, args.predictions, strict=True):
         source = open_predictions(path, gt, show=True, image_ids=args.image_ids)
-        results[name], _ = evaluate_source(source, name, gt, args)
+        found[name] = evaluate_source(source, gt, args)
 
-    def rank(item: tuple[str, WiderResult]) -> float:
-        hard = item[1].ap['hard']
-        return math.inf if math.isnan(hard) else -hard
-
-    results = dict(sorted(results.items(), key=rank))
+    results = dict(sorted(((name, own) for name, (own, _) in found.items()), key=rank))
+    matched = {name: found[name][1] for name in results}
     for name, result in results.items():
         for warning in result.warnings():
             print(f'warning: {name}: {warning}', file=sys.stderr)
-    print(format_table(results))
+    if args.table is None:
+        print(format_table(results))
+    else:
+        print(paper_table(find_intervals(results, matched, args.draws), args.table))
     if args.json is not None:
         table = {name: result.to_dict() for name, result in results.items()}
         write_text(args.json, json.dumps(table, indent=2) + '\n')
     if args.plot is not None:
-        plot_pr_curves(results, args.plot)
+        plot_pr_curves(results, args.plot, args.title)
+    if args.curves is not None:
+        write_curves(
+            args.curves,
+            {
+                name: {subset: operate(own, gt.keep[subset]) for subset in SUBSETS}
+                for name, own in matched.items()
+            },
+        )
+    if args.report is not None:
+        report(gt, matched, results, args)
+
+
+def find_intervals(
+    results: Mapping[str, WiderResult], matched: Mapping[str, Matched], draws: int
+) -> dict[str, dict[str, Interval]]:
+    """Return the AP of each detector and subset with its 95 % interval."""
+    aps = {}
+    for name, own in matched.items():
+        drawn = ap_of_draws(own, SUBSETS, draw_weights(len(own.gt.names), draws))
+        aps[name] = {s: interval(results[name].ap[s], drawn[s]) for s in SUBSETS}
+    return aps
+
+
+def report(
+    gt: WiderGroundTruth,
+    matched: Mapping[str, Matched],
+    results: Mapping[str, WiderResult],
+    args: argparse.Namespace,
+) -> None:
+    """Write the report."""
+    # Imported here, because OpenCV takes as long as an evaluation.
+    from mmface.evaluation.report.study import study
+    from mmface.evaluation.report.writer import write_report
+
+    attributes = read_attributes(args.gt, gt)
+    write_report(
+        study(gt, matched, results, attributes, args.draws),
+        args.report,
+        args.images,
+        args.copy_images,
+        args.title,
+    )
+    # Not on standard output, which has the table alone.
+    print(f'report: {args.report / "index.html"}', file=sys.stderr)

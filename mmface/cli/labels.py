@@ -15,7 +15,7 @@ from mmface.utils.progress import progress_bar
 from mmface.utils.quiet import import_mmdet_quietly
 
 if TYPE_CHECKING:
-    from mmface.datasets.face_annotation import FaceAnnotation, LabelSet
+    from mmface.datasets.face_annotation import FaceAnnotation
 
 _ABOUT = """\
 Converts labels of faces to the format that the name of DST selects, and checks them. SRC is a
@@ -88,27 +88,6 @@ def _size_of(file: Path, source: Path) -> tuple[int, int]:
         ) from None
 
 
-def one_class(labels: LabelSet, source: Path) -> LabelSet:
-    """Restrict labels to one class: the only one that has boxes, or ``face``.
-
-    Raises:
-        ValueError: Several classes have boxes, and none of them is named ``face``.
-    """
-    from mmface.datasets.face_annotation import choose_classes
-
-    used = sorted({int(label) for image in labels.images for label in image.labels}) or [0]
-    names = [labels.classes[label] for label in used]
-    if len(labels.classes) == 1:
-        return labels
-    chosen = names if len(names) == 1 else [n for n in names if n.lower() in ('face', 'faces')]
-    if len(chosen) != 1:
-        raise ValueError(
-            f'{source} has boxes of the classes {", ".join(names[:20])}, and labelv2 has one '
-            'class: choose it with --category NAME, or write .json'
-        )
-    return choose_classes(labels, str(source), chosen)
-
-
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(
@@ -140,12 +119,13 @@ def main() -> None:
         import_mmdet_quietly()
     from mmface.datasets.annotations import read_annotations
     from mmface.datasets.coco_json import coco_text
+    from mmface.datasets.face_annotation import one_class
     from mmface.datasets.prepare_labels import labelv2_text
     from mmface.utils.files import write_text
 
     labels = read_annotations(args.source, args.format, args.category, args.images)
     if args.target.suffix == '.txt':
-        labels = one_class(labels, args.source)
+        labels = one_class(labels, str(args.source))
     for note in labels.notes:
         print(f'note: {note}')
     images = with_sizes(labels.images, args.source, args.images)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from mmface.cli.worker_options import add_worker_options, check_worker_options
 from mmface.deploy.runtime import FaceDetector
 from mmface.deploy.runtime.detections import Detections
 from mmface.deploy.runtime.face_detector import COMPATS
@@ -26,6 +25,7 @@ from mmface.utils.image_names import read_part
 from mmface.utils.images import read_image
 from mmface.utils.pipeline import ordered
 from mmface.utils.progress import progress_bar
+from mmface.utils.worker_options import add_worker_options, check_worker_options
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

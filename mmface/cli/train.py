@@ -155,6 +155,10 @@ def build_config(args: argparse.Namespace) -> Config:
     if named and not Path(args.resume).expanduser().is_file():
         raise FileNotFoundError(f'checkpoint {args.resume} does not exist or is not a file')
     cfg = edit.load_config(args.config, args.cfg_options, check=False)
+    if args.precision is not None:
+        edit.set_precision(cfg, config_path(PRECISIONS[args.precision]))
+        cfg.merge_from_dict(args.cfg_options or {})
+    edit.report_options(cfg, args.config, args.cfg_options)
     edit.set_data_path(cfg, args.data_path)
     cfg.work_dir = (
         args.work_dir or cfg.get('work_dir') or f'work_dirs/{config_path(args.config).stem}'
@@ -165,8 +169,6 @@ def build_config(args: argparse.Namespace) -> Config:
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': args.seed}
     if args.deterministic:
         cfg.randomness = {**cfg.get('randomness', {}), 'deterministic': True}
-    if args.precision is not None:
-        edit.set_precision(cfg, config_path(PRECISIONS[args.precision]))
     if args.image_size is not None:
         set_image_size(cfg, args.image_size)
     if args.lr is not None:
@@ -181,7 +183,6 @@ def build_config(args: argparse.Namespace) -> Config:
     lengths = ('train_cfg.max_epochs', 'train_cfg.max_iters')
     options = args.cfg_options or {}
     cfg.merge_from_dict({key: options[key] for key in options if key not in lengths})
-    edit.report_options(cfg, args.config, args.cfg_options)
     cfg.reset_schedule = args.reset_schedule
     if args.no_validate or args.perf:
         edit.set_no_validation(cfg)

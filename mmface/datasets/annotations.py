@@ -78,8 +78,9 @@ def read_annotations(
     else:
         text = _read_text(path)
         if fmt == 'auto':
-            name_unread(source, text)
             fmt = next(name for name, kind in FORMATS.items() if kind.recognise(source, text))
+            if fmt in _GENERAL:
+                name_unread(source, text)
         found = FORMATS[fmt].parse(source, text)
     return found if classes is None else choose_classes(found, source, classes)
 
@@ -133,6 +134,8 @@ def _is_bbx_gt(source: str, text: str) -> bool:
     return all(line[0] != '#' for _, line in text_lines(text))
 
 
+#: Formats that are assumed of any file without the marks of another format.
+_GENERAL = ('coco', 'bbx_gt', 'retinaface')
 FolderReader = Callable[[Path, Sequence[Path], Path | None], LabelSet]
 
 

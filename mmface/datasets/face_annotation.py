@@ -157,3 +157,27 @@ def choose_classes(found: LabelSet, source: str, classes: Sequence[str]) -> Labe
     notes = [absent] if missing else []
     notes += [f'{source}: boxes of other classes left out: {", ".join(counts)}'] if counts else []
     return LabelSet(images, tuple(classes), found.keypoints, (*found.notes, *notes))
+
+
+def one_class(found: LabelSet, source: str) -> LabelSet:
+    """Restrict labels to one class: the only one that has boxes, or ``face``.
+
+    Args:
+        found: All faces of a file.
+        source: Name of the file, for messages.
+
+    Raises:
+        ValueError: Several classes have boxes, and none of them is named ``face``.
+    """
+    if len(found.classes) == 1:
+        return found
+    empty = np.zeros(0, np.int64)
+    used = np.unique(np.concatenate([empty, *(image.labels for image in found.images)]))
+    names = [found.classes[int(label)] for label in used] or list(found.classes[:1])
+    chosen = names if len(names) == 1 else [n for n in names if n.lower() in ('face', 'faces')]
+    if len(chosen) != 1:
+        raise ValueError(
+            f'{source} has boxes of the classes {", ".join(names[:20])}, and labelv2 has one '
+            'class: choose it with --category NAME, or write .json'
+        )
+    return choose_classes(found, source, chosen)

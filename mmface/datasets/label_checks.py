@@ -239,11 +239,11 @@ def join_entries(
             )
         again += [number] if other[0] else []
         joined[target[number]] = head
-    rows = np.concatenate([np.reshape(c, (len(owners), -1)) for c in columns], axis=1)
     seen: dict[tuple[int, bytes], int] = {}
     for row in np.flatnonzero(np.isin(owners, np.flatnonzero(_repeated(target)))).tolist():
         entry = int(owners[row])
-        kept[row] = seen.setdefault((int(target[entry]), rows[row].tobytes()), entry) == entry
+        face = b''.join(column[row].tobytes() for column in columns)
+        kept[row] = seen.setdefault((int(target[entry]), face), entry) == entry
     note = (
         f'{places.source}: {len(again)} images are listed again, the first in '
         f'{places.image(again[0])}: {heads[again[0]][0]!r}. The faces of its entries are joined; '

@@ -72,7 +72,7 @@ class FaceCollector:
             self.heads,
             np.array(owners, np.int64),
             np.array(boxes, np.float64).reshape(count, 4),
-            points.reshape(count, -1),
+            points.reshape(count, 3 * len(keypoints)),
             np.array(ignore, bool),
             np.array(labels, np.int64),
             classes,

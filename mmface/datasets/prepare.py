@@ -9,7 +9,7 @@ checks everything. Only :meth:`Preparation.write` changes the output folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -26,7 +26,6 @@ from mmface.datasets.prepare_labels import (
     labelv2_text,
     mat_name,
     read_labels,
-    read_mat_faces,
 )
 from mmface.datasets.prepare_sources import WIDER_SUFFIXES, SourceFile, scan
 from mmface.utils.files import inside, is_safe, remove_leftovers, write_text
@@ -144,9 +143,9 @@ class Preparation:
             kind = kind_of(file.name)
             if kind and file.split() == name:
                 labels.setdefault(kind, []).append(file)
-        kind = next((kind for kind in KINDS[name] if kind in labels), None)
+        kinds = [kind for kind in KINDS[name] if kind in labels]
         seen = [key for key, some in self._images.items() if _of_split(some, name)]
-        if kind is None:
+        if not kinds:
             if seen:
                 first = self._images[seen[0]][0]
                 raise ValueError(
@@ -154,15 +153,15 @@ class Preparation:
                     f'wider_face_split.zip, or a labelv2.txt in a folder named {name}'
                 )
             return
-        split = Split(name, kind, _only(labels[kind]))
+        split = Split(name, kinds[0], _only(labels[kinds[0]]))
         if 'bbx_gt' in labels:
             split.official = _only(labels['bbx_gt'])
-        for face in self._read(split.labels, lambda path: read_labels(path, kind)):
-            key = self._key(face.path, split.labels)
-            if key in split.faces:
-                raise ValueError(f'{split.labels}: {face.path!r} and another entry are both {key}')
-            if self.part is None or key in self.part:
-                split.faces[key] = face
+        split.faces = self._faces(split.labels, split.kind)
+        for kind in kinds[1:]:
+            if any(len(face.bboxes) for face in split.faces.values()):
+                break
+            # A list of names, such as CenterFace's labels/val/label.txt.
+            self._fill(split, kind, _only(labels[kind]))
         for key in split.faces:
             candidates = self._images.get(key, [])
             own = [c for c in candidates if c.split(folders_only=2) in (name, None)]
@@ -177,6 +176,35 @@ class Preparation:
             self.splits.append(split)
         elif split.faces:
             self.notes.append(f'{name}: {split.labels} has labels, but no images were found')
+
+    def _faces(self, labels: SourceFile, kind: str) -> dict[str, FaceAnnotation]:
+        """Read the faces of each image, without images that are not in ``part``."""
+        faces: dict[str, FaceAnnotation] = {}
+        for face in self._read(labels, kind):
+            key = self._key(face.path, labels)
+            if key in faces:
+                raise ValueError(f'{labels}: {face.path!r} and another entry are both {key}')
+            if self.part is None or key in self.part:
+                faces[key] = face
+        return faces
+
+    def _fill(self, split: Split, kind: str, labels: SourceFile) -> None:
+        """Take the faces of the listed images from another file."""
+        # The .mat files have no suffixes.
+        others = {key.rpartition('.')[0]: face for key, face in self._faces(labels, kind).items()}
+        found = {key: others.get(key.rpartition('.')[0]) for key in split.faces}
+        filled = {
+            key: face._replace(path=split.faces[key].path)
+            for key, face in found.items()
+            if face is not None
+        }
+        if any(len(face.bboxes) for face in filled.values()):
+            self.notes.append(
+                f'{split.name}: {split.labels} lists {len(split.faces)} images without faces; the '
+                f'faces of {len(filled)} of them are from {labels}'
+            )
+            split.faces |= filled
+            split.kind, split.labels = kind, labels
 
     def _key(self, path: str, labels: SourceFile) -> str:
         """Return the canonical ``event/name.jpg`` for a path in a label file."""
@@ -235,7 +263,7 @@ class Preparation:
         val = next((split for split in self.splits if split.name == 'val'), None)
         if val is not None and MAT_NAMES[0] in self.ground_truth:
             mat = self.ground_truth[MAT_NAMES[0]]
-            known = {face.path.rpartition('.')[0] for face in self._read(mat, read_mat_faces)}
+            known = {face.path.rpartition('.')[0] for face in self._read(mat, 'mat')}
             strange = [key for key in val.faces if key.rpartition('.')[0] not in known]
             val.problems += [f'{key}: not in {mat}' for key in strange]
 
@@ -258,20 +286,21 @@ class Preparation:
                 split.problems += [f'{key}: {problem}'] if problem else []
                 self.notes += damage
 
-    @staticmethod
-    def _read(
-        file: SourceFile, reader: Callable[[Path], list[FaceAnnotation]]
-    ) -> list[FaceAnnotation]:
+    def _read(self, file: SourceFile, kind: str) -> list[FaceAnnotation]:
         """Read labels. Files in archives are copied first: parsers need a file on disk."""
         if file.member is None:
-            return reader(file.path)
+            found = read_labels(file.path, kind)
+            self.notes += found.notes
+            return found.images
         with TemporaryDirectory(prefix='mmface_') as folder:
             copy = Path(folder, file.name)
             file.place(copy, copy=True)
             try:
-                return reader(copy)
+                found = read_labels(copy, kind)
             except ValueError as error:
                 raise ValueError(str(error).replace(str(copy), str(file))) from error
+        self.notes += [note.replace(str(copy), str(file)) for note in found.notes]
+        return found.images
 
     @property
     def problems(self) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mmface.datasets.annotations import read_annotations
-from mmface.datasets.face_annotation import FaceAnnotation
+from mmface.datasets.face_annotation import FaceAnnotation, LabelSet, one_class
 from mmface.datasets.text_labels import is_numeric
 from mmface.utils.mat_files import read_mat_files
 
@@ -43,13 +43,15 @@ def mat_name(name: str) -> str | None:
     return f'wider_{match[1] or "face_"}val.mat' if match else None
 
 
-def read_labels(path: Path, kind: str) -> list[FaceAnnotation]:
-    """Read a label file of any kind.
+def read_labels(path: Path, kind: str) -> LabelSet:
+    """Read a label file of any kind; of several classes, that of faces.
 
     Raises:
         ValueError: The file does not match its kind. The message names the file.
     """
-    return read_mat_faces(path) if kind == 'mat' else read_annotations(path, kind).images
+    if kind == 'mat':
+        return LabelSet(read_mat_faces(path))
+    return one_class(read_annotations(path, kind), str(path))
 
 
 def read_mat_faces(path: Path) -> list[FaceAnnotation]:

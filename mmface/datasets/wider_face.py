@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 from mmface.datasets.annotations import read_annotations
 from mmface.datasets.bad_images import SkipBadImages
 from mmface.datasets.face_annotation import FaceAnnotation, LabelSet
+from mmface.datasets.keypoint_names import scheme_of_names
 from mmface.datasets.pipeline_check import check_pipeline
 from mmface.structures import FLIP_INDICES_5, KeypointScheme
 from mmface.utils.draw import class_colours
@@ -43,8 +44,8 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
     ``metainfo`` has ``classes``, ``palette``, ``num_keypoints``, ``keypoints`` (names, empty if
     unknown) and ``flip_indices`` (``None`` if unknown). They come from the label file.
     ``metainfo=dict(classes=('head',))`` keeps only these classes, in this order.
-    ``metainfo=dict(flip_indices=(1, 0, 2))`` tells the pairs of left and right of keypoints that
-    the file does not name, and ``keypoints`` names them.
+    If the file does not name its keypoints, ``metainfo=dict(keypoints=('left_eye', ...))`` names
+    them, and the names tell the pairs of left and right; or ``flip_indices=(1, 0, 2)`` tells them.
 
     In training (``test_mode=False``) three things are dropped, and their numbers are logged:
     boxes without area inside the image (or without any area, if the labels do not contain the
@@ -120,11 +121,11 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
 
     def load_data_list(self) -> list[dict]:
         """Read the labels and check that every image exists."""
-        found = read_annotations(self.ann_file, self.ann_format, self._given.get('classes'))
+        folder, classes = self.data_prefix['img_path'], self._given.get('classes')
+        found = read_annotations(self.ann_file, self.ann_format, classes, folder)
         for note in found.notes:
             print_log(note, logger='current', level=logging.WARNING)
-        self._describe(found)
-        images = found.images
+        images = self._describe(found)
         if self.part is not None:
             images = self._restrict(images)
         if self.need_keypoints and not self.test_mode:
@@ -200,27 +201,31 @@ class WiderFaceDataset(SkipBadImages, BaseDetDataset):
         """Return the class of each face of an image."""
         return self.get_data_info(idx)['labels'].tolist()
 
-    def _describe(self, found: LabelSet) -> None:
-        """Put classes and keypoints of the labels, completed by the config, into ``metainfo``."""
-        scheme = found.keypoints
-        names = tuple(self._given.get('keypoints') or scheme.names)
-        flip = self._given.get('flip_indices')
+    def _describe(self, found: LabelSet) -> list[FaceAnnotation]:
+        """Put classes and keypoints into ``metainfo``. Return the images with what it adds."""
+        scheme, images = found.keypoints, found.images
+        names, flip = self._given.get('keypoints'), self._given.get('flip_indices')
+        if names is not None:
+            _check_count(self.ann_file, 'keypoints', len(names), len(scheme))
+            scheme, order, note = scheme_of_names(f'metainfo of {self.ann_file}', names)
+            if note:
+                print_log(note, logger='current', level=logging.WARNING)
+            images = [image._replace(keypoints=image.keypoints[:, order]) for image in images]
         if flip is not None:
             _check_count(self.ann_file, 'flip_indices', len(flip), len(scheme))
             scheme = replace(scheme, flip_indices=tuple(flip))
-        if names:
-            _check_count(self.ann_file, 'names of keypoints', len(names), len(scheme))
-        # Without names and without pairs, the labels do not say what is left and right.
-        known = flip is not None or names or len(scheme) < 2 or _has_pairs(scheme)
+        # Without pairs, the labels do not say what is left and right.
+        known = flip is not None or len(scheme) < 2 or _has_pairs(scheme)
         indices = scheme.flip_indices if known else None
         self._flip = None if indices == FLIP_INDICES_5 else indices
         self._metainfo.update(
             classes=found.classes,
             palette=class_colours(len(found.classes)),
             num_keypoints=len(scheme),
-            keypoints=names,
+            keypoints=scheme.names,
             flip_indices=indices,
         )
+        return images
 
     def _restrict(self, images: list[FaceAnnotation]) -> list[FaceAnnotation]:
         wanted = {image_key(name): name for name in read_part(str(self.part))}

@@ -3,9 +3,9 @@
 
 A row is ``class cx cy w h``, shares of the width and height of the image. Pose and face labels
 add K keypoints, ``x y`` or ``x y v``. ``kpt_shape`` of ``data.yaml`` states K; without it, rows
-of 15 and 20 numbers have five keypoints. A keypoint is missing if x or y is negative, or v is 0
-or less. A box becomes (cx - w/2, cy - h/2, cx + w/2, cy + h/2) times the size of the image, which
-is read from the image file as the image is seen (turned by EXIF).
+of 15 and 20 numbers have five keypoints. A keypoint is missing if v is 0 or less, or, without
+v, if x or y is negative. A box becomes (cx - w/2, cy - h/2, cx + w/2, cy + h/2) times the size
+of the image, which is read from the image file as the image is seen (turned by EXIF).
 
 The image of ``labels/a/1.txt`` is ``images/a/1.*``; without a folder named ``labels``, it is
 beside the text. An image without a text, or with an empty one, has no faces. ``data.yaml`` (its
@@ -158,22 +158,23 @@ def _read_yaml(file: Path) -> _Names:
     except ModuleNotFoundError:
         raise ValueError(f'{file}: to read it, pip install pyyaml') from None
     try:
-        table = yaml.safe_load(text)
+        # Strings, lists and maps only: SafeLoader makes True of a class named "yes".
+        table = yaml.load(text, Loader=yaml.BaseLoader)
         classes = _list(table.get('names'))
         shape = table.get('kpt_shape')
         points = _list(table.get('kpt_names'), nested=True)
-        flip = table.get('flip_idx')
+        flip = tuple(map(int, table.get('flip_idx') or ()))
         if shape is None:
             return _Names(classes)
-        count, size = shape
+        count, size = map(int, shape)
         if not (0 <= count <= _MAX_POINTS and size in (2, 3)) or len(points) not in (0, count):
             raise ValueError(f'kpt_shape {shape} with {len(points)} kpt_names')
         if points:
             scheme, order, note = scheme_of_names(str(file), points)
             return _Names(classes, (count, size), scheme, tuple(order), (note,) if note else ())
         scheme, note = unnamed_scheme(str(file), count)
-        if flip is not None and scheme.flip_indices != tuple(flip):
-            scheme, note = KeypointScheme((), tuple(flip)), ''
+        if flip and scheme.flip_indices != flip:
+            scheme, note = KeypointScheme((), flip), ''
         if len(scheme) != count:
             raise ValueError(f'{count} keypoints, but flip_idx has {len(scheme)}')
         order = list(range(count))
@@ -189,14 +190,14 @@ def _read_yaml(file: Path) -> _Names:
 def _list(value: Any, nested: bool = False) -> tuple[str, ...]:
     """Return names that are given as a list or as a map from 0, 1, ...; ``nested``: per class."""
     if isinstance(value, dict):
-        value = [value[key] for key in range(len(value))]
+        value = [value[str(key)] for key in range(len(value))]
     if nested and value and isinstance(value[0], list):
         value = value[0]
-    if value is None:
+    if not value:
         return ()
-    if not isinstance(value, list) or not all(isinstance(v, str | int | bool) for v in value):
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise ValueError('names are no list')
-    return tuple(map(str, value))
+    return tuple(value)
 
 
 class _Rows:
@@ -228,7 +229,7 @@ class _Rows:
         points: dict[int, Point] = {}
         for k, at in enumerate(self.names.order or range(count)):
             x, y, *v = row[5 + at * size_of_point :][:size_of_point]
-            if x >= 0 and y >= 0 and (not v or v[0] > 0):
+            if v[0] > 0 if v else x >= 0 and y >= 0:
                 points[k] = (x * size[0], y * size[1], 1.0)
         pixels = [value * side for value, side in zip(box, (*size, *size), strict=True)]
         found.face(place, pixels, label, points if count else {})
@@ -243,9 +244,7 @@ class _Rows:
                 hint = 'With a sixth number, a score, these are detections'
             raise _error(place, f'{length} numbers: {line[:80]!r}. {hint}')
         if self.shape not in (None, shape):
-            raise _error(
-                place, f'{length} numbers after keypoints of another layout in {self.first}'
-            )
+            raise _error(place, f'{length} numbers, but other keypoints in {self.first}')
         self.shape, self.first = shape, self.first or place
         return shape
 

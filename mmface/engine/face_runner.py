@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
 import logging
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from mmdet.registry import OPTIM_WRAPPERS
 from mmengine.device import get_device
 from mmengine.dist import (
     broadcast,
@@ -34,6 +31,7 @@ from mmface.engine.dist import init_distributed
 from mmface.engine.hooks.master_ema_hook import MasterEMAHook
 from mmface.engine.loader_workers import WorkerStart
 from mmface.engine.master_weights import cast_to_half, round_masters, weights_and_masters
+from mmface.engine.npu_optimizers import build_npu_wrapper
 from mmface.engine.o2_optim_wrapper import O2OptimWrapper
 from mmface.engine.own_metrics import choose_metrics
 from mmface.engine.resumed_schedule import ResumedSchedule, mark_kinds
@@ -76,9 +74,8 @@ class FaceRunner(Runner):
     * Several ranks also work on the CPU (gloo).
     * Checkpoints are data. No code in them is run, also if other tools build the runner. They
       do not decide which files are removed (see :mod:`.resumed_state`).
-    * Weights must fit the model: all of them in a test or a resumed run, most of them for
-      ``load_from`` (see :func:`.load_fitting_weights`), unless the config has
-      ``allow_partial=True``.
+    * Weights must fit the model: all in a test or a resumed run, most of them for ``load_from``
+      without ``allow_partial=True`` in the config (see :func:`.load_fitting_weights`).
     * A resumed run follows the length and the schedule of its config (``ResumedSchedule``).
     * Checkpoints are written completely or not at all.
     * A data set without the ground truth of WIDER FACE is evaluated by its labels, see
@@ -92,7 +89,7 @@ class FaceRunner(Runner):
     # _strict: all weights must fit. _resuming: the checkpoint must hold a training state.
     _strict = False
     _resuming = False
-    _saved_schedulers: list[dict[str, Any]]
+    _schedule: ResumedSchedule | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Before anything is built, because a model's init_cfg may name a checkpoint.
@@ -118,6 +115,12 @@ class FaceRunner(Runner):
                 handler.addFilter(for_console)
         return logger
 
+    def build_visualizer(self, visualizer: Any = None) -> Any:
+        """Build a visualizer of this run. mmengine returns an earlier one of the same name."""
+        if isinstance(visualizer, dict) and visualizer.get('name') == 'visualizer':
+            visualizer = {**visualizer, 'name': self._experiment_name}
+        return super().build_visualizer(visualizer)
+
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move the model to its device, cast it for O2, and wrap it for several ranks."""
         use_memory_format(model, self.cfg, get_device())
@@ -141,43 +144,12 @@ class FaceRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
-        """Build the optimizer wrapper of the config, also on early NPUs.
-
-        On chips without full float32 support, mmengine replaces every other wrapper with
-        ``AmpOptimWrapper``; mmface's own wrappers are kept. On an NPU, ``SGD``, ``Adam`` and
-        ``AdamW`` become ``NpuFusedSGD`` and so on if those are registered.
-        """
+        """Build the optimizer wrapper of the config, on NPUs with :func:`.build_npu_wrapper`."""
         wrapper = self._optim_wrapper_class()
         if wrapper is None or get_device() != 'npu':
             return super().build_optim_wrapper(optim_wrapper)
-        optim_wrapper = copy.deepcopy(optim_wrapper)
-        fused = self._fuse(optim_wrapper['optimizer'])
-        if issubclass(wrapper, OWN_WRAPPERS):
-            constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
-                {
-                    'type': optim_wrapper.pop('constructor', 'DefaultOptimWrapperConstructor'),
-                    'paramwise_cfg': optim_wrapper.pop('paramwise_cfg', None),
-                    'optim_wrapper_cfg': optim_wrapper,
-                }
-            )
-            built = constructor(self.model)
-        else:
-            built = super().build_optim_wrapper(optim_wrapper)
-        for group in built.optimizer.param_groups if fused else ():
-            for param in group['params']:
-                # A parameter without a gradient in the first step would never be updated.
-                if param.requires_grad:
-                    param.grad = torch.zeros_like(param)
-        return built
-
-    def _fuse(self, optimizer: dict[str, Any]) -> bool:
-        """Select the NPU's fused optimizer if there is one with these arguments."""
-        kind = OPTIMIZERS.get(f'NpuFused{optimizer["type"]}')
-        if kind is None or not set(optimizer) <= {'type', *inspect.signature(kind).parameters}:
-            return False
-        optimizer['type'] = kind.__name__
-        self.logger.info(f'Optimizer: {kind.__name__}')
-        return True
+        build = None if issubclass(wrapper, OWN_WRAPPERS) else super().build_optim_wrapper
+        return build_npu_wrapper(self.model, optim_wrapper, build, self.logger.info)
 
     def _optim_wrapper_class(self) -> type | None:
         """Return the class of the optimizer wrapper to build, or None if there is none."""
@@ -302,11 +274,11 @@ class FaceRunner(Runner):
                 another class of optimizer.
         """
         self._strict = self._resuming = True
-        planned = ResumedSchedule.of(self)
-        resume_schedulers = {'resume_param_scheduler': planned is None}
+        self._schedule = ResumedSchedule.of(self)
+        resume_schedulers = {'resume_param_scheduler': self._schedule is None}
         super().resume(filename, *args, **{**kwargs, **resume_schedulers})
-        if planned is not None:
-            planned.resume(self, self._saved_schedulers)
+        if self._schedule is not None:
+            self._schedule.resume(self)
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         """Build the schedulers of the config. Checkpoints will contain their class names."""
@@ -376,7 +348,8 @@ class FaceRunner(Runner):
         if not self._resuming:
             return
         check_training_state(checkpoint, source)
-        self._saved_schedulers = checkpoint.get('param_schedulers', [])
+        if self._schedule is not None:
+            self._schedule.check(checkpoint, source)
         folders = {Path(self.work_dir)}
         for hook in self.hooks:
             if isinstance(hook, CheckpointHook) and hook.out_dir is not None:

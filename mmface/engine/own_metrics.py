@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
 #: Options of ``WiderFaceMetric`` that also concern other metrics, or have no meaning for them.
 SHARED = ('type', 'gt_dir', 'out_dir', 'part', 'plot', 'collect_device', 'collect_dir')
+#: Names of the folders of WIDER FACE's images.
+EVENT = re.compile(r'\d+--[A-Z]')
 WIDER_PREFIX = 'wider_face/'
 #: The value by which the best checkpoint is chosen instead of an AP of WIDER FACE.
 BEST = 'coco/bbox_mAP'
@@ -19,8 +22,9 @@ def choose_metrics(settings: dict[str, Any]) -> list[str]:
 
     Own faces have labels in pixels of the images, so that ``CocoBoxMetric`` can compute COCO's AP
     from them. A model with keypoints also gets ``KeypointNMEMetric``. Hooks that watch an AP of
-    WIDER FACE, such as ``save_best``, then watch COCO's AP. A metric with an option that only
-    WIDER FACE has, such as ``protocol``, is not replaced.
+    WIDER FACE, such as ``save_best``, then watch COCO's AP. The metric is not replaced, so that it
+    says what is missing, if it has an option that only WIDER FACE has, such as ``protocol``, or if
+    the images are in the folders of WIDER FACE, such as ``0--Parade``.
 
     Args:
         settings: Arguments of ``Runner``, changed in place.
@@ -33,7 +37,7 @@ def choose_metrics(settings: dict[str, Any]) -> list[str]:
         evaluator = settings.get(key)
         metrics = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
         missing = [metric for metric in metrics if _lacks_truth(metric)]
-        if not missing:
+        if not missing or _is_wider_face(settings.get(key.replace('evaluator', 'dataloader'))):
             continue
         others = [metric for metric in metrics if metric not in missing]
         own = {'type': 'CocoBoxMetric'}
@@ -43,7 +47,7 @@ def choose_metrics(settings: dict[str, Any]) -> list[str]:
         if _num_keypoints(settings.get('model')) and 'KeypointNMEMetric' not in kinds:
             added.append({'type': 'KeypointNMEMetric'})
         settings[key] = [*added, *others]
-        if isinstance(settings.get('cfg'), dict):  # for the config in the log folder
+        if settings.get('cfg') is not None:  # for the config in the log folder
             settings['cfg'][key] = settings[key]
         _watch_coco(settings)
         names = ' and '.join(metric['type'] for metric in added) or 'the other metrics'
@@ -61,6 +65,18 @@ def _lacks_truth(metric: Any) -> TypeGuard[dict[str, Any]]:
         return False
     folder = Path(metric['gt_dir'])
     return not any(folder.glob('*.mat'))
+
+
+def _is_wider_face(dataloader: Any) -> bool:
+    dataset = dataloader.get('dataset') if isinstance(dataloader, dict) else None
+    while isinstance(dataset, dict) and 'dataset' in dataset:  # wrappers
+        dataset = dataset['dataset']
+    if not isinstance(dataset, dict):
+        return False
+    prefix = (dataset.get('data_prefix') or {}).get('img_path', '')
+    folder = Path(dataset.get('data_root') or '', prefix)
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return any(EVENT.match(name) for name in names)
 
 
 def _num_keypoints(model: Any) -> int:

@@ -10,7 +10,7 @@ config is played from the start to that position, without training.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmengine.optim import _ParamScheduler
@@ -21,6 +21,9 @@ PROGRESS = {
     'optimizer', 'kind', 'verbose', 'last_step', '_global_step', '_last_value', 'base_values',
     'best', 'num_bad_epochs', 'cooldown_counter',
 }  # fmt: skip
+
+#: Options of optimizers that tell their classes apart.
+KIND_OPTIONS = {'betas', 'momentum', 'alpha'}
 
 
 def mark_kinds(schedulers: Iterable[_ParamScheduler]) -> None:
@@ -52,6 +55,7 @@ class ResumedSchedule:
         self.reset_lr = reset_lr or reset_schedule
         self.reset_schedule = reset_schedule
         self.warnings: list[str] = []
+        self._saved: Sequence[dict[str, Any]] = []
         #: What was taken from the config, one entry for each change.
         self.changes: list[str] = []
 
@@ -73,11 +77,34 @@ class ResumedSchedule:
         resets = {key: bool(runner.cfg.get(key)) for key in ('reset_lr', 'reset_schedule')}
         return cls(runner.optim_wrapper, schedulers or [], **resets)
 
-    def resume(self, runner: Any, saved: Sequence[dict[str, Any]]) -> None:
+    def check(self, checkpoint: Mapping[str, Any], source: str) -> None:
+        """Check, before it is loaded, that a checkpoint is from the same kind of optimizer.
+
+        Args:
+            checkpoint: Its ``param_schedulers`` are kept for ``resume``.
+            source: Name of the checkpoint in messages.
+
+        Raises:
+            ValueError: It is from another kind.
+        """
+        self._saved = checkpoint.get('param_schedulers', [])
+        state = checkpoint['optimizer']
+        groups = state.get('param_groups') if isinstance(state, dict) else None
+        for group, planned in zip(groups or (), self.groups, strict=False):
+            # Options that only some classes have: momentum of SGD, betas of Adam.
+            differing = sorted(KIND_OPTIONS & (planned.keys() ^ group.keys()))
+            if differing:
+                raise ValueError(
+                    f'{source} is from another class of optimizer than that of the config (only '
+                    f'one of them has {", ".join(differing)}); start a new run from its weights '
+                    'with load_from'
+                )
+
+    def resume(self, runner: Any) -> None:
         """Continue the schedule in a runner that has loaded everything else, and log changes."""
         loop = runner.train_loop
         runner.param_schedulers = self.apply(
-            runner.optim_wrapper, saved, loop.iter, loop.epoch, len(loop.dataloader)
+            runner.optim_wrapper, self._saved, loop.iter, loop.epoch, len(loop.dataloader)
         )
         for warning in self.warnings:
             runner.logger.warning(warning)
@@ -103,9 +130,6 @@ class ResumedSchedule:
 
         Returns:
             The schedulers of the run.
-
-        Raises:
-            ValueError: The checkpoint is from another class of optimizer.
         """
         groups = optimizer.param_groups
         self._check_options(groups)
@@ -152,12 +176,6 @@ class ResumedSchedule:
         """Compare options such as the weight decay, and take them with ``reset_schedule``."""
         scheduled = {'lr', *(scheduler.param_name for scheduler in self.schedulers)}
         for group, planned in zip(groups, self.groups, strict=True):
-            lost = sorted({'betas', 'momentum', 'alpha'} & planned.keys() - group.keys())
-            if lost:
-                raise ValueError(
-                    'the checkpoint is from another class of optimizer '
-                    f'({", ".join(lost)} missing); start a new run from its weights with load_from'
-                )
             for name in sorted(planned.keys() & group.keys()):
                 change = f'{name} {group[name]} -> {planned[name]}'
                 if name.removeprefix('initial_') in scheduled or planned[name] == group[name]:

@@ -79,7 +79,7 @@ class CocoResultsSource(PredictionSource):
             image = entry['image_id']
             if not isinstance(image, int | str) or not np.isfinite((x, y, w, h, score)).all():
                 raise ValueError
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise ValueError(
                 f'{self.path}: entry {number}: expected {_FORMAT} of finite numbers, found '
                 f'{str(entry)[:200]}'

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from itertools import cycle
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,12 +24,19 @@ _COLOURS = ('#0072B2', '#E69F00', '#009E73', '#D55E00', '#CC79A7', '#56B4E9', '#
 _STYLES = ('-', '--', '-.')
 
 
-def plot_pr_curves(results: Mapping[str, WiderResult], path: str | os.PathLike[str]) -> None:
-    """Write a PNG: one panel with three curves for one result, else one panel per subset.
+#: Kinds of figures, by suffix; another suffix gives a PNG.
+FIGURES = {'.pdf': 'pdf', '.svg': 'svg'}
+
+
+def plot_pr_curves(
+    results: Mapping[str, WiderResult], path: str | os.PathLike[str], title: str = 'WIDER FACE'
+) -> None:
+    """Draw one panel with three curves for one result, else one panel per subset.
 
     Args:
         results: Results by the name shown in the legend or the title, best first.
-        path: The image to write.
+        path: The file to write: PDF or SVG if its suffix says so, else PNG.
+        title: First words of the title.
 
     Raises:
         ValueError: There is no result.
@@ -46,13 +54,13 @@ def plot_pr_curves(results: Mapping[str, WiderResult], path: str | os.PathLike[s
         figure = Figure(figsize=(6.4, 5.2), dpi=120, layout='constrained')
         axes = figure.add_subplot()
         name = next(iter(results))
-        _set_up(axes, f'WIDER FACE: {name}\n{about}' if name else f'WIDER FACE\n{about}')
+        _set_up(axes, f'{title}: {name}\n{about}' if name else f'{title}\n{about}')
         for subset, colour in zip(SUBSETS, _COLOURS, strict=False):
             _draw(axes, some, subset, subset, color=colour)
         _legend(axes)
     else:
         figure = Figure(figsize=(15, 5.2), dpi=110, layout='constrained')
-        figure.suptitle(f'WIDER FACE ({about})')
+        figure.suptitle(f'{title} ({about})')
         panels = figure.subplots(1, len(SUBSETS), sharey=True)
         for axes, subset in zip(panels, SUBSETS, strict=True):
             _set_up(axes, f'{subset} ({some.faces[subset]:,} faces)')
@@ -63,7 +71,10 @@ def plot_pr_curves(results: Mapping[str, WiderResult], path: str | os.PathLike[s
         for axes in panels[1:]:
             axes.set_ylabel('')
     with whole_file(path) as tmp:
-        figure.savefig(tmp, format='png')
+        kind = FIGURES.get(Path(path).suffix.lower(), 'png')
+        # Without a date, the same numbers give the same file.
+        metadata = {'pdf': {'CreationDate': None}, 'svg': {'Date': None}}.get(kind)
+        figure.savefig(tmp, format=kind, metadata=metadata)
 
 
 def _set_up(axes: Axes, title: str) -> None:

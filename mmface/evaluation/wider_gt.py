@@ -90,13 +90,15 @@ def read_ground_truth(folder: str | os.PathLike[str]) -> WiderGroundTruth:
     """Read ``wider_{face,easy,medium,hard}_val.mat`` (MATLAB 5).
 
     Args:
-        folder: Folder of the four files.
+        folder: Folder of the four files, or one of them.
 
     Raises:
         FileNotFoundError: The folder or one of the files does not exist.
         ValueError: The content of a file is not as expected; the message names the file.
     """
     root = Path(folder)
+    if root.suffix.lower() == '.mat' and root.is_file():
+        root = root.parent
     if not root.is_dir():
         raise FileNotFoundError(f'ground truth folder {root} does not exist; {_REMEDY}')
     face_file = root / 'wider_face_val.mat'

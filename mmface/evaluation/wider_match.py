@@ -196,9 +196,9 @@ def _stable_order(keys: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _match(
     boxes: NDArray[np.float64],
-    box_image: NDArray[np.int64],
+    box_image: NDArray[np.integer],
     gt_boxes: NDArray[np.float64],
-    gt_image: NDArray[np.int64],
+    gt_image: NDArray[np.integer],
     iou_thr: float,
     protocol: str,
 ) -> NDArray[np.int64]:
@@ -218,9 +218,9 @@ def _match(
 
 def _candidate_pairs(
     boxes: NDArray[np.float64],
-    box_image: NDArray[np.int64],
+    box_image: NDArray[np.integer],
     gt_boxes: NDArray[np.float64],
-    gt_image: NDArray[np.int64],
+    gt_image: NDArray[np.integer],
     iou_thr: float,
     protocol: str,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -258,7 +258,7 @@ def _candidate_pairs(
     span = high[finite, 0].max(initial=0.0) - base + 1
     stride = span + 1
 
-    def key(image: NDArray[np.int64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def key(image: NDArray[np.integer], x: NDArray[np.float64]) -> NDArray[np.float64]:
         return image * stride + np.clip(x - base, 0, span)
 
     box_centres = boxes[:, :2] + (boxes[:, 2:] + 1) / 2

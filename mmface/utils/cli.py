@@ -106,13 +106,17 @@ def make_parser(description: str, example: str) -> argparse.ArgumentParser:
     )
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that training and testing share."""
-    action: dict[str, Any] = {}
+def dict_action() -> dict[str, Any]:
+    """Return the argument of ``add_argument`` for options of the form KEY=VALUE."""
     with suppress(ModuleNotFoundError):  # --help needs no mmengine; a run names what is missing
         from mmengine.config import DictAction
 
-        action = {'action': DictAction}
+        return {'action': DictAction}
+    return {}
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that training and testing share."""
     add = parser.add_argument
     add('--data-path', help='folder of the data set (default: data_root of the config)')
     add('--device', default='auto', help='auto (default), cpu, cuda or npu')
@@ -121,6 +125,6 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='load checkpoints that hold any Python object: they can run code',
     )
-    add('--cfg-options', nargs='+', metavar='KEY=VALUE', help='config values', **action)
+    add('--cfg-options', nargs='+', metavar='KEY=VALUE', help='config values', **dict_action())
     add('--launcher', choices=('none', 'pytorch', 'slurm'), default='none')
     add('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)

@@ -26,6 +26,7 @@ OTHER_SETTINGS = (
     'tta_model', 'tta_pipeline', 'runner_type', 'custom_imports', 'trust_checkpoint',
     'find_unused_parameters', 'reset_lr', 'reset_schedule', 'cpu_channels_last', 'sync_bn',
     'activation_checkpointing', 'efficient_conv_bn_eval', 'model_wrapper_cfg', 'compile',
+    'allow_partial',
 )  # fmt: skip
 #: Text that mmengine replaces with the folder of the config file.
 FOLDER_MARK = re.compile(r'\{\{\s*fileDirname\s*\}\}')

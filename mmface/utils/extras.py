@@ -17,6 +17,7 @@ EXTRAS = {
     'pillow_heif': 'heif',
     'pyarrow': 'bulk',
     'pycocotools': 'eval',
+    'ray': 'ray',
     'scipy': 'eval',
     'tensorboard': 'log',
     'wandb': 'log',

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from pathlib import Path
@@ -54,17 +55,24 @@ def kind_of(path: str | os.PathLike[str]) -> Kind | None:
         OSError: The file cannot be read.
     """
     with Path(path).open('rb') as file:
-        head = file.read(_HEAD)
-        kind = _kind_of_content(head, file)
-    suffix = Path(path).suffix.lower()
-    if kind is None and suffix in IMAGE_SUFFIXES:
+        return _kind(file, Path(path).suffix)
+
+
+def kind_of_content(content: bytes, name: str) -> Kind | None:
+    """Return the kind of a file with this content and name; see ``kind_of``."""
+    return _kind(io.BytesIO(content), Path(name).suffix)
+
+
+def _kind(file: IO[bytes], suffix: str) -> Kind | None:
+    kind = _kind_of_head(file.read(_HEAD), file)
+    if kind is None and suffix.lower() in IMAGE_SUFFIXES:
         return 'image'
-    if kind is None and suffix in VIDEO_SUFFIXES:
+    if kind is None and suffix.lower() in VIDEO_SUFFIXES:
         return 'video'
     return kind
 
 
-def _kind_of_content(head: bytes, file: IO[bytes]) -> Kind | None:
+def _kind_of_head(head: bytes, file: IO[bytes]) -> Kind | None:
     if head.startswith(_IMAGES) or _is_bmp(head) or _is_netpbm(head):
         return 'animation' if _is_animated(head, file) else 'image'
     if head[:4] == b'RIFF' and head[8:12] == b'WEBP':

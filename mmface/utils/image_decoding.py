@@ -46,6 +46,9 @@ EXIF = b'Exif\x00\x00'
 # Messages of libjpeg for a truncated file and for damaged data. All other messages are about kinds
 # of files that simplejpeg cannot decode.
 _CUT, _DAMAGED = 'Premature end of JPEG file', 'Corrupt JPEG data'
+_OTHER_FRAME = 'Unsupported JPEG process'
+#: Second byte of the markers of baseline, extended and progressive frames, which it can decode.
+_KNOWN_FRAMES = (0xC0, 0xC1, 0xC2)
 
 
 class BadImage(ValueError):
@@ -127,13 +130,28 @@ def decode_jpeg(
             raise BadImage(
                 f'image {path} ({len(data)} bytes) is cut before its end: download or copy it again'
             ) from None
-    if not reason.startswith(_DAMAGED):
+    if reason.startswith(_OTHER_FRAME) and _first_frame(data) in _KNOWN_FRAMES:
+        lax = None  # damage that looks like the start of another frame, at which libjpeg stops
+    elif reason.startswith(_DAMAGED):
+        lax = simplejpeg.decode_jpeg(data, 'BGR', buffer=out, strict=False)
+    else:
         return None
     on_damage(
         f'image {path} has damaged data inside ({reason}): some of its rows are wrong; '
         'download or copy it again, or remove it from the labels'
     )
-    return simplejpeg.decode_jpeg(data, 'BGR', buffer=out, strict=False)
+    return lax
+
+
+def _first_frame(data: bytes) -> int:
+    """Return the second byte of the first marker that starts a frame (SOF), 0 if there is none."""
+    place = 2
+    while len(data) > place + 3 and data[place] == 0xFF:
+        marker = data[place + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # tables, reserved
+            return marker
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], 'big')
+    return 0
 
 
 def check_pixels(data: bytes, path: str | os.PathLike[str]) -> None:

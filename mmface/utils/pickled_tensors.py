@@ -11,7 +11,7 @@ import io
 import math
 import pickle
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,6 @@ _STORAGES = {
     'ByteStorage': np.uint8,
     'BoolStorage': np.bool_,
 }
-_NUMPY = {'_reconstruct': reconstruct, 'scalar': scalar, 'dtype': SafeDType, 'ndarray': np.ndarray}
-_NUMPY_MODULES = ('numpy', 'numpy.core.multiarray', 'numpy._core.multiarray')
 _BROKEN = (
     pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError, ValueError,
     OverflowError, MemoryError, RecursionError, ImportError,
@@ -62,15 +60,13 @@ def read_pickled_tensors(path: Path) -> Any:
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
-            return _tensor
-        if (module, name) == ('torch.storage', '_load_from_bytes'):
-            return _storage
         if (module, name) == ('collections', 'OrderedDict'):
             return OrderedDict
-        if module in _NUMPY_MODULES and name in _NUMPY:
-            return _NUMPY[name]
-        raise pickle.UnpicklingError(f'it names {module}.{name}, which is not loaded')
+        replacement = _REPLACEMENTS.get((module.replace('numpy._core', 'numpy.core'), name))
+        if replacement is None:
+            raise pickle.UnpicklingError(f'it names {module}.{name}, which is not loaded')
+        # A pickle can set attributes of the objects it gets. Those of a lambda are lost afterwards.
+        return lambda *arguments: replacement(*arguments)
 
 
 class _StorageUnpickler(pickle.Unpickler):
@@ -86,6 +82,13 @@ class _StorageUnpickler(pickle.Unpickler):
         if kind != 'storage' or not isinstance(dtype, np.dtype) or not isinstance(count, int):
             raise pickle.UnpicklingError('its storage is not known')
         return dtype, key, count
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    """Stand in for ``_codecs.encode``, with which protocol 2 builds bytes."""
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError(f'bytes in {encoding!r}')
+    return text.encode('latin1')
 
 
 def _storage(content: bytes) -> NDArray:
@@ -119,3 +122,22 @@ def _tensor(
     if view.size > len(storage):
         raise pickle.UnpicklingError(f'a tensor of shape {size} in {len(storage)} values')
     return view.copy()
+
+
+def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any) -> NDArray:
+    """Stand in for numpy's ``_frombuffer``, with which protocol 5 builds arrays."""
+    array = reconstruct()
+    array.__setstate__((1, shape, dtype, order == 'F', bytes(buffer)))
+    return array
+
+
+_REPLACEMENTS: dict[tuple[str, str], Callable[..., Any]] = {
+    ('torch._utils', '_rebuild_tensor_v2'): _tensor,
+    ('torch.storage', '_load_from_bytes'): _storage,
+    ('_codecs', 'encode'): _bytes,
+    ('numpy', 'dtype'): SafeDType,
+    ('numpy', 'ndarray'): reconstruct,
+    ('numpy.core.multiarray', '_reconstruct'): reconstruct,
+    ('numpy.core.multiarray', 'scalar'): scalar,
+    ('numpy.core.numeric', '_frombuffer'): _from_buffer,
+}

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from mmface.utils.checkpoint import SHOWN_KEYS
+from mmface.utils.files import whole_file
 
 # First bytes of files written by torch.save before version 1.6, which are pickles too.
 _TORCH_MAGIC = b'\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.'
@@ -48,6 +50,18 @@ def is_pickle(path: Path) -> bool:
         return start[2:] != _TORCH_MAGIC
     # Pickles of Python 2 may begin with any byte.
     return path.suffix.lower() == '.pkl' and start[:4] != b'PK\x03\x04'
+
+
+def write_detectron2_pickle(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a .pkl file that detectron2 loads by its names, whole or not at all.
+
+    Args:
+        path: The file. detectron2 chooses its reader by the suffix ``.pkl``.
+        tensors: Tensors by detectron2's names.
+    """
+    arrays = {key: value.detach().cpu().numpy() for key, value in tensors.items()}
+    with whole_file(path) as tmp:
+        tmp.write_bytes(pickle.dumps(dict(model=arrays, __author__='mmface')))
 
 
 def read_detectron2_pickle(path: str | Path) -> PickledWeights:

@@ -12,9 +12,10 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmface.utils.checkpoint import Misfit, load_weights
-from mmface.weights import resnet
+from mmface.weights import resnet, scrfd
 from mmface.weights.centerface import guess_centerface_variant
 from mmface.weights.centernet2 import guess_centernet2_variant
+from mmface.weights.hints import looks_like
 
 # Each returns an object with a ``hint``, or ``None`` for weights of other models.
 _GUESSERS = (guess_centerface_variant, guess_centernet2_variant, resnet.rename)
@@ -32,6 +33,8 @@ def variant_hint(state_dict: Mapping[str, Tensor]) -> str | None:
     Returns:
         One clause for the end of a message, or ``None`` if the model is unknown.
     """
+    if scrfd.is_insightface(state_dict):
+        return looks_like('detector of SCRFD', None, 'insightface')
     for guess in _GUESSERS:
         variant = guess(state_dict)
         if variant is not None:

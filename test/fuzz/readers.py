@@ -10,64 +10,14 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from label_readers import coco_table, label_readers
 from mutate import mutate_bytes, mutate_gzip, mutate_json, mutate_zip
-from samples import BBX_GT, LABELV2, PART, RETINAFACE, WIDER_TXT
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A reader under test.
-
-    Attributes:
-        name: Name for the table and the command line.
-        file: Name of the file that is damaged, possibly within a folder.
-        seeds: Makes valid files; its argument is an empty folder.
-        read: Reads the file; its argument is the folder of the file.
-        mutate: Damages one of the seeds.
-        named: Whether an error must name the file.
-        guarded: Whether the package runs it in a child process, so that a crash is an error too.
-    """
-
-    name: str
-    file: str
-    seeds: Callable[[Path], list[bytes]]
-    read: Callable[[Path], object]
-    mutate: Callable[..., bytes] = mutate_bytes
-    named: bool = True
-    guarded: bool = False
-
-
-def _labels(fmt: str, text: bytes) -> Reader:
-    def read(folder: Path) -> object:
-        from mmface.datasets.annotations import read_annotations
-
-        return read_annotations(folder / 'a.txt', fmt)
-
-    return Reader(fmt, 'a.txt', lambda _: [text], read)
-
-
-def _coco_table(categories: list[str]) -> bytes:
-    images = [dict(id=n, file_name=f'0--A/{n}.jpg', width=64, height=48) for n in range(1, 3)]
-    rows = [
-        dict(
-            id=n, image_id=1 + n % 2, category_id=1, bbox=[1.5, 2, 3, 4], area=12, iscrowd=0,
-            keypoints=[5, 5, 2] * 4 + [0, 0, 0], num_keypoints=4,
-        )
-        for n in range(1, 4)
-    ]  # fmt: skip
-    kinds = [dict(id=n, name=name) for n, name in enumerate(categories, 1)]
-    return json.dumps(dict(images=images, annotations=rows, categories=kinds)).encode()
-
-
-def _read_coco_faces(folder: Path) -> object:
-    from mmface.datasets.annotations import read_annotations
-
-    return read_annotations(folder / 'a.json', 'coco')
+from reader import Reader
+from samples import PART, WIDER_TXT
 
 
 def _read_coco_boxes(folder: Path) -> object:
@@ -114,6 +64,48 @@ def _read_wider_tar(folder: Path) -> object:
     from mmface.evaluation.wider_txt import read_predictions
 
     return read_predictions(folder / 'a.tar.gz')
+
+
+def _read_predictions(name: str) -> Callable[[Path], object]:
+    def read(folder: Path) -> object:
+        from mmface.evaluation.prediction_files import open_predictions
+
+        return [len(chunk.table) for chunk in open_predictions(folder / name)]
+
+    return read
+
+
+def _results_seeds(_: Path) -> list[bytes]:
+    rows = [
+        dict(image_id=f'0--A/{n}.jpg', category_id=1, bbox=[1.5, 2, 3, 4], score=0.5)
+        for n in range(4)
+    ]
+    numbered = [{**row, 'image_id': n} for n, row in enumerate(rows)]
+    images = [dict(id=n, file_name=f'0--A/{n}.jpg') for n in range(4)]
+    return [json.dumps(v).encode() for v in (rows, dict(images=images, annotations=numbered))]
+
+
+def _dump_seeds(_: Path) -> list[bytes]:
+    import torch
+
+    found = dict(bboxes=torch.ones(3, 4), scores=torch.rand(3), labels=torch.zeros(3).long())
+    size = np.array([1.0, 2.0])
+    sample = dict(img_id=1, img_path='a/0--A/x.jpg', scale_factor=size, pred_instances=found)
+    return [pickle.dumps([sample], protocol) for protocol in (2, 4, 5)]
+
+
+def _parquet_seeds(_: Path) -> list[bytes]:
+    import pyarrow
+    from pyarrow import parquet
+
+    numbers = {key: [1.0, 2.0, 3.0] for key in ('x1', 'y1', 'x2', 'y2', 'score')}
+    table = pyarrow.table({'image': ['0--A/a.jpg', '0--A/a.jpg', '0--A/b.jpg'], **numbers})
+    made = []
+    for kind in ('NONE', 'SNAPPY'):
+        out = io.BytesIO()
+        parquet.write_table(table, out, compression=kind)
+        made.append(out.getvalue())
+    return made
 
 
 def _cells(*items: Any) -> np.ndarray:
@@ -389,14 +381,15 @@ def _image(folder: Path) -> object:
 
 def readers() -> Iterator[Reader]:
     """Return all readers."""
-    yield _labels('labelv2', LABELV2)
-    yield _labels('bbx_gt', BBX_GT)
-    yield _labels('retinaface', RETINAFACE)
-    faces, boxes = _coco_table(['face']), _coco_table(['face', 'cat'])
-    yield Reader('coco faces', 'a.json', lambda _: [faces], _read_coco_faces, mutate_json)
+    yield from label_readers()
+    boxes = coco_table(['face', 'cat'])
     yield Reader('coco boxes', 'a.json', lambda _: [boxes], _read_coco_boxes, mutate_json)
     yield Reader('detections txt', 'txt/0--A/a.txt', lambda _: [WIDER_TXT], _read_wider_txt)
     yield Reader('detections tar', 'a.tar.gz', _tar_seeds, _read_wider_tar, mutate_gzip)
+    results = _read_predictions('a.json')
+    yield Reader('detections json', 'a.json', _results_seeds, results, mutate_json)
+    yield Reader('detections pkl', 'a.pkl', _dump_seeds, _read_predictions('a.pkl'))
+    yield Reader('detections parquet', 'a.parquet', _parquet_seeds, _read_predictions('a.parquet'))
     yield Reader('ground truth mat', 'wider_face_val.mat', _mat_seeds, _read_mat, guarded=True)
     yield Reader('part list', 'part.txt', lambda _: [PART], _read_part)
     yield Reader('checkpoint', 'a.pth', _checkpoint_seeds, _read_checkpoint, _mutate_checkpoint)

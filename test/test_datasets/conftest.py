@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from mmengine.registry import DefaultScope
 
 POINTS = '20 25 1 40 25 1 30 35 0 22 50 0 38 50 1'
 
@@ -34,10 +33,3 @@ def tiny_root(tmp_path: Path) -> Path:
         lines += [f'# {path} {width} {height}', *rows]
     (root / 'train/labelv2.txt').write_text('\n'.join(lines))
     return root
-
-
-@pytest.fixture
-def mmdet_scope():
-    """Let pipelines find transforms by name, as inside a run."""
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        yield

@@ -48,10 +48,11 @@ def write_labelv2(labels: LabelSet, root: Path) -> Path:
 
 def write_retinaface(labels: LabelSet, root: Path) -> Path:
     lines = []
+    blur = ['0.5'] if len(labels.keypoints) == 5 else []
     for image in labels.images:
         lines.append(f'# {image.path}')
         for box, points in zip(sides(image), image.keypoints, strict=True):
-            lines.append(' '.join([*numbers(box), *numbers(flagged(points)), '0.5']))
+            lines.append(' '.join([*numbers(box), *numbers(flagged(points)), *blur]))
     (root / 'label.txt').write_text('\n'.join(lines))
     return root / 'label.txt'
 

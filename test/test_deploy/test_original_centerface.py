@@ -109,3 +109,16 @@ def test_quantize__leaves_no_convolution_in_float(original, tmp_path):
     assert all(makers[name] == 'DequantizeLinear' for node in convs for name in node.input[:2])
     assert (tmp_path / 'int8.onnx').stat().st_size < 0.35 * original.stat().st_size
     assert FaceDetector(tmp_path / 'int8.onnx').batch_size is None
+
+
+def test_detect__takes_it_where_no_model_is_given(original, run_tool, tmp_path):
+    (tmp_path / 'photos').mkdir()
+    image, _ = compose(np.random.default_rng(0), 0, (160, 128))
+    cv2.imwrite(str(tmp_path / 'photos/a.png'), image)
+    done = run_tool(
+        'tools/detect.py',
+        *(tmp_path / 'photos', '--out', tmp_path / 'out', '--json'),
+        MMFACE_CACHE=str(original.parents[1]),
+    )
+    assert done.stdout.startswith('model: centerface, the default')
+    assert len(list((tmp_path / 'out/photos').glob('a*.json'))) == 1

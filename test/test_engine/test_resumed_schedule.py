@@ -206,11 +206,15 @@ def test_other_options__of_the_optimizer(saved, reset):
     assert [group['weight_decay'] for group in run.optimizer.param_groups] == [taken, taken]
 
 
-def test_another_optimizer__is_refused(saved):
-    run = Run(STEPS, 6, True)
-    run.planned.groups[0]['betas'] = (0.9, 0.999)
-    with pytest.raises(ValueError, match=r'another class of optimizer \(betas missing\)'):
-        run.resume(saved)
+@pytest.mark.parametrize('kinds', [('SGD', 'AdamW'), ('AdamW', 'SGD'), ('RMSprop', 'AdamW')])
+def test_another_optimizer__is_refused(small_run, kinds):
+    first, second = (
+        {'optim_wrapper': {'optimizer': {'_delete_': True, 'type': kind, 'lr': 0.01}}}
+        for kind in kinds
+    )
+    small_run('run', epochs=1, **first).train()
+    with pytest.raises(ValueError, match=r'another class of optimizer .* load_from'):
+        small_run('run', epochs=2, resume=True, **second).train()
 
 
 def test_plateau__keeps_its_count_and_takes_its_settings():

@@ -6,13 +6,16 @@ from __future__ import annotations
 import importlib.util
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from mmdet.evaluation import CocoMetric
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 
+from mmface.datasets import WiderFaceDataset
 from mmface.evaluation.metrics import CocoBoxMetric
 from mmface.toys.coco import CATEGORIES, CLASSES, make_toy_coco
 
@@ -170,3 +173,39 @@ def test_order_of_ties__does_not_matter(package, tmp_path):
 def test_max_dets__must_be_positive(toy):
     with pytest.raises(ValueError, match='max_dets 0: expected at least 1'):
         CocoBoxMetric(str(toy / 'annotations/instances_val2017.json'), max_dets=0)
+
+
+@pytest.mark.parametrize('kind', [CocoBoxMetric, CocoMetric])
+def test_own_labels__are_the_ground_truth_of_the_data_set(kind, tmp_path, mmdet_scope):
+    """Without a file of ground truth, the samples of ``WiderFaceDataset`` have it."""
+    boxes = [[10, 10, 50, 60], [60, 40, 90, 90]]
+    lines = []
+    for name in 'ab':
+        cv2.imwrite(str(tmp_path / f'{name}.png'), np.zeros((100, 100, 3), np.uint8))
+        lines += [f'# {name}.png 100 100', *(' '.join(map(str, box)) for box in boxes)]
+    lines += ['# c.png 100 100', '1 1 30 30 1', '5 5 5 9']  # ignored, and without area
+    cv2.imwrite(str(tmp_path / 'c.png'), np.zeros((100, 100, 3), np.uint8))
+    (tmp_path / 'labelv2.txt').write_text('\n'.join(lines))
+    steps = ('LoadFaceImage', 'LoadFaceAnnotations', 'PackFaceInputs')
+    dataset = WiderFaceDataset(
+        ann_file=str(tmp_path / 'labelv2.txt'),
+        data_prefix=dict(img_path=str(tmp_path)),
+        test_mode=True,
+        pipeline=[dict(type=name) for name in steps],
+    )
+
+    def evaluate(chosen: list) -> dict:
+        evaluator = Evaluator([kind()])
+        evaluator.dataset_meta = dataset.metainfo
+        for index, rows in enumerate(chosen):
+            sample = dataset[index]['data_samples']
+            found = torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
+            labels, scores = torch.zeros(len(found)).long(), torch.linspace(0.9, 0.8, len(found))
+            sample.pred_instances = InstanceData(bboxes=found, scores=scores, labels=labels)
+            evaluator.process(data_batch=None, data_samples=[sample])
+        return evaluator.evaluate(len(dataset))
+
+    # What hits an ignored face is no error.
+    found = evaluate([boxes, boxes, [[1, 1, 30, 30]]])
+    assert found['coco/bbox_mAP'] == found['coco/bbox_mAP_m'] == found['coco/bbox_mAP_50'] == 1
+    assert evaluate([boxes, boxes[:1], []])['coco/bbox_mAP_50'] == pytest.approx(0.75, abs=0.01)

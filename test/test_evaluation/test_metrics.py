@@ -259,6 +259,26 @@ def test_keypoint_nme_metric__without_labels_gives_nan():
     assert all(np.isnan(value) for value in metric.evaluate(1).values())
 
 
+def test_keypoint_nme_metric__other_numbers_of_keypoints_use_the_box():
+    """The distance is 4 px, the side of the box 40 px, the distance of the given eyes 28 px."""
+
+    def nme(count: int, **options) -> float:
+        item = keypoint_sample('e/1.jpg', 4.0)
+        for part in (item.pred_instances, item.gt_instances):
+            part.keypoints = torch.cat([part.keypoints] * 2, dim=1)[:, :count]
+        metric = METRICS.build({'type': 'KeypointNMEMetric', **options})
+        metric.process(None, [item])
+        return metric.evaluate(1)['keypoint/nme']
+
+    assert nme(5) == pytest.approx(4 / 20)
+    for count in (4, 9):
+        assert nme(count) == pytest.approx(4 / 40)
+    assert nme(9, eyes=(0, 4)) == pytest.approx(4 / np.hypot(18, 20))
+    assert np.isnan(nme(0))
+    with pytest.raises(ValueError, match='indices of two keypoints'):
+        nme(5, eyes=(0, 1, 2))
+
+
 def test_keypoint_nme_metric__says_what_is_missing(small_rows):
     metric = METRICS.build({'type': 'KeypointNMEMetric'})
     with pytest.raises(ValueError, match='use it with a model that predicts keypoints'):

@@ -78,3 +78,16 @@ def test_keypoint_errors__refuses_unknown_normalizer_and_other_keypoint_sets():
     rows, points = detection()
     with pytest.raises(ValueError, match=r'expected 5 predicted keypoints .* found 3'):
         keypoint_errors(rows, points[:, :3], BOX, labelled())
+
+
+def test_keypoint_errors__the_eyes_of_other_schemes():
+    """Six points; the distance of the last two is the unit."""
+    points = np.concatenate([POINTS, [[60.0, 10.0]]])
+    truth = np.concatenate([points, np.ones((6, 1))], axis=1)[None]
+    rows = np.array([[0, 0, 40, 40, 0.9]])
+    found = points[None] + (3, 4)
+    errors = keypoint_errors(rows, found, BOX, truth, eyes=(0, 5))
+    assert errors == pytest.approx([5 / 50])
+    for eyes in ((0, 6), (-1, 2)):
+        with pytest.raises(ValueError, match='indices of two of the 6 keypoints'):
+            keypoint_errors(rows, found, BOX, truth, eyes=eyes)

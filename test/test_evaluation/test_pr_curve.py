@@ -66,3 +66,18 @@ def test_format_table__shows_numbers_and_conditions(small_gt, small_rows):
     assert np.isclose(
         float(full.split()[2]), evaluate_rows(small_gt, small_rows).ap['medium'], atol=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    ('suffix', 'start'), [('.pdf', b'%PDF'), ('.svg', b'<?xml'), ('.png', b'\x89PNG')]
+)
+def test_plot_pr_curves__suffix_chooses_the_kind(small_gt, small_rows, tmp_path, suffix, start):
+    result = evaluate_rows(small_gt, small_rows)
+    for name in 'ab':
+        plot_pr_curves({'x': result}, tmp_path / f'{name}{suffix}', title='My faces')
+    first, second = ((tmp_path / f'{name}{suffix}').read_bytes() for name in 'ab')
+    assert first.startswith(start)
+    if suffix == '.svg':
+        assert b'My faces: x' in first
+    else:
+        assert first == second  # no date; ids in an SVG are random

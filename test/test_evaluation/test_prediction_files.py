@@ -77,7 +77,8 @@ def write_parquet(path, rows):
 def rows_of(source, gt) -> dict:
     found = {}
     for names, table, counts in source:
-        found |= zip(names, np.split(table, np.cumsum(counts)[:-1]), strict=True)
+        pieces = np.split(table, np.cumsum(counts)[:-1]) if names else []
+        found |= zip(names, pieces, strict=True)
     return found
 
 
@@ -170,6 +171,17 @@ def test_open_predictions__pickles_of_something_else_are_refused(tmp_path, drawn
         (tmp_path / 'a.pkl').write_bytes(pickle.dumps(value))
         with pytest.raises(ValueError, match='as DumpDetResults'):
             rows_of(open_predictions(tmp_path / 'a.pkl', drawn_gt), drawn_gt)
+
+
+def test_open_predictions__tables_without_rows_or_columns(tmp_path, drawn_gt):
+    pyarrow = pytest.importorskip('pyarrow')
+    from pyarrow import parquet
+
+    write_parquet(tmp_path / 'a.parquet', {})
+    assert rows_of(open_predictions(tmp_path / 'a.parquet', drawn_gt), drawn_gt) == {}
+    parquet.write_table(pyarrow.table({'name': ['x']}), tmp_path / 'a.parquet')
+    with pytest.raises(ValueError, match=r'expected the columns image, x1, .* found name'):
+        rows_of(open_predictions(tmp_path / 'a.parquet', drawn_gt), drawn_gt)
 
 
 def test_open_predictions__missing_file(tmp_path):

@@ -63,6 +63,8 @@ def test_wheel__holds_modules_and_configs_and_nothing_else(wheel, repo):
     assert {f'mmface/{path.relative_to(repo).as_posix()}' for path in configs} <= names
     modules = {path.relative_to(repo).as_posix() for path in repo.glob('mmface/**/*.py')}
     assert modules <= names
+    page = repo / 'mmface' / 'evaluation' / 'report' / 'template'
+    assert {path.relative_to(repo).as_posix() for path in page.iterdir()} <= names
     assert {name.split('/')[0] for name in names if '.dist-info/' not in name} == {'mmface'}
 
 

@@ -37,3 +37,12 @@ def checkpoint(door, toy, small, once):
         door('tools/train.py', CONFIG, '--data-path', toy, '--work-dir', work, '--seed', 5, *small)
 
     return once('trained', train) / 'epoch_2.pth'
+
+
+@pytest.fixture(scope='session')
+def toy_coco(once):
+    """Draw 9 training and 4 validation images in the layout of COCO, with the edge cases."""
+    from mmface.toys.coco import make_toy_coco
+
+    options = dict(num_train=9, num_val=4, image_size=(96, 64), seed=3)
+    return once('toy_coco', lambda folder: make_toy_coco(folder, **options))

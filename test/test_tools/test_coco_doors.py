@@ -10,7 +10,6 @@ import cv2
 import pytest
 import torch
 
-from mmface.toys.coco import make_toy_coco
 from mmface.utils.checkpoint import load_checkpoint_file
 
 CONFIG = 'configs/centernet2/centernet2_toy.py'
@@ -28,13 +27,6 @@ SMALL = [
     'default_hooks.logger.interval=1',
     'default_hooks.checkpoint.interval=2',
 ]
-
-
-@pytest.fixture(scope='module')
-def toy_coco(tmp_path_factory):
-    """Draw 9 training and 4 validation images, with the edge cases."""
-    root = tmp_path_factory.mktemp('coco')
-    return make_toy_coco(root, num_train=9, num_val=4, image_size=(96, 64), seed=3)
 
 
 @pytest.fixture(scope='module')
@@ -157,3 +149,17 @@ default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))
     assert f'TrainAccuracy = {100 * ap:.2f}\n' in summary
     assert 'BatchSize = 2\n' in summary
     assert f'Final Train Accuracy : {100 * ap:.2f}\n' in done.stdout
+
+
+def test_num_epochs__of_a_config_that_counts_iterations(door, toy_coco, tmp_path):
+    options = [option for option in SMALL if 'train_cfg' not in option]
+    door(
+        'tools/train.py', CONFIG, '--data-path', toy_coco, '--work-dir', tmp_path, '--num-epochs',
+        2, '--lr', 0.001, *options,
+    )  # fmt: skip
+    text = next(tmp_path.glob('*/*.log')).read_text()
+    # Eight images have boxes: four batches. The schedule of 300 iterations becomes one of 8.
+    assert '2 epochs are 8 iterations' in text
+    assert 'Iter(train) [8/8]' in text
+    assert 'ends inside its warm-up' not in text
+    assert 'Iter(val)' in text

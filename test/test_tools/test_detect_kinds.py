@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import re
 import signal
 
@@ -14,6 +15,7 @@ import pytest
 
 from file_zoo import DONE, PILLOW, make_file_zoo
 from mmface.apis.video.animation import AnimationReader
+from mmface.datasets.annotations import read_annotations
 from mmface.utils.images import image_size, read_image
 
 pytest.importorskip('onnxruntime')
@@ -108,6 +110,47 @@ def test_detect__blur_fails_if_any_file_is_left_out(allowed, door, network, pict
     assert done.returncode == (0 if allowed else 1)
     assert 'skipped: not an image or video:' in done.stderr
     assert '2 inputs: 1 done, 1 skipped (1 not an image or video)' in done.stdout
+
+
+@pytest.mark.usefixtures('no_handler')
+def test_detect__tables_hold_the_results_of_all_runs(door, network, picture, tmp_path):
+    folder, out = tmp_path / 'in', tmp_path / 'out'
+    folder.mkdir()
+    cv2.imwrite(str(folder / 'a.png'), picture)
+    options = ['--score-thr', 0.3, '--csv', '--coco', '--yolo', '--labelme']
+    args = [folder, '--model', network, '--out', out, *options]
+    door(TOOL, *args)
+    cv2.imwrite(str(folder / 'b.jpg'), picture[::-1])
+    done = door(TOOL, *args)  # the results of a.png existed already
+    assert f'{out}: labels of 2 images' in done.stdout
+    counts = {}
+    for name in ('a.png', 'b.jpg'):
+        counts[f'in/{name}'] = len(json.loads((out / f'in/{name}.json').read_text())['faces'])
+    with (out / 'faces.csv').open(newline='') as file:
+        rows = [row['file'] for row in csv.DictReader(file)]
+    assert {name: rows.count(name) for name in counts} == counts
+    for path in (out / 'faces.coco.json', out / 'yolo', out / 'labelme'):
+        labels = read_annotations(path)
+        assert {entry.path: len(entry.bboxes) for entry in labels.images}.keys() == counts.keys()
+        # Faces outside of the image are no labels.
+        assert all(0 < len(entry.bboxes) <= counts[entry.path] for entry in labels.images)
+    assert 'nothing to do' in door(TOOL, *args).stdout
+
+
+@pytest.mark.usefixtures('no_handler')
+def test_detect__crops(door, network, picture, tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), picture)
+    out, crops = tmp_path / 'out', tmp_path / 'crops'
+    args = [tmp_path / 'a.png', '--model', network, '--score-thr', 0.3, '--out', out, '--json']
+    done = door(TOOL, *args, '--crops', crops)
+    found = json.loads((out / 'a.png.json').read_text())['faces']
+    assert found
+    files = sorted(path.name for path in crops.iterdir())
+    assert set(files) <= {f'a.png.face{number}.png' for number in range(len(found))}
+    assert files
+    assert f'{crops}: {len(files)} crops' in done.stdout
+    refused = door(TOOL, *args, '--crops', crops, '--align', ok=False)
+    assert 'made with other settings (align)' in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -113,3 +113,42 @@ def test_eval_widerface__real_set_from_its_archive(door, reference_dir, tmp_path
 def test_eval_widerface__help_ends_with_an_example(run_tool):
     out = run_tool(TOOL, '--help').stdout
     assert out.rstrip().splitlines()[-1].strip().startswith('python tools/evaluation/')
+
+
+def test_eval_widerface__writes_report_curves_and_tables(world, door, tmp_path):
+    done = door(
+        TOOL, world / 'good', world / 'worse', '--gt', world / 'gt', '--draws', '20',
+        '--report', tmp_path / 'report', '--curves', tmp_path / 'curves.csv',
+        '--plot', tmp_path / 'pr.pdf', '--table', 'markdown', '--title', 'Two detectors',
+    )  # fmt: skip
+    assert done.stdout.splitlines()[0] == '| detector | easy | medium | hard |'
+    assert done.stdout.splitlines()[2].startswith('| good | 1.0000 (')
+    assert f'report: {tmp_path / "report" / "index.html"}' in done.stderr
+    assert 'Two detectors' in (tmp_path / 'report' / 'index.html').read_text()
+    assert (tmp_path / 'curves.csv').read_text().count('\n') == 1 + 2 * 3 * 1000
+    assert (tmp_path / 'pr.pdf').read_bytes().startswith(b'%PDF')
+
+
+def test_eval_widerface__reads_coco_results(world, door, tmp_path):
+    entries = [
+        {'image_id': f'{path.parent.name}/{path.stem}.jpg', 'bbox': row[:4], 'score': row[4]}
+        for path in (world / 'good').glob('*/*.txt')
+        for row in ([*map(float, line.split())] for line in path.read_text().splitlines()[2:])
+    ]
+    (tmp_path / 'good.json').write_text(json.dumps(entries))
+    done = door(TOOL, tmp_path / 'good.json', world / 'good', '--gt', world / 'gt')
+    lines = [line.split()[1:] for line in done.stdout.splitlines()[1:]]
+    assert lines[0] == lines[1]
+
+
+def test_eval_widerface__implausible_predictions_need_force(world, door, tmp_path):
+    folder = tmp_path / 'set'
+    for number, name in enumerate(('0--E/p_0', '0--E/p_2', '1--E/p_1')):
+        rows = np.random.default_rng(number).random((9, 5))
+        write_wider_txt(folder, name, rows)
+    done = door(TOOL, folder, '--gt', world / 'gt', ok=False)
+    assert done.returncode == 2
+    assert 'the boxes look like shares of the image size' in done.stderr
+    done = door(TOOL, folder, '--gt', world / 'gt', '--force')
+    assert 'warning: set: the boxes look like shares of the image size' in done.stderr
+    assert done.stdout.splitlines()[1].split()[1:4] == ['0.0000'] * 3

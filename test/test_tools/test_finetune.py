@@ -32,7 +32,7 @@ def finetuned(door, toy, checkpoint, once):
             'tools/train.py', 'configs/scrfd/scrfd_500m_bnkps_finetune.py', '--data-path', toy,
             '--load-from', checkpoint, '--work-dir', work, '--num-epochs', 2, '--lr', 0.0005,
             '--image-size', 96, '--log', 'tensorboard', *QUICK,
-            'default_hooks.ema.type=MasterEMAHook',
+            'train_dataloader.batch_size=2', 'default_hooks.ema.type=MasterEMAHook',
             'default_hooks.early_stopping.type=FaceEarlyStoppingHook',
         )  # fmt: skip
 
@@ -43,8 +43,11 @@ def test_finetune__validates_each_epoch_and_keeps_the_best(finetuned):
     values = scalars(finetuned)
     assert [line['step'] for line in values if 'wider_face/easy' in line] == [1, 2]
     rates = [line['lr'] for line in values if 'lr' in line]
-    assert max(rates) == pytest.approx(0.0005, rel=0.05)
-    assert rates[-1] < rates[-2] < 0.0005  # the cosine ends with the run
+    # Twelve iterations: five of warm-up, while a cosine falls to 0 at the end of the run.
+    assert len(rates) == 12
+    assert 0.0003 < max(rates) < 0.0005
+    assert rates.index(max(rates)) == 4
+    assert rates[-1] < rates[-2] < 0.1 * max(rates)
     assert list(finetuned.glob('best_wider_face_hard_*.pth'))
     assert 'inside its warm-up' not in log_text(finetuned)
 
@@ -87,19 +90,21 @@ def test_data_root__of_the_loaders_is_enough(door, toy, tmp_path, small):
     assert 'Epoch(train) [3]' in log_text(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ('option', 'message'),
-    [
-        ('train_cfg.max_epoch=1', 'no parameter max_epoch; nearest: train_cfg.max_epochs'),
-        ('max_epoch=1', 'error: '),
-    ],
-)
-def test_option_with_a_typing_error__is_named(door, tmp_path, option, message):
+def test_option_that_no_class_takes__is_one_line(door, tmp_path):
     done = door(
         'tools/train.py', 'configs/scrfd/scrfd_500m_bnkps.py', '--work-dir', tmp_path,
-        '--cfg-options', option, ok=False,
+        '--cfg-options', 'train_cfg.max_epoch=1', ok=False,
     )  # fmt: skip
     assert done.returncode == 2
+    message = 'no parameter max_epoch; nearest: train_cfg.max_epochs'
     assert message in done.stderr.splitlines()[-1]
-    assert 'max_epochs' in done.stderr + done.stdout
     assert 'Traceback' not in done.stderr
+
+
+def test_option_that_nothing_reads__is_a_warning(run_tool, tmp_path):
+    done = run_tool(
+        'tools/train.py', 'configs/scrfd/scrfd_500m_bnkps.py', '--data-path', tmp_path / 'none',
+        '--cfg-options', 'max_epoch=1', ok=False,
+    )  # fmt: skip
+    text = done.stdout + done.stderr
+    assert 'the config has no max_epoch, so this may change nothing; nearest: max_epochs' in text

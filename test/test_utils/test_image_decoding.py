@@ -94,6 +94,15 @@ def test_jpeg__damaged_inside(jpeg, caplog):
     assert len([r for r in caplog.records if 'damaged data inside' in r.getMessage()]) == 1
 
 
+def test_jpeg__damage_that_looks_like_another_frame():
+    data = bytearray(cv2.imencode('.jpg', NOISE)[1].tobytes())
+    data[len(data) // 2 : len(data) // 2 + 2] = b'\xff\xc5'
+    said = []
+    assert decode_image(bytes(data), 'a.jpg', said.append).shape == NOISE.shape
+    assert len(said) == 1
+    assert 'has damaged data inside (Unsupported JPEG process' in said[0]
+
+
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP'])
 def test_pixels__are_limited_before_decoding(kind, monkeypatch):
     data = saved(kind)

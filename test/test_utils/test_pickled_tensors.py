@@ -13,20 +13,23 @@ import torch
 from mmface.utils.pickled_tensors import read_pickled_tensors
 
 
+@pytest.mark.parametrize('protocol', [2, 3, 4, 5])
 @pytest.mark.parametrize(
     'dtype', [torch.float32, torch.float64, torch.float16, torch.int64, torch.uint8, torch.bool]
 )
-def test_read_pickled_tensors__tensors_become_arrays(tmp_path, dtype):
+def test_read_pickled_tensors__tensors_become_arrays(tmp_path, dtype, protocol):
     whole = (torch.arange(24).reshape(4, 6) % 2).to(dtype)
     tensors = [whole, whole[1:3, ::2], whole.t(), whole[:0], torch.tensor(1).to(dtype)]
     value = {'a': tensors, 'b': (1, 'x', None, 2.5), 'c': OrderedDict(d=np.arange(3.0))}
-    (tmp_path / 'a.pkl').write_bytes(pickle.dumps(value))
+    value['d'] = np.float32(2.5)
+    (tmp_path / 'a.pkl').write_bytes(pickle.dumps(value, protocol))
     found = read_pickled_tensors(tmp_path / 'a.pkl')
     for got, tensor in zip(found['a'], tensors, strict=True):
         assert got.dtype == tensor.numpy().dtype
         np.testing.assert_array_equal(got, tensor.numpy())
     assert found['b'] == value['b']
     assert found['c']['d'].tolist() == [0, 1, 2]
+    assert found['d'] == 2.5
 
 
 class Evil:

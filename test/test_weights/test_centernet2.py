@@ -7,6 +7,7 @@ and BiFPN, the names are those of the reference's code.
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from mmface.weights.centernet2 import (
 )
 from mmface.weights.centernet2_names import Structure, layer_names
 from mmface.weights.convert import build_model, convert
+from mmface.weights.detectron2_pickle import read_detectron2_pickle
 from mmface.weights.loading import variant_hint
 
 TOOL = 'tools/weights/convert.py'
@@ -285,6 +287,21 @@ def test_to_detectron2__what_has_no_place_there_is_refused(numbered):
         to_detectron2({**own, 'neck.extra': torch.ones(1)})
     with pytest.raises(ValueError, match='only for CenterNet2 and its backbones'):
         to_detectron2({'backbone.stem.0.weight': torch.ones(1), 'neck.a': torch.ones(1)})
+
+
+def test_tool__pkl_is_a_pickle_of_arrays(small_config, random_model, door, tmp_path):
+    config = small_config()
+    own = random_model(config).state_dict()
+    torch.save(dict(state_dict=own), tmp_path / 'own.pth')
+    args = (tmp_path / 'own.pth', tmp_path / 'X.pkl', '--config', config, '--to', 'detectron2')
+    door(TOOL, *args)
+    # As detectron2's DetectionCheckpointer reads it.
+    content = pickle.loads((tmp_path / 'X.pkl').read_bytes(), encoding='latin1')
+    assert content['__author__'] == 'mmface'
+    theirs = to_detectron2(own)
+    assert theirs.keys() == content['model'].keys()
+    assert all(np.array_equal(content['model'][key], value) for key, value in theirs.items())
+    assert read_detectron2_pickle(tmp_path / 'X.pkl').arrays.keys() == theirs.keys()
 
 
 def test_tool__to_detectron2_is_no_mindspore_checkpoint(door, tmp_path):

@@ -7,13 +7,14 @@ import logging
 
 import pytest
 import torch
-from mmdet.registry import MODELS
+from mmdet.registry import MODELS, WEIGHT_INITIALIZERS
 from mmengine.logging import MMLogger
 from mmengine.model import Sequential
 from mmengine.registry import DefaultScope
 from torch import nn
 
 from helpers import load_config
+from mmface.engine import CheckedPretrainedInit
 from mmface.weights.loading import load_fitting_weights
 
 
@@ -86,8 +87,19 @@ def test_detector__weights_of_another_size_are_refused(load):
         load(source='scrfd_1gbn', strict=False)
 
 
+def test_detector__names_of_insightface_are_recognised(load):
+    def change(state):
+        for key in [key for key in state if '.cls_convs.' in key]:
+            state['bbox_head.stride_cls.' + key.split('cls_convs.')[1]] = state.pop(key)
+        _drop('backbone.stem')(state)
+
+    with pytest.raises(ValueError, match=r'names of insightface; tools/weights/convert.py conv'):
+        load(change, strict=False)
+
+
 @pytest.mark.parametrize(('keep', 'fits'), [(3, True), (1, False)])
 def test_init_cfg__counts_the_keys_of_its_module_only(keep, fits, tmp_path, log):
+    assert WEIGHT_INITIALIZERS.get('Pretrained') is CheckedPretrainedInit
     with DefaultScope.overwrite_default_scope('mmdet'):
         layer = nn.BatchNorm2d(3)
         weights = {f'backbone.0.{k}': v + 2 for k, v in list(layer.state_dict().items())[:keep]}

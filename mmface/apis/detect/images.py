@@ -31,12 +31,14 @@ class ImageReport:
         faces: Number of faces in them.
         skipped: The images without a result.
         damaged: Messages about images with damaged data inside, which have a result.
+        uncropped: Number of faces that could not be aligned or cut out.
     """
 
     done: int = 0
     faces: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+    uncropped: int = 0
 
 
 @dataclass
@@ -48,6 +50,7 @@ class _Item:
     faces: list[Face] = field(default_factory=list)
     skipped: Skipped | None = None
     damaged: list[str] = field(default_factory=list)
+    uncropped: int = 0
 
     def fail(self, reason: str, error: BaseException) -> None:
         text = one_line(error)
@@ -97,6 +100,7 @@ def do_images(
             if item.skipped is None:
                 report.done += 1
                 report.faces += len(item.faces)
+                report.uncropped += item.uncropped
             else:
                 report.skipped.append(item.skipped)
             bar.update()
@@ -161,7 +165,7 @@ def _detect(items: Sequence[_Item], detector: Detector) -> None:
 def _writer(results: Results) -> Callable[[_Item], _Item]:
     def write(item: _Item) -> _Item:
         if item.image is not None:
-            results.write(item.source, item.image, item.faces)
+            item.uncropped = results.write(item.source, item.image, item.faces)
             item.image = None  # the memory is free while the item waits for its turn
         return item
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmface.apis.detect.base import Render, describe
+from mmface.apis.detect.crops import CropWriter
 from mmface.structures import Face
 from mmface.utils.files import remove_leftovers, write_text
 from mmface.utils.images import Image, write_image
@@ -31,6 +32,7 @@ class Results:
         render: Draws the faces into an image, or hides them.
         json: Whether boxes, scores and keypoints are also written.
         overwrite: Whether existing results are replaced.
+        crops: Writes the faces of images, if they are wanted.
 
     Raises:
         ValueError: The folder holds results with other settings, or its ``settings.json`` cannot
@@ -45,8 +47,10 @@ class Results:
         render: Render,
         json: bool = False,
         overwrite: bool = False,
+        crops: CropWriter | None = None,
     ) -> None:
         self.folder = folder
+        self.crops = crops
         self.json = json
         self.render = render
         files = [Path(file) for file in model]
@@ -97,10 +101,14 @@ class Results:
 
     def done(self, source: Source) -> bool:
         """Return whether all result files of ``source`` exist and are up to date."""
-        targets = self.targets(source)
+        return self.up_to_date(self.targets(source), source.path)
+
+    def up_to_date(self, targets: Sequence[Path], source: Path | None) -> bool:
+        """Return whether all ``targets`` exist and are newer than the settings and ``source``."""
         if self._fresh:
             return False
-        since = max(file.stat().st_mtime_ns for file in (self._note, source.path))
+        files = (self._note,) if source is None else (self._note, source)
+        since = max(file.stat().st_mtime_ns for file in files)
         stats = [path.stat() for path in targets if path.is_file()]
         return len(stats) == len(targets) and all(
             stat.st_size and stat.st_mtime_ns >= since for stat in stats
@@ -122,7 +130,7 @@ class Results:
                         'run them one after the other into different folders'
                     )
 
-    def write(self, source: Source, image: Image, faces: Sequence[Face]) -> None:
+    def write(self, source: Source, image: Image, faces: Sequence[Face]) -> int:
         """Write all result files of an image.
 
         Args:
@@ -130,15 +138,21 @@ class Results:
             image: (H, W, 3) BGR, its pixels.
             faces: The faces in it.
 
+        Returns:
+            The number of faces without a crop.
+
         Raises:
             OSError: A file cannot be written.
         """
+        left_out = 0 if self.crops is None else self.crops.write(source.name, image, faces)
         target, *lines = self.targets(source)
         name = source.name.as_posix()
         for path in lines:
             text = describe(image, faces, image=name)
             write_text(path, text, sync=False)
+        # The last one, see done().
         write_image(target, self.render(image, faces, name))
+        return left_out
 
 
 def _read_settings(path: Path) -> Mapping[str, Any] | None:

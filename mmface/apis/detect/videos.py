@@ -11,8 +11,9 @@ from typing import IO, Any, NamedTuple
 
 from mmface.apis.detect.base import IMAGE_ERRORS, Detector, Render, batches, describe
 from mmface.apis.detect.results import Results
-from mmface.apis.video.base import Frame, VideoSource, open_source
+from mmface.apis.video.base import Frame, VideoSource
 from mmface.apis.video.gaps import GapFiller, SeenFrame
+from mmface.apis.video.open import open_source
 from mmface.structures import Face
 from mmface.utils.cli import one_line
 from mmface.utils.files import whole_file

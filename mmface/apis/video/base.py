@@ -9,8 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from mmface.utils.file_kinds import kind_of
-from mmface.utils.images import Image, PathLike
+from mmface.utils.images import Image
 
 #: Frames per second if the camera or file does not report a usable value.
 DEFAULT_FPS = 25.0
@@ -68,24 +67,3 @@ class VideoSource(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release the file or camera."""
-
-
-def open_source(origin: PathLike | int) -> VideoSource:
-    """Open a video, an animated image, or the camera of a number.
-
-    Raises:
-        ModuleNotFoundError: PyAV is not installed. The message contains the pip command.
-        ValueError: The source cannot be opened.
-    """
-    # Imported here: these modules import this one, and only files of videos need PyAV.
-    if isinstance(origin, int):
-        from mmface.apis.video.camera import Camera
-
-        return Camera(origin)
-    if Path(origin).is_file() and kind_of(origin) == 'animation':
-        from mmface.apis.video.animation import AnimationReader
-
-        return AnimationReader(origin)
-    from mmface.apis.video.reader import VideoReader
-
-    return VideoReader(origin)

@@ -124,7 +124,7 @@ class GapFiller:
 def _moved_on(nearest: _Sighting, other: _Sighting, frame: Frame) -> Face:
     """Return where a face is if its centre moves on as it did between two sightings."""
     corner, opposite = nearest.face.bbox[:2], nearest.face.bbox[2:]
-    moved = np.zeros(2, np.float32)
+    moved: np.ndarray = np.zeros(2, np.float32)
     if other.number != nearest.number:
         way = (corner + opposite - other.face.bbox[:2] - other.face.bbox[2:]) / 2
         moved = way * (frame.seconds - nearest.seconds) / (nearest.seconds - other.seconds)

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmcv.cnn import fuse_conv_bn
 from mmdet.registry import HOOKS
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import BaseLoop
+
+from mmface.utils.fuse_norms import fuse_norms
 
 
 @HOOKS.register_module()
@@ -19,9 +20,8 @@ class FuseConvBNHook(Hook):
     model is also trained, if the test uses an average of the weights (``EMAHook``), or if norms
     and convolutions have different dtypes.
 
-    mmcv folds a norm into the convolution that precedes it in the same module. That is right for
-    all models of this repository. For a model that uses them in another order, set
-    ``default_hooks = dict(fuse=dict(enabled=False))``.
+    A model whose outputs would change stays as it is, with a warning; see ``fuse_norms``. To skip
+    the check and the folding, set ``default_hooks = dict(fuse=dict(enabled=False))``.
 
     Args:
         enabled: Whether to fold the norms.
@@ -36,4 +36,4 @@ class FuseConvBNHook(Hook):
         averages = any(isinstance(hook, EMAHook) for hook in runner.hooks)
         types = {parameter.dtype for parameter in runner.model.parameters()}
         if self.enabled and not trains and not averages and len(types) == 1:
-            fuse_conv_bn(runner.model)
+            fuse_norms(runner.model)

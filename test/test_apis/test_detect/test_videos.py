@@ -13,7 +13,8 @@ import pytest
 
 from mmface.apis.detect.render import HideFaces, MarkFaces
 from mmface.apis.detect.videos import Gaps, do_video
-from mmface.apis.video.base import Frame, open_source
+from mmface.apis.video.base import Frame
+from mmface.apis.video.open import open_source
 from mmface.apis.video.reader import VideoReader
 from mmface.apis.video.writer import open_video
 from mmface.structures import Face

@@ -10,9 +10,10 @@ import av
 import numpy as np
 import pytest
 
-from mmface.apis.video.base import Frame, open_source
+from mmface.apis.video.base import Frame
 from mmface.apis.video.camera import Camera
 from mmface.apis.video.clock import Clock
+from mmface.apis.video.open import open_source
 from mmface.apis.video.reader import VideoReader
 from mmface.apis.video.writer import open_video
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import pytest
 import torch
 from mmcv.ops import batched_nms as mmcv_batched_nms
 from mmengine.logging import MMLogger
 
 from helpers import random_boxes
+from mmface.deploy.runtime.nms import nms as runtime_nms
 from mmface.models.task_modules import device_nms, suppression
 from mmface.models.task_modules.device_nms import batched_nms
 
@@ -69,6 +71,48 @@ def test_nms__arguments_reach_mmcv(boxes):
     assert len(agnostic) < len(batched_nms(*boxes, NMS)[1])
 
 
+def tied(count):
+    """Build boxes of two classes in clusters, with three different scores."""
+    generator = torch.Generator().manual_seed(1)
+    boxes = random_boxes(count, place=(0, 900), side=(10, 30), generator=generator)
+    scores = torch.randint(1, 4, (count,), generator=generator) / 4
+    return boxes, scores, torch.arange(count) % 2
+
+
+@pytest.mark.parametrize('count', [600, 12000])
+@pytest.mark.parametrize('agnostic', [False, True])
+def test_ties__first_box_goes_first_below_and_above_the_split(count, agnostic):
+    boxes, scores, labels = tied(count)
+    keep = batched_nms(boxes, scores, labels, NMS, agnostic)[1].numpy()
+    groups = [torch.arange(count)] if agnostic else [(labels == i).nonzero()[:, 0] for i in (0, 1)]
+    expected = np.concatenate(
+        [group[runtime_nms(boxes[group].numpy(), scores[group].numpy(), 0.45)] for group in groups]
+    )
+    # Best first, and of equal scores the first box.
+    expected = expected[np.lexsort([expected, -scores[expected].numpy()])]
+    np.testing.assert_array_equal(keep, expected)
+    if not agnostic:  # the split is the same rule as none
+        whole = batched_nms(boxes, scores, labels, dict(NMS, split_thr=10**6))[1]
+        np.testing.assert_array_equal(keep, whole.numpy())
+
+
+def test_class_agnostic__also_above_the_split():
+    boxes, _, labels = tied(12000)
+    scores = torch.randperm(12000, generator=torch.Generator().manual_seed(2)) / 12000
+    keep = batched_nms(boxes, scores, labels, NMS, class_agnostic=True)[1]
+    unsplit = dict(NMS, split_thr=10**6)
+    assert torch.equal(keep, mmcv_batched_nms(boxes, scores, labels, unsplit, True)[1])
+    assert len(keep) < len(mmcv_batched_nms(boxes, scores, labels, NMS, True)[1])
+
+
+def test_score_threshold_and_max_num__reach_the_scores(boxes):
+    for cfg in (dict(NMS, score_threshold=0.5), dict(NMS, max_num=7)):
+        dets, keep = batched_nms(*boxes, cfg)
+        expected = mmcv_batched_nms(*boxes, cfg)
+        assert torch.equal(dets, expected[0])
+        assert torch.equal(keep, expected[1])
+
+
 def test_missing_kernel__goes_to_the_cpu_with_one_warning(boxes, without_kernel, warnings):
     meta = [tensor.to('meta') for tensor in boxes]
     for _ in range(2):
@@ -91,8 +135,8 @@ def test_missing_kernel__does_not_concern_other_devices(boxes, without_kernel):
     ('change', 'error'),
     [
         (lambda b, s, c: (b[:, :3], s, c), AssertionError),
-        (lambda b, s, c: (b, s[:5], c), AssertionError),
-        (lambda b, s, c: (b, s, c[:5]), RuntimeError),
+        (lambda b, s, c: (b, s[:5], c), ValueError),
+        (lambda b, s, c: (b, s, c[:5]), ValueError),
     ],
 )
 def test_other_errors__are_passed_on(boxes, without_kernel, warnings, change, error):

@@ -1,0 +1,184 @@
+# Copyright (c) mmface authors. Licensed under the Apache License 2.0.
+"""Read the images of a bulk run: tar shards (WebDataset), lists of files and folders."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from mmface.utils.file_kinds import kind_of_content
+from mmface.utils.sources import NO_IMAGE, SEVERAL_FRAMES, find_sources, local_path
+from mmface.utils.walk import Skipped
+
+#: Larger members of a tar file are not read. Bytes.
+MAX_MEMBER = 256 << 20
+_BLOCK = 512
+
+
+class Entry(NamedTuple):
+    """An image of a shard.
+
+    Attributes:
+        name: Name of the member, or path of the file.
+        content: Bytes of the file, ``None`` for a file that is still to be read.
+        problem: Why the image is not used, empty if it is.
+    """
+
+    name: str
+    content: bytes | None = None
+    problem: str = ''
+
+
+class Shard(NamedTuple):
+    """A part of a bulk run, whose results are one file.
+
+    Attributes:
+        name: Name of the results, without suffix.
+        tar: A tar file, or ``None``.
+        files: The files of a list or folder.
+    """
+
+    name: str
+    tar: Path | None
+    files: tuple[str, ...] = ()
+
+    def entries(self, others: list[Skipped]) -> Iterator[Entry]:
+        """Iterate over the images.
+
+        Args:
+            others: Gets the members of a tar file that are not images.
+
+        Raises:
+            ValueError: The tar file is compressed, damaged or cut.
+        """
+        if self.tar is not None:
+            return read_tar(self.tar, others)
+        return (Entry(name) for name in self.files)
+
+
+def find_shards(inputs: Iterable[str], part: int = 0, parts: int = 1) -> list[Shard]:
+    """List the shards of one of several runs that share the work.
+
+    Each tar file is a shard, also in folders. The files of a list (``@list.txt``, one path a line)
+    or the images of a folder are cut into ``parts`` shards of which this run gets one.
+
+    Args:
+        inputs: Tar files, folders and lists.
+        part: Index of this run, from 0.
+        parts: Number of runs.
+
+    Raises:
+        FileNotFoundError: An input does not exist.
+        ValueError: Two shards have the same name, or an input is empty.
+    """
+    tars: list[Path] = []
+    lists: list[tuple[str, tuple[str, ...]]] = []
+    for given in inputs:
+        path = Path(local_path(given.removeprefix('@')))
+        if given.startswith('@'):
+            lists.append((path.stem, tuple(read_list(path))))
+        elif path.is_dir():
+            inside = sorted(path.rglob('*.tar'))
+            tars += inside
+            if not inside:
+                sources = find_sources([path]).sources
+                lists.append((path.resolve().name, tuple(str(each.path) for each in sources)))
+        elif path.is_file():
+            tars.append(path)
+        else:
+            raise FileNotFoundError(f'{given} does not exist: expected a tar file, folder or @list')
+    # A name says where the results go, so it comes from the path that the user gave.
+    shards = [Shard(path.stem, path) for path in tars]
+    seen: dict[str, Shard] = {}
+    for shard in shards:
+        if seen.setdefault(shard.name, shard) is not shard:
+            raise ValueError(
+                f'{seen[shard.name].tar} and {shard.tar} would have the same result, '
+                f'{shard.name}.parquet: run them into different folders'
+            )
+    shards = shards[part::parts]
+    for name, files in lists:
+        start, stop = len(files) * part // parts, len(files) * (part + 1) // parts
+        suffix = f'.{part}-of-{parts}' if parts > 1 else ''
+        shards.append(Shard(f'{name}{suffix}', None, files[start:stop]))
+    return shards
+
+
+def read_list(path: Path) -> list[str]:
+    """Read a list of files, one path a line. Empty lines are skipped.
+
+    Raises:
+        FileNotFoundError: The list does not exist.
+        ValueError: It is empty, not UTF-8, or has a URL.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} does not exist: expected a list of files, one path a line')
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is not UTF-8 text: expected one path a line') from error
+    files = [local_path(line.strip()) for line in lines if line.strip()]
+    if not files:
+        raise ValueError(f'{path} lists no file: expected one path a line')
+    return files
+
+
+def read_tar(path: Path, others: list[Skipped]) -> Iterator[Entry]:
+    """Iterate over the images of a tar file. Nothing is unpacked.
+
+    Args:
+        path: An uncompressed tar file, so that a small file cannot stand for endless data.
+        others: Gets the members that are not images.
+
+    Raises:
+        ValueError: The file is not a tar file, or is compressed, damaged or cut.
+    """
+    try:
+        with tarfile.open(path, 'r:') as archive:
+            for member in archive:
+                if member.isdir():
+                    continue
+                entry = _read_member(archive, member, path)
+                if entry.problem == NO_IMAGE:
+                    others.append(Skipped(Path(f'{path}/{member.name}'), NO_IMAGE))
+                else:
+                    yield entry
+                vars(archive)['members'].clear()  # else millions of headers stay in memory
+            _check_end(path, archive.offset)
+    except tarfile.TarError as error:
+        raise ValueError(
+            f'{path} cannot be read as a tar file ({error}): expected an uncompressed tar file; '
+            'unpack .tar.gz with gunzip, and copy a damaged file again'
+        ) from error
+
+
+def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> Entry:
+    if not member.isreg() or member.issparse():
+        return Entry(member.name, problem=NO_IMAGE)
+    if member.size > MAX_MEMBER:
+        return Entry(member.name, problem=f'{member.size:,} bytes, more than {MAX_MEMBER:,}')
+    file = archive.extractfile(member)
+    content = file.read() if file is not None else b''
+    if len(content) < member.size:
+        raise tarfile.ReadError('unexpected end of data')
+    kind = kind_of_content(content, member.name)
+    if kind is None:
+        return Entry(member.name, problem=NO_IMAGE)
+    if kind in ('video', 'animation'):
+        return Entry(member.name, problem=SEVERAL_FRAMES)
+    return Entry(member.name, content)
+
+
+def _check_end(path: Path, offset: int) -> None:
+    """Check that reading ended at the end marker: tarfile stops silently at a damaged header.
+
+    Raises:
+        tarfile.ReadError: There is no block of zeros at ``offset``, or something behind it.
+    """
+    with path.open('rb') as file:
+        file.seek(offset)
+        rest = file.read(2 * _BLOCK)
+    if len(rest) < _BLOCK or any(rest):
+        raise tarfile.ReadError(f'no end marker at byte {offset}, where the last member ends')
