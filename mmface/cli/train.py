@@ -180,7 +180,7 @@ def build_config(args: argparse.Namespace) -> Config:
     if args.lr_step is not None:
         edit.set_milestones(cfg, [int(step) for step in re.split('[, ]', args.lr_step)])
     # These override all of the above, except an explicit length.
-    lengths = ('train_cfg.max_epochs', 'train_cfg.max_iters')
+    lengths = ('train_cfg.max_epochs', 'train_cfg.max_iters') if args.num_epochs else ()
     options = args.cfg_options or {}
     cfg.merge_from_dict({key: options[key] for key in options if key not in lengths})
     cfg.reset_schedule = args.reset_schedule
