@@ -288,6 +288,25 @@ def test_video__of_many_kinds_with_sound(name, codec, sound, copied, tmp_path):
         assert samples / stream.rate == pytest.approx(1, abs=0.12)
 
 
+@pytest.mark.parametrize('sound', ['aac', 'mp2'])
+def test_video__joined_recordings_go_on(sound, tmp_path):
+    """Cameras start their clocks again; people join the files with cat."""
+    one = _encode(tmp_path / 'one.ts', _images(25), sound=sound)
+    path = tmp_path / 'two.ts'
+    path.write_bytes(2 * one.read_bytes())
+    reader = VideoReader(path)
+    options = {'sound': reader.sound, 'start': reader.start}
+    with open_video(tmp_path / 'out.mp4', reader.fps, reader.size, **options) as video:
+        for frame in reader:
+            video.write(frame)
+    seconds = [frame.seconds for frame in VideoReader(tmp_path / 'out.mp4')]
+    assert len(seconds) == 50
+    assert 1.9 < seconds[-1] < 2.1
+    assert (np.diff(seconds) > 0).all()
+    _, packets = _sound_packets(tmp_path / 'out.mp4')
+    assert packets[-1][0] == pytest.approx(2, abs=0.1)
+
+
 def _damage(path, codec, place):
     data = bytearray(_encode(path, _images(60, (120, 160)), codec=codec).read_bytes())
     start = data.index(b'mdat') + 8 if b'mdat' in data else len(data) // 4
