@@ -36,7 +36,7 @@ class Sound:
         self.damaged = 0
         self._start = start
         self._output = output
-        self._input = av.open(str(path))
+        self._input = av.open(str(path), metadata_errors='replace')
         self._tracks = {
             stream.index: _Track(stream, output)
             for stream in self._input.streams.audio
@@ -62,7 +62,9 @@ class Sound:
             try:
                 for out in self._tracks[packet.stream.index].convert(packet, self._start):
                     self._output.mux(out)
-            except av.InvalidDataError:
+            except av.FFmpegError as error:
+                if isinstance(error, OSError):  # the disk, not the sound
+                    raise
                 self.damaged += 1
             self._next = next(self._packets, None)
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from fractions import Fraction
 
 import av
@@ -362,6 +364,44 @@ def test_writer__nothing_is_left_of_a_failure(tmp_path):
     with pytest.raises(OSError, match='cannot be written as a video'), open_video(path, 10, (0, 0)):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_writer__full_disk(tmp_path):
+    """A limit of the file size acts like a full disk."""
+    code = (
+        'import resource, signal, sys\n'
+        'import numpy as np\n'
+        'from mmface.apis.video.base import Frame\n'
+        'from mmface.apis.video.writer import open_video\n'
+        'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n'
+        'noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)\n'
+        'try:\n'
+        f'    with open_video({str(tmp_path / "a.mp4")!r}, 25, (320, 240)) as video:\n'
+        '        for number in range(60):\n'
+        '            video.write(Frame(number, number / 25, noise))\n'
+        'except OSError as error:\n'
+        '    sys.exit(f"as it should be: {error}")\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=600)
+    assert done.stderr.startswith('as it should be: '), done.stderr
+    assert 'a.mp4' in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_sound__damaged_does_not_end_the_video(seed, tmp_path):
+    data = bytearray(_encode(tmp_path / 'a.ts', _images(25), sound='aac').read_bytes())
+    rng = np.random.default_rng(seed)
+    for at in rng.integers(1000, len(data), 40):
+        data[at : at + 4] = rng.bytes(len(data[at : at + 4]))
+    (tmp_path / 'a.ts').write_bytes(data)
+    reader = VideoReader(tmp_path / 'a.ts')
+    options = {'sound': reader.sound, 'start': reader.start}
+    with open_video(tmp_path / 'out.mp4', reader.fps, reader.size, **options) as video:
+        for frame in reader:
+            video.write(frame)
+    assert len(list(VideoReader(tmp_path / 'out.mp4'))) > 5
 
 
 def test_clock__always_forwards():
