@@ -6,12 +6,15 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
+#: Seconds to wait for an answer, on a machine with much else to do.
+PATIENCE = 120
 NAMES = ('chromium', 'chromium-browser', 'google-chrome')
 
 
@@ -97,6 +100,8 @@ class Page:
 
     def _receive(self) -> dict:
         while b'\0' not in self._rest:
+            if not select.select([self._read], [], [], PATIENCE)[0]:
+                raise RuntimeError(f'no answer of the browser in {PATIENCE} s')
             part = os.read(self._read, 1 << 16)
             if not part:
                 raise RuntimeError('the browser has ended')
@@ -117,9 +122,10 @@ class Page:
     def open(self, path: Path) -> None:
         """Open a file and wait until it and its images are loaded."""
         self.call('Page.navigate', url=path.resolve().as_uri())
-        for _ in range(200):
-            if self.run('document.readyState === "complete" && !!window.REPORT'):
-                break
+        end = time.monotonic() + PATIENCE
+        while not self.run('document.readyState === "complete" && !!window.REPORT'):
+            if time.monotonic() > end:
+                raise RuntimeError(f'{path} was not loaded in {PATIENCE} s: {self.problems}')
             time.sleep(0.05)
         self.settle()
 

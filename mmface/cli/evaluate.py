@@ -8,6 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,18 @@ from mmface.evaluation.paper import FORMS, check_curves_path, paper_table, write
 from mmface.evaluation.plausibility import check_plausible, suspicions
 from mmface.evaluation.pr_curve import plot_pr_curves
 from mmface.evaluation.prediction_files import FORMATS, match_predictions, open_predictions
-from mmface.evaluation.prediction_source import PredictionSource
+from mmface.evaluation.prediction_source import Category, PredictionSource
 from mmface.evaluation.thresholds import operate
 from mmface.evaluation.wider_ap import evaluate_matched
-from mmface.evaluation.wider_gt import SUBSETS, WiderGroundTruth, read_ground_truth
+from mmface.evaluation.wider_gt import WiderGroundTruth, is_wider, read_ground_truth
 from mmface.evaluation.wider_match import PROTOCOLS, check_protocol
 from mmface.evaluation.wider_result import WiderResult, format_table
 from mmface.utils.cli import make_parser
-from mmface.utils.files import write_text
+from mmface.utils.files import inside, write_text
 from mmface.utils.image_names import read_part
+from mmface.utils.quiet import import_mmdet_quietly
+
+TITLE = 'WIDER FACE'
 
 
 def display_names(sources: Sequence[Path]) -> list[str]:
@@ -81,7 +85,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help=FORMATS,
     )
     parser.add_argument(
-        '--gt', required=True, type=Path, help='folder of the four wider_*_val.mat files'
+        '--gt',
+        required=True,
+        type=Path,
+        help='folder of the four wider_*_val.mat files, or own labels in any format of '
+        '`mmface labels`',
     )
     parser.add_argument(
         '--protocol',
@@ -122,7 +130,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='copy the images that the report shows into it (default: link to them)',
     )
-    parser.add_argument('--title', default='WIDER FACE', help='title of the report and the figure')
+    parser.add_argument('--title', default=TITLE, help='title of the report and the figure')
     parser.add_argument(
         '--draws', type=int, default=1000, help='bootstrap draws for intervals (default: 1000)'
     )
@@ -143,13 +151,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def rank(item: tuple[str, WiderResult]) -> float:
-    """Return the key that sorts results by hard AP, the best first and NaN last."""
-    hard = item[1].ap['hard']
-    return math.inf if math.isnan(hard) else -hard
+    """Return the key that sorts results by the AP of the largest subset, NaN last."""
+    ap = list(item[1].ap.values())[-1]
+    return math.inf if math.isnan(ap) else -ap
 
 
 def main() -> None:
-    """Read the command line, evaluate, and print a table ranked by hard AP."""
+    """Read the command line, evaluate, and print a ranked table."""
     args = parse_args()
 
     check_protocol(args.protocol, args.iou)
@@ -157,17 +165,16 @@ def main() -> None:
         check_curves_path(args.curves)
     if args.draws < 1:
         raise ValueError(f'expected at least one bootstrap draw, found {args.draws}')
-    gt = read_ground_truth(args.gt)
-    if args.part is not None:
-        gt = gt.restrict(read_part(args.part))
-    found: dict[str, tuple[WiderResult, Matched]] = {}
-    names = display_names(args.predictions)
-    for name, path in zip(names, args.predictions, strict=True):
-        source = open_predictions(path, gt, show=True, image_ids=args.image_ids)
-        found[name] = evaluate_source(source, gt, args)
+    results: dict[str, WiderResult] = {}
+    matched: dict[str, Matched] = {}
+    for category, gt in read_truths(args):
+        found = evaluate_all(category, gt, args)
+        new = dict(sorted(((name, own) for name, (own, _) in found.items()), key=rank))
+        results |= new
+        matched |= {name: found[name][1] for name in new}
+        if args.report is not None:
+            report(gt, {name: matched[name] for name in new}, new, args, category)
 
-    results = dict(sorted(((name, own) for name, (own, _) in found.items()), key=rank))
-    matched = {name: found[name][1] for name in results}
     for name, result in results.items():
         for warning in result.warnings():
             print(f'warning: {name}: {warning}', file=sys.stderr)
@@ -181,15 +188,52 @@ def main() -> None:
     if args.plot is not None:
         plot_pr_curves(results, args.plot, args.title)
     if args.curves is not None:
-        write_curves(
-            args.curves,
-            {
-                name: {subset: operate(own, gt.keep[subset]) for subset in SUBSETS}
-                for name, own in matched.items()
-            },
-        )
-    if args.report is not None:
-        report(gt, matched, results, args)
+        curves = {
+            name: {s: operate(own, keep) for s, keep in own.gt.keep.items()}
+            for name, own in matched.items()
+        }
+        write_curves(args.curves, curves)
+
+
+def read_truths(
+    args: argparse.Namespace,
+) -> list[tuple[Category | None, WiderGroundTruth]]:
+    """Read the ground truth of WIDER FACE, or that of each class of own labels."""
+    if is_wider(args.gt):
+        truths: list[tuple[Category | None, WiderGroundTruth]]
+        truths = [(None, read_ground_truth(args.gt))]
+    else:
+        # Imports the mm packages if they are there, which takes seconds; it does not need them.
+        with suppress(ModuleNotFoundError):
+            import_mmdet_quietly()
+        from mmface.apis.own_truth import read_own_truth
+
+        if args.protocol != 'float':
+            raise ValueError(
+                f'expected the official ground truth of WIDER FACE for the protocol '
+                f'{args.protocol}, found {args.gt}; own labels take the protocol float'
+            )
+        truths = read_own_truth(args.gt, args.images)
+        args.title = args.gt.stem if args.title == TITLE else args.title
+        if args.image_ids is None and args.gt.suffix.lower() == '.json':
+            args.image_ids = args.gt
+    if args.part is None:
+        return truths
+    part = read_part(args.part)
+    return [(category, gt.restrict(part)) for category, gt in truths]
+
+
+def evaluate_all(
+    category: Category | None, gt: WiderGroundTruth, args: argparse.Namespace
+) -> dict[str, tuple[WiderResult, Matched]]:
+    """Evaluate all predictions, of one class if there are several."""
+    found = {}
+    for name, path in zip(display_names(args.predictions), args.predictions, strict=True):
+        ids = args.image_ids
+        source = open_predictions(path, gt, show=True, image_ids=ids, category=category)
+        key = name if category is None else f'{name}, {category.name}'
+        found[key] = evaluate_source(source, gt, args)
+    return found
 
 
 def find_intervals(
@@ -198,8 +242,9 @@ def find_intervals(
     """Return the AP of each detector and subset with its 95 % interval."""
     aps = {}
     for name, own in matched.items():
-        drawn = ap_of_draws(own, SUBSETS, draw_weights(len(own.gt.names), draws))
-        aps[name] = {s: interval(results[name].ap[s], drawn[s]) for s in SUBSETS}
+        subsets = own.gt.subsets
+        drawn = ap_of_draws(own, subsets, draw_weights(len(own.gt.names), draws))
+        aps[name] = {s: interval(results[name].ap[s], drawn[s]) for s in subsets}
     return aps
 
 
@@ -208,19 +253,18 @@ def report(
     matched: Mapping[str, Matched],
     results: Mapping[str, WiderResult],
     args: argparse.Namespace,
+    category: Category | None,
 ) -> None:
-    """Write the report."""
+    """Write the report; of several classes, each to its own folder."""
     # Imported here, because OpenCV takes as long as an evaluation.
     from mmface.evaluation.report.study import study
     from mmface.evaluation.report.writer import write_report
 
-    attributes = read_attributes(args.gt, gt)
-    write_report(
-        study(gt, matched, results, attributes, args.draws),
-        args.report,
-        args.images,
-        args.copy_images,
-        args.title,
-    )
+    attributes = read_attributes(args.gt, gt) if is_wider(args.gt) else {}
+    folder, title = args.report, args.title
+    if category is not None:
+        folder, title = inside(folder, category.name), f'{title}: {category.name}'
+    found = study(gt, matched, results, attributes, args.draws)
+    write_report(found, folder, args.images, args.copy_images, title)
     # Not on standard output, which has the table alone.
-    print(f'report: {args.report / "index.html"}', file=sys.stderr)
+    print(f'report: {folder / "index.html"}', file=sys.stderr)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmface.evaluation.prediction_source import Chunk, PredictionSource
+from mmface.evaluation.prediction_source import Category, Chunk, PredictionSource
 from mmface.evaluation.wider_gt import WiderGroundTruth
 
 _FORMAT = (
@@ -21,12 +21,13 @@ _FORMAT = (
 
 
 class CocoResultsSource(PredictionSource):
-    """Reads COCO results. The classes are not used: every box is taken as a face.
+    """Reads COCO results.
 
     Args:
         path: The JSON file.
         gt: Read only the images of this ground truth; None reads all.
         show: Has no effect; the file is read at once.
+        category: Take only the boxes with the ``category_id`` of this class; None takes all.
         image_ids: COCO file whose ``images`` give the file name of each number. Not needed if
             ``image_id`` is a file name, or if the file itself has ``images``.
     """
@@ -36,9 +37,10 @@ class CocoResultsSource(PredictionSource):
         path: Path,
         gt: WiderGroundTruth | None,
         show: bool = False,
+        category: Category | None = None,
         image_ids: Path | None = None,
     ) -> None:
-        super().__init__(path, gt, show)
+        super().__init__(path, gt, show, category)
         self.image_ids = image_ids
 
     def read(self) -> Iterator[Chunk]:
@@ -54,8 +56,10 @@ class CocoResultsSource(PredictionSource):
             raise ValueError(f'{self.path}: expected {_FORMAT}, found {type(content).__name__}')
         rows: dict[Any, list[list[float]]] = {number: [] for number in names}
         for number, entry in enumerate(entries):
-            image, row = self._entry(number, entry)
-            rows.setdefault(image, []).append(row)
+            image, row, kind = self._entry(number, entry)
+            own_rows = rows.setdefault(image, [])
+            if self.category is None or kind == self.category.number:
+                own_rows.append(row)
         tables: list[NDArray[np.float64]] = []
         images: list[str] = []
         for image, own in rows.items():
@@ -72,7 +76,7 @@ class CocoResultsSource(PredictionSource):
         table = np.concatenate([np.empty((0, 5)), *tables])
         yield Chunk(images, table, [len(own) for own in tables])
 
-    def _entry(self, number: int, entry: Any) -> tuple[Any, list[float]]:
+    def _entry(self, number: int, entry: Any) -> tuple[Any, list[float], Any]:
         try:
             x, y, w, h = map(float, entry['bbox'])
             score = float(entry['score'])
@@ -84,7 +88,7 @@ class CocoResultsSource(PredictionSource):
                 f'{self.path}: entry {number}: expected {_FORMAT} of finite numbers, found '
                 f'{str(entry)[:200]}'
             ) from None
-        return image, [x, y, w, h, score]
+        return image, [x, y, w, h, score], entry.get('category_id')
 
 
 def load_json(path: Path) -> Any:

@@ -43,6 +43,9 @@ class DumpedResultsSource(PredictionSource):
             found = sample['pred_instances']
             bboxes = np.asarray(found['bboxes'], np.float64).reshape(-1, 4)
             scores = np.asarray(found['scores'], np.float64).reshape(len(bboxes))
+            if self.category is not None:
+                own = np.asarray(found['labels']).reshape(len(bboxes)) == self.category.index
+                bboxes, scores = bboxes[own], scores[own]
             name = str(sample.get('img_id', ''))
             if '/' not in name:  # a number, as in COCO data sets
                 name = str(sample['img_path'])

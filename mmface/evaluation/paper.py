@@ -15,7 +15,6 @@ from typing import Any
 from mmface.evaluation.bootstrap import Interval
 from mmface.evaluation.matched import THRESHOLDS
 from mmface.evaluation.thresholds import Operation
-from mmface.evaluation.wider_gt import SUBSETS
 from mmface.utils.files import write_text
 
 FORMS = ('markdown', 'latex', 'csv')
@@ -39,11 +38,12 @@ def paper_table(aps: Mapping[str, Mapping[str, Interval]], form: str) -> str:
     """
     if form not in FORMS:
         raise ValueError(f'expected one of {", ".join(FORMS)}, found {form!r}')
+    subsets = list(next(iter(aps.values()))) if aps else []
     header = ['detector']
-    for subset in SUBSETS:
+    for subset in subsets:
         header += [subset, f'{subset} 95 % low', f'{subset} 95 % high']
     rows = [
-        [name, *(_number(value) for subset in SUBSETS for value in _values(own[subset]))]
+        [name, *(_number(value) for subset in subsets for value in _values(own[subset]))]
         for name, own in aps.items()
     ]
     if form == 'csv':
@@ -53,7 +53,7 @@ def paper_table(aps: Mapping[str, Mapping[str, Interval]], form: str) -> str:
     joined = [[row[0], *_join(row[1:])] for row in rows]
     if form == 'markdown':
         names = [[row[0].replace('|', r'\|'), *row[1:]] for row in joined]
-        lines = [['detector', *SUBSETS], ['---', *('---:' for _ in SUBSETS)], *names]
+        lines = [['detector', *subsets], ['---', *('---:' for _ in subsets)], *names]
         return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
     body = [
         ' & '.join([row[0].translate(_LATEX), *(cell.replace(' to ', '--') for cell in row[1:])])
@@ -62,9 +62,9 @@ def paper_table(aps: Mapping[str, Mapping[str, Interval]], form: str) -> str:
     ]
     return '\n'.join(
         [
-            rf'\begin{{tabular}}{{l{"r" * len(SUBSETS)}}}',
+            rf'\begin{{tabular}}{{l{"r" * len(subsets)}}}',
             r'\toprule',
-            ' & '.join(['detector', *SUBSETS]) + r' \\',
+            ' & '.join(['detector', *subsets]) + r' \\',
             r'\midrule',
             *body,
             r'\bottomrule',

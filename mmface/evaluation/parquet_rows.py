@@ -1,9 +1,11 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Read detections from a Parquet file with one row per box, such as ``mmface detect`` writes."""
+"""Read detections from Parquet files, such as ``mmface detect --parquet`` writes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,49 +15,98 @@ from mmface.evaluation.wider_txt import finite_rows
 from mmface.utils.extras import optional_imports
 
 _NUMBERS = ('x1', 'y1', 'x2', 'y2', 'score')
+#: Columns of the two layouts: one row per box, or one row per image.
+_BY_BOX = ('image', *_NUMBERS)
+_BY_IMAGE = ('image', 'bboxes', 'scores')
 
 
 class ParquetSource(PredictionSource):
-    """Reads the columns ``image``, ``x1``, ``y1``, ``x2``, ``y2`` (pixels) and ``score``.
+    """Reads a file, or all ``.parquet`` files of a folder, in one of two layouts.
 
-    Other columns are not read. A row whose score is null stands for an image without detections.
+    One row per box has ``image``, ``x1``, ``y1``, ``x2``, ``y2`` (pixels), ``score`` and possibly
+    ``class``. A row whose score is null stands for an image without detections. One row per image,
+    as ``mmface detect --parquet`` writes it, has ``image``, ``bboxes``, ``scores`` and possibly
+    ``classes``. A row with an ``error`` is no entry. Other columns are not read.
     """
 
     def read(self) -> Iterator[Chunk]:
-        """Yield all images in one piece."""
-        column, table = self._read_columns()
-        empty = np.isnan(table[:, 4])
-        names, group = np.unique(column, return_inverse=True)
-        tables, images = [], []
-        order = np.argsort(group, kind='stable')
-        ends = np.cumsum(np.bincount(group, minlength=len(names)))
-        pieces = np.split(order, ends[:-1]) if len(names) else []
-        for name, own in zip(names.tolist(), pieces, strict=True):
-            place = f'{self.path}: image {name}'
-            key = self.claim(name, place)
-            if key is not None:
-                own = own[~empty[own]]
+        """Yield the images of each file in one piece."""
+        files = sorted(self.path.glob('*.parquet')) if self.path.is_dir() else [self.path]
+        for file in files:
+            tables: list[NDArray[np.float64]] = []
+            images: list[str] = []
+            for name, bboxes, scores, classes in _read(file):
+                place = f'{file}: image {name}'
+                key = self.claim(name, place)
+                if key is None:
+                    continue
+                rows = finite_rows(bboxes, scores, place)
+                if self.category is not None and classes is not None:
+                    rows = rows[np.asarray(classes, str) == self.category.name]
                 images.append(key)
-                tables.append(finite_rows(table[own, :4], table[own, 4], place))
-        rows = np.concatenate([np.empty((0, 5)), *tables])
-        yield Chunk(images, rows, [len(own) for own in tables])
+                tables.append(rows)
+            table = np.concatenate([np.empty((0, 5)), *tables])
+            yield Chunk(images, table, [len(own) for own in tables])
 
-    def _read_columns(self) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
-        """Return the image of each row, and x1, y1, x2, y2 and score, NaN for null."""
-        with optional_imports():
-            import pyarrow
-            from pyarrow import parquet
-        wanted = ['image', *_NUMBERS]
-        try:
-            columns = parquet.read_schema(self.path).names
-            if set(wanted) <= set(columns):
-                found = parquet.read_table(self.path, columns=wanted)
-                names = np.array(found['image'].to_pylist(), object).astype(str)
-                numbers = [found[name].cast(pyarrow.float64()).to_pylist() for name in _NUMBERS]
-                return names, np.array(numbers, np.float64).T.reshape(-1, len(_NUMBERS))
-        # Damaged files raise any of these, not all with the name of the file.
-        except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f'{self.path}: expected a Parquet file ({error})') from error
-        raise ValueError(
-            f'{self.path}: expected the columns {", ".join(wanted)}, found {", ".join(columns)}'
-        )
+
+def _read(path: Path) -> list[tuple[str, NDArray[np.float64], NDArray[np.float64], Any]]:
+    """Return name, corners (n, 4), scores (n,) and classes (or None) of each image.
+
+    Raises:
+        ValueError: The file is no Parquet file, is damaged, or has other columns.
+    """
+    with optional_imports():
+        import pyarrow
+        from pyarrow import parquet
+    try:
+        columns = parquet.read_schema(path).names
+        for layout, convert, extra in (
+            (_BY_BOX, _by_box, 'class'),
+            (_BY_IMAGE, _by_image, 'classes'),
+        ):
+            if set(layout) <= set(columns):
+                more = [name for name in (extra, 'error') if name in columns]
+                found = parquet.read_table(path, columns=[*layout, *more])
+                return convert({name: found[name].to_pylist() for name in found.column_names})
+    # Damaged files raise any of these, not all with the name of the file.
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{path}: expected a Parquet file of detections ({error})') from error
+    raise ValueError(
+        f'{path}: expected the columns {", ".join(_BY_BOX)}, or {", ".join(_BY_IMAGE)}, found '
+        f'{", ".join(columns)}'
+    )
+
+
+def _by_box(columns: dict[str, list]) -> list[tuple[str, NDArray, NDArray, Any]]:
+    table = np.array([columns[name] for name in _NUMBERS], np.float64)  # null becomes NaN
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(columns['image']):
+        places.setdefault(str(name), [])
+        if not np.isnan(table[-1, place]):
+            places[str(name)].append(place)
+    classes = columns.get('class')
+    return [
+        (name, table[:4, own].T, table[4, own], classes and [classes[place] for place in own])
+        for name, own in places.items()
+    ]
+
+
+def _by_image(columns: dict[str, list]) -> list[tuple[str, NDArray, NDArray, Any]]:
+    found: list[tuple[str, NDArray, NDArray, Any]] = []
+    missing = [None] * len(columns['image'])
+    for name, bboxes, scores, classes, error in zip(
+        columns['image'],
+        columns['bboxes'],
+        columns['scores'],
+        columns.get('classes', missing),
+        columns.get('error', missing),
+        strict=True,
+    ):
+        if error is not None:
+            continue
+        corners = np.array(bboxes or [], np.float64).reshape(-1, 4)
+        values = np.array(scores or [], np.float64).reshape(len(corners))
+        if classes is not None and len(classes) != len(corners):
+            raise ValueError(f'{len(classes)} classes of {len(corners)} boxes')
+        found.append((str(name), corners, values, classes))
+    return found

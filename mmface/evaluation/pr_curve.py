@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmface.evaluation.wider_gt import SUBSETS
 from mmface.evaluation.wider_result import WiderResult
 from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file
@@ -55,14 +54,14 @@ def plot_pr_curves(
         axes = figure.add_subplot()
         name = next(iter(results))
         _set_up(axes, f'{title}: {name}\n{about}' if name else f'{title}\n{about}')
-        for subset, colour in zip(SUBSETS, _COLOURS, strict=False):
+        for subset, colour in zip(some.ap, _COLOURS, strict=False):
             _draw(axes, some, subset, subset, color=colour)
         _legend(axes)
     else:
         figure = Figure(figsize=(15, 5.2), dpi=110, layout='constrained')
         figure.suptitle(f'{title} ({about})')
-        panels = figure.subplots(1, len(SUBSETS), sharey=True)
-        for axes, subset in zip(panels, SUBSETS, strict=True):
+        (panels,) = figure.subplots(1, len(some.ap), sharey=True, squeeze=False)
+        for axes, subset in zip(panels, some.ap, strict=True):
             _set_up(axes, f'{subset} ({some.faces[subset]:,} faces)')
             looks = cycle((colour, style) for style in _STYLES for colour in _COLOURS)
             for (name, result), (colour, style) in zip(results.items(), looks, strict=False):

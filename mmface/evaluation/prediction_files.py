@@ -10,7 +10,7 @@ from mmface.evaluation.dumped_results import DumpedResultsSource
 from mmface.evaluation.matched import MatchCollector, Matched
 from mmface.evaluation.parquet_rows import ParquetSource
 from mmface.evaluation.plausibility import Sample
-from mmface.evaluation.prediction_source import PredictionSource
+from mmface.evaluation.prediction_source import Category, PredictionSource
 from mmface.evaluation.wider_gt import WiderGroundTruth
 from mmface.evaluation.wider_match import check_protocol
 from mmface.evaluation.wider_txt import WiderTxtSource
@@ -27,6 +27,7 @@ def open_predictions(
     gt: WiderGroundTruth | None = None,
     show: bool = False,
     image_ids: Path | None = None,
+    category: Category | None = None,
 ) -> PredictionSource:
     """Return the reader of a file or folder, chosen by its suffix.
 
@@ -35,19 +36,23 @@ def open_predictions(
         gt: Read only the images of this ground truth; None reads all.
         show: Whether to show a progress bar on a terminal.
         image_ids: COCO file that names the image of each number in a ``.json`` file.
+        category: Take only the detections of this class; text files have no classes.
 
     Raises:
         FileNotFoundError: The file or folder does not exist.
+        ValueError: A class is wanted of a format without classes.
     """
     if not path.exists():
         raise FileNotFoundError(f'predictions {path} do not exist; expected a {FORMATS}')
     suffix = '' if path.is_dir() else path.suffix.lower()
     if suffix == '.json':
-        return CocoResultsSource(path, gt, show, image_ids)
+        return CocoResultsSource(path, gt, show, category, image_ids)
     if suffix in ('.pkl', '.pickle'):
-        return DumpedResultsSource(path, gt, show)
-    if suffix == '.parquet':
-        return ParquetSource(path, gt, show)
+        return DumpedResultsSource(path, gt, show, category)
+    if suffix == '.parquet' or (path.is_dir() and any(path.glob('*.parquet'))):
+        return ParquetSource(path, gt, show, category)
+    if category is not None:
+        raise ValueError(f'{path}: text files have no classes; expected a .json, .pkl or .parquet')
     return WiderTxtSource(path, gt, show)
 
 

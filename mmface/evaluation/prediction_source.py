@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,17 @@ class Chunk(NamedTuple):
     """Number of rows of each image."""
 
 
+@dataclass(frozen=True)
+class Category:
+    """The class that is evaluated, of several."""
+
+    name: str
+    index: int
+    """Place among the classes of the ground truth, as the detector labels it."""
+    number: int | None = None
+    """``id`` of the category in COCO files."""
+
+
 class PredictionSource:
     """Reads predictions in pieces. Base class of the readers of each format.
 
@@ -32,16 +44,24 @@ class PredictionSource:
         path: File or folder.
         gt: Read only the images of this ground truth; None reads all.
         show: Whether to show a progress bar on a terminal.
+        category: Take only the detections of this class; None takes all.
 
     Attributes:
         extra: After reading: number of images that are not in the ground truth.
         notes: After reading: warnings, one sentence each.
     """
 
-    def __init__(self, path: Path, gt: WiderGroundTruth | None, show: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        gt: WiderGroundTruth | None,
+        show: bool = False,
+        category: Category | None = None,
+    ) -> None:
         self.path = path
         self.gt = gt
         self.show = show
+        self.category = category
         self.extra = 0
         self.notes: list[str] = []
         self._stems: dict[str, str] | None = None
@@ -101,9 +121,12 @@ class PredictionSource:
         if self.gt is None or name in self.gt.known:
             return name
         known = self.gt.known
-        key = '/'.join(image_key(name).split('/')[-2:])
-        if key in known:
-            return key
+        parts = image_key(name).split('/')
+        for start in range(len(parts)):  # own data may have deep folders or none
+            key = '/'.join(parts[start:])
+            if key in known:
+                return key
+        key = '/'.join(parts[-2:])
         if self._stems is None:
             self._stems = {}
             for full in known:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmface.evaluation.matched import MatchCollector, Matched, collect, cumulate
-from mmface.evaluation.wider_gt import SUBSETS, WiderGroundTruth
+from mmface.evaluation.wider_gt import WiderGroundTruth
 from mmface.evaluation.wider_match import ImageMatch, check_protocol
 from mmface.evaluation.wider_result import WiderResult
 
@@ -96,7 +96,7 @@ def evaluate_matched(matched: Matched) -> WiderResult:
         ap={},
         precision={},
         recall={},
-        faces={subset: int(gt.keep[subset].sum()) for subset in SUBSETS},
+        faces={subset: int(gt.keep[subset].sum()) for subset in gt.subsets},
         protocol=matched.protocol,
         iou_thr=matched.iou_thr,
         partial=gt.partial,
@@ -105,7 +105,7 @@ def evaluate_matched(matched: Matched) -> WiderResult:
         missing=list(matched.missing),
         extra=matched.extra,
     )
-    for subset in SUBSETS:
+    for subset in gt.subsets:
         proposals, recalled = count_along_scores(matched, gt.keep[subset])
         with np.errstate(divide='ignore', invalid='ignore'):
             result.precision[subset] = recalled / proposals

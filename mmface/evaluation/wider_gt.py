@@ -32,7 +32,7 @@ class WiderGroundTruth:
     splits: NDArray[np.int64]
     """Shape (images + 1,): the faces of image i are ``boxes[splits[i]:splits[i + 1]]``."""
     keep: dict[str, NDArray[np.bool_]]
-    """For easy, medium and hard: shape (faces,), true where the face counts."""
+    """For each subset (easy, medium and hard): shape (faces,), true where the face counts."""
     known: frozenset[str]
     """The names of the whole ground truth, also after ``restrict``."""
 
@@ -40,6 +40,11 @@ class WiderGroundTruth:
     def index(self) -> dict[str, int]:
         """Index of each image by its name."""
         return {name: number for number, name in enumerate(self.names)}
+
+    @property
+    def subsets(self) -> tuple[str, ...]:
+        """Names of the subsets; the last one has the most faces."""
+        return tuple(self.keep)
 
     @property
     def partial(self) -> bool:
@@ -84,6 +89,13 @@ class WiderGroundTruth:
             keep={subset: keep[faces] for subset, keep in self.keep.items()},
             known=self.known,
         )
+
+
+def is_wider(path: Path) -> bool:
+    """Return whether a path may be a folder of the official files: it has some, or is missing."""
+    return not path.exists() or (
+        path.is_dir() and (any(path.glob('*.mat')) or not any(path.iterdir()))
+    )
 
 
 def read_ground_truth(folder: str | os.PathLike[str]) -> WiderGroundTruth:

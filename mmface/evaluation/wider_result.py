@@ -83,7 +83,8 @@ def format_table(results: Mapping[str, WiderResult]) -> str:
     Args:
         results: Results by the name shown in the first column.
     """
-    header = ['', *SUBSETS, 'images', 'detections', 'protocol']
+    subsets = next(iter(results.values())).ap if results else SUBSETS
+    header = ['', *subsets, 'images', 'detections', 'protocol']
     lines = [header]
     for name, result in results.items():
         protocol = result.protocol
@@ -91,7 +92,7 @@ def format_table(results: Mapping[str, WiderResult]) -> str:
             protocol += f' IoU {result.iou_thr:g}'
         if result.partial:
             protocol += ' (partial)'
-        aps = [f'{result.ap[subset]:.4f}' for subset in SUBSETS]
+        aps = [f'{result.ap[subset]:.4f}' for subset in subsets]
         lines.append([name, *aps, str(result.images), str(result.detections), protocol])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return '\n'.join(

@@ -28,6 +28,7 @@ from mmface.utils.progress import progress_bar
 
 #: Text that is parsed at once, in bytes: about 30,000 rows, whose arrays fit into a cache.
 _CHUNK = 1 << 20
+_BLOCK = 1 << 16
 #: Limits of an archive in bytes. The benchmark has 3,226 images, and a file has one line per face.
 _MAX_MEMBER = 64 << 20
 _MAX_TOTAL = 1 << 30
@@ -194,9 +195,15 @@ def _list_files(source: Path) -> Iterator[tuple[str, str, str, Callable[[], byte
 
 
 def _read_file(path: str) -> bytes:
-    """Read a small file. ``Path.read_bytes`` takes twice as long."""
-    with open(path, 'rb', buffering=0) as handle:  # noqa: PTH123
-        return handle.read()
+    """Read a small file. ``Path.read_bytes`` takes twice as long, for thousands of files."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        parts = []
+        while part := os.read(handle, _BLOCK):
+            parts.append(part)
+    finally:
+        os.close(handle)
+    return parts[0] if len(parts) == 1 else b''.join(parts)
 
 
 def _list_members(source: Path) -> Iterator[tuple[str, str, str, Callable[[], bytes]]]:

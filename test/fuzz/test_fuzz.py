@@ -13,8 +13,8 @@ import pytest
 RUN = Path(__file__).with_name('run.py')
 # Readers that load without torch, so that this takes seconds.
 QUICK = (
-    'model spec', 'detections txt', 'part list', 'mindspore ckpt', 'ncnn layers', 'ncnn weights',
-    'ascend manifest',
+    'model spec', 'detections txt', 'detections json', 'part list', 'mindspore ckpt', 'ncnn layers',
+    'ncnn weights', 'ascend manifest',
 )  # fmt: skip
 
 

@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 
 from mmface.evaluation.report.study import DetectorStudy, Study
 
-#: Faces that count for most purposes; the others are mostly below ten pixels or invalid.
-MAIN = 'hard'
-
 
 @dataclass(frozen=True)
 class Examples:
@@ -35,7 +32,7 @@ def choose(study: Study, count: int) -> Examples:
     """
     images, false_finds = {}, {}
     chosen: set[int] = set()
-    found = {name: found_faces(own) for name, own in study.detectors.items()}
+    found = {name: found_faces(own, study.main) for name, own in study.detectors.items()}
     heights = study.gt.boxes[:, 3]
     for name, own in study.detectors.items():
         errors = _errors_by_image(study, own, found[name])
@@ -55,9 +52,9 @@ def choose(study: Study, count: int) -> Examples:
     return Examples(images, false_finds, ordered.tolist())
 
 
-def found_faces(own: DetectorStudy) -> NDArray[np.bool_]:
+def found_faces(own: DetectorStudy, subset: str) -> NDArray[np.bool_]:
     """Return which faces are found at the threshold of the best F1, shape (faces,)."""
-    return first_bins(own) <= own.operation[MAIN].best_f1
+    return first_bins(own) <= own.operation[subset].best_f1
 
 
 def first_bins(own: DetectorStudy) -> NDArray[np.int64]:
@@ -70,7 +67,7 @@ def first_bins(own: DetectorStudy) -> NDArray[np.int64]:
 
 
 def _largest(study: Study, faces: NDArray, heights: NDArray, count: int) -> list[int]:
-    own = np.flatnonzero(faces & study.gt.keep[MAIN])
+    own = np.flatnonzero(faces & study.gt.keep[study.main])
     return own[np.argsort(-heights[own], kind='stable')[:count]].tolist()
 
 
@@ -81,8 +78,8 @@ def _errors_by_image(
     matched, gt = own.matched, study.gt
     images = len(gt.names)
     image_of_face = np.repeat(np.arange(images), np.diff(gt.splits))
-    missed = image_of_face[gt.keep[MAIN] & ~found]
-    false = matched.unmatched & (matched.bins <= own.operation[MAIN].best_f1)
+    missed = image_of_face[gt.keep[study.main] & ~found]
+    false = matched.unmatched & (matched.bins <= own.operation[study.main].best_f1)
     return np.bincount(missed, minlength=images) + np.bincount(
         matched.image[false], minlength=images
     )

@@ -37,7 +37,7 @@ class Job:
 
 def find_image(folder: Path, name: str) -> Path | None:
     """Return the file of image ``event/stem`` in a folder, None if there is none."""
-    for suffix in _SUFFIXES:
+    for suffix in ('', *_SUFFIXES):
         path = folder / f'{name}{suffix}'
         if path.is_file():
             return path

@@ -22,7 +22,7 @@ from mmface.evaluation.errors import ErrorResult, find_errors, find_neighbours
 from mmface.evaluation.matched import Matched
 from mmface.evaluation.slices import Slice, SliceResult, all_slices, evaluate_slices
 from mmface.evaluation.thresholds import Operation, operate
-from mmface.evaluation.wider_gt import SUBSETS, WiderGroundTruth
+from mmface.evaluation.wider_gt import WiderGroundTruth
 from mmface.evaluation.wider_result import WiderResult
 
 
@@ -49,7 +49,16 @@ class Study:
     """By subset and pair of detectors."""
     draws: int
     """Number of bootstrap draws."""
-    subsets: tuple[str, ...] = SUBSETS
+
+    @property
+    def subsets(self) -> tuple[str, ...]:
+        """Names of the subsets; the last one has the most faces."""
+        return self.gt.subsets
+
+    @property
+    def main(self) -> str:
+        """The subset that examples are chosen for: its other faces are tiny or invalid."""
+        return self.subsets[-1]
 
 
 def study(
@@ -72,7 +81,7 @@ def study(
     """
     slices = all_slices(gt, attributes)
     weights = draw_weights(len(gt.names), draws, seed)
-    drawn = {name: ap_of_draws(own, SUBSETS, weights) for name, own in matched.items()}
+    drawn = {name: ap_of_draws(own, gt.subsets, weights) for name, own in matched.items()}
     detectors = {}
     for name, own in matched.items():
         near = find_neighbours(own)
@@ -80,16 +89,16 @@ def study(
         detectors[name] = DetectorStudy(
             own,
             results[name],
-            {s: interval(results[name].ap[s], drawn[name][s]) for s in SUBSETS},
-            {s: list(evaluate_slices(own, keep[s], slices)) for s in SUBSETS},
-            {s: find_errors(own, keep[s], near) for s in SUBSETS},
-            {s: operate(own, keep[s]) for s in SUBSETS},
+            {s: interval(results[name].ap[s], drawn[name][s]) for s in gt.subsets},
+            {s: list(evaluate_slices(own, keep[s], slices)) for s in gt.subsets},
+            {s: find_errors(own, keep[s], near) for s in gt.subsets},
+            {s: operate(own, keep[s]) for s in gt.subsets},
         )
     differences = {
         s: compare_all(
             {name: results[name].ap[s] for name in matched},
             {name: drawn[name][s] for name in matched},
         )
-        for s in SUBSETS
+        for s in gt.subsets
     }
     return Study(gt, slices, detectors, differences, draws)

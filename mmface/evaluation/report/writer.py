@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from mmface.evaluation.report.examples import MAIN, Examples, choose, first_bins
+from mmface.evaluation.report.examples import Examples, choose, first_bins
 from mmface.evaluation.report.pictures import Job, find_image, make_pictures
 from mmface.evaluation.report.study import DetectorStudy, Study
 from mmface.evaluation.wider_ap import count_along_scores
@@ -95,7 +95,8 @@ def _numbers(study: Study, title: str) -> dict[str, Any]:
         'partial': some.partial,
         'draws': study.draws,
         'subsets': list(study.subsets),
-        'main': MAIN,
+        'main': study.main,
+        'max_boxes': MAX_BOXES,
         'images': list(gt.names),
         'splits': gt.splits,
         'images_with_faces': int((np.diff(gt.splits) > 0).sum()),
@@ -119,7 +120,7 @@ def _detector(name: str, own: DetectorStudy, study: Study) -> dict[str, Any]:
         'warnings': own.result.warnings(),
         'ap': {s: vars(own.ap[s]) for s in study.subsets},
         'faces': own.result.faces,
-        'scores': own.operation[MAIN].scores,
+        'scores': own.operation[study.main].scores,
         'proposals': {s: counts[s][0] for s in study.subsets},
         'recalled': {s: counts[s][1] for s in study.subsets},
         'best_f1': {s: own.operation[s].best_f1 for s in study.subsets},
@@ -138,14 +139,14 @@ def _examples(study: Study, chosen: Examples) -> dict[str, Any]:
     return {
         'images': chosen.images,
         'false_finds': {
-            name: [_false_find(study.detectors[name], number) for number in own]
+            name: [_false_find(study.detectors[name], study.main, number) for number in own]
             for name, own in chosen.false_finds.items()
         },
         'faces': chosen.faces,
     }
 
 
-def _false_find(own: DetectorStudy, number: int) -> dict[str, Any]:
+def _false_find(own: DetectorStudy, subset: str, number: int) -> dict[str, Any]:
     matched = own.matched
     assert matched.boxes is not None
     return {
@@ -153,7 +154,7 @@ def _false_find(own: DetectorStudy, number: int) -> dict[str, Any]:
         'box': matched.boxes[number].round(1),
         'score': float(matched.scores[number]),
         'bin': int(matched.bins[number]),
-        'kind': int(own.errors[MAIN].kind[number]),
+        'kind': int(own.errors[subset].kind[number]),
         'id': number,
     }
 

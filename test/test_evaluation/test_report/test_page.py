@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from browser import Page, find_browser
 from mmface.evaluation.report.examples import first_bins
+from mmface.evaluation.report.study import study
 from mmface.evaluation.report.writer import write_report
+from mmface.evaluation.wider_ap import evaluate_matched, match_rows
 
 pytestmark = pytest.mark.skipif(
     find_browser() is None, reason='needs Chromium (Debian: apt-get install chromium)'
@@ -188,4 +192,34 @@ def test_page__without_images_leaves_the_galleries_out(drawn_study, tmp_path):
     with Page(tmp_path / 'profile', (900, 700)) as page:
         page.open(tmp_path / 'out' / 'index.html')
         assert page.run('document.querySelectorAll("section").length') == 5
+        assert page.problems == []
+
+
+@pytest.mark.parametrize('case', ['one', 'nothing found', 'no easy face', 'sizes', 'seven'])
+def test_page__odd_studies_show_without_an_error(
+    drawn_gt, drawn_rows, drawn_images, tmp_path, case
+):
+    keep = dict(drawn_gt.keep)
+    if case == 'no easy face':
+        keep['easy'] = np.zeros(len(drawn_gt.boxes), bool)
+    if case == 'sizes':
+        keep = dict(
+            zip(('small', 'medium', 'large', 'all'), [*keep.values(), keep['hard']], strict=True)
+        )
+    gt = replace(drawn_gt, keep=keep)
+    rows = [{} if case == 'nothing found' else drawn_rows] * (7 if case == 'seven' else 1)
+    matched = {f'd{number}': match_rows(gt, own) for number, own in enumerate(rows)}
+    results = {name: evaluate_matched(own) for name, own in matched.items()}
+    write_report(study(gt, matched, results, draws=5), tmp_path / 'out', drawn_images, count=5)
+    with Page(tmp_path / 'profile', (1000, 800)) as page:
+        page.open(tmp_path / 'out' / 'index.html')
+        for subset in gt.subsets:
+            press_subset(page, subset)
+            slide(page, 0, 500)
+        for group in ('height', 'event'):
+            page.run(f'document.querySelector("#groups [data-value={group}]").click()')
+        assert page.run('document.querySelectorAll("#pr svg").length') == len(gt.subsets)
+        assert page.run('document.querySelectorAll("#sliders input").length') == len(rows)
+        text = page.run('document.querySelector("main").innerText')
+        assert 'NaN' not in text and 'undefined' not in text and 'null' not in text
         assert page.problems == []

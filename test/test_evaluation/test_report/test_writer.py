@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmface.evaluation.report.examples import MAIN, choose
+from mmface.evaluation.report.examples import choose
 from mmface.evaluation.report.pictures import CROP, crop
 from mmface.evaluation.report.writer import write_report
 
@@ -104,7 +104,7 @@ def test_choose__orders_by_what_each_gallery_promises(drawn_study):
     chosen = choose(drawn_study, 10)
     heights = drawn_study.gt.boxes[chosen.faces, 3]
     assert (np.diff(heights) <= 0).all()
-    assert drawn_study.gt.keep[MAIN][chosen.faces].all()
+    assert drawn_study.gt.keep['hard'][chosen.faces].all()
     for name, own in drawn_study.detectors.items():
         finds = chosen.false_finds[name]
         assert (np.diff(own.matched.scores[finds]) <= 0).all()

@@ -71,6 +71,30 @@ function legend(parent, entries) {
   return list;
 }
 
+// Values with their intervals, one below the other. `entries`: {value, low, high}.
+function whiskers(parent, entries, label) {
+  const known = entries.filter((own) => Number.isFinite(own.low) && Number.isFinite(own.high));
+  if (!known.length) return;
+  const ends = [Math.min(...known.map((own) => own.low)), Math.max(...known.map((own) => own.high))];
+  const margin = Math.max(0.08 * (ends[1] - ends[0]), 0.002);
+  const [low, high] = [Math.max(0, ends[0] - margin), Math.min(1, ends[1] + margin)];
+  const [left, right, row] = [10, 350, 20];
+  const height = entries.length * row + 24;
+  const svg = add(parent, 'svg', { viewBox: `0 0 360 ${height}`, role: 'img', 'aria-label': label });
+  const at = (value) => left + ((value - low) / (high - low)) * (right - left);
+  for (let step = 0; step <= 4; step++) {
+    const value = low + (step / 4) * (high - low);
+    add(svg, 'line', { x1: at(value), x2: at(value), y1: 2, y2: height - 20, class: 'rule' });
+    add(svg, 'text', { x: at(value), y: height - 6, 'text-anchor': step === 0 ? 'start' : step === 4 ? 'end' : 'middle' }, (100 * value).toFixed(1));
+  }
+  entries.forEach((own, index) => {
+    if (!Number.isFinite(own.low)) return;
+    const y = 12 + index * row;
+    add(svg, 'line', { x1: at(own.low), x2: at(own.high), y1: y, y2: y, stroke: colour(index), 'stroke-width': 3, 'stroke-linecap': 'round', opacity: 0.45 });
+    add(svg, 'circle', { cx: at(own.value), cy: y, r: 4.5, fill: colour(index) });
+  });
+}
+
 // Rows of bars: one bar of each detector. `entries`: {name, small, bars: [{share, text, strong}]}.
 function bars(parent, entries) {
   parent.replaceChildren();

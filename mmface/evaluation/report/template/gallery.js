@@ -31,8 +31,10 @@ function boxesOf(image, detectors) {
 
 function errorsOf(image, d) {
   const missed = facesOf(image).filter((face) => counts(face) && !found(d, face)).length;
-  const wrong = R.shown[image].boxes[D[d].name].filter((box) => box[6] === 2 && box[5] <= state.bins[d]).length;
-  return { missed, wrong };
+  const all = R.shown[image].boxes[D[d].name];
+  const wrong = all.filter((box) => box[6] === 2 && box[5] <= state.bins[d]).length;
+  const cut = all.length === R.max_boxes && all[all.length - 1][5] <= state.bins[d];
+  return { missed, wrong: cut ? `${wrong} or more` : wrong };
 }
 
 function picture(card, image, list) {

@@ -65,6 +65,17 @@ function summary() {
   });
 }
 
+// The intervals as a picture.
+function intervals() {
+  const place = $('intervals');
+  place.replaceChildren();
+  for (const subset of R.subsets) {
+    const panel = add(place, 'div');
+    add(panel, 'h3', {}, subset);
+    whiskers(panel, D.map((own) => own.ap[subset]), `AP with 95 % intervals, ${subset}`);
+  }
+}
+
 function differences() {
   const place = $('differences');
   place.replaceChildren();
@@ -223,11 +234,12 @@ function follow() {
 }
 
 function everything() {
-  summary.done ||= (summary(), true);
+  summary.done ||= (summary(), intervals(), true);
   differences(); errors(); follow();
 }
 
 function start() {
+  if (R.subsets.length === 4) for (const id of ['pr', 'intervals']) $(id).classList.add('four');
   const total = D[0].faces;
   $('about').textContent = `${R.protocol} protocol, IoU ${R.iou}; ${R.images.length.toLocaleString('en')} images${R.partial ? ' (a part)' : ''}, ${R.subsets.map((s) => `${total[s].toLocaleString('en')} ${s}`).join(', ')} faces`;
   segments($('subsets'), R.subsets.map((s) => [s, s]), state.subset, (value) => { state.subset = value; everything(); });
