@@ -46,7 +46,7 @@ def overview() -> str:
             'mmface COMMAND --help shows the options of a command.',
             '',
             'example:',
-            '  mmface detect photos --model scrfd_2.5g_bnkps.onnx --out found',
+            '  mmface detect photos --out found',
         ]
     )
 

@@ -16,7 +16,7 @@ usage: bash test/${0##*/} --data_path=DIR [--flag=value ...]
   --data_path=DIR       folder of the data set (required): WIDER FACE as prepared by
                         tools/data/prepare_widerface.py, or COCO 2017 for its networks
   --network=NAME        a network with the recipe of its document (default scrfd_10g), or the path of
-                        a config; available: $("$python" -m mmface.cli.entry_point networks "$2")
+                        a config; available: $("$python" -m mmface.utils.entry_point networks "$2")
 EOF
   if [[ $1 == eval ]]; then
     cat << EOF
@@ -73,7 +73,7 @@ parse_flags() {  # KIND CARDS ARGS...: sets kind and a variable for each flag
     esac
   done
   # The settings are our own quoted assignments.
-  found=$("$python" -m mmface.cli.entry_point "$@") || exit $?
+  found=$("$python" -m mmface.utils.entry_point "$@") || exit $?
   eval "$found"
   choose_devices "$2"
 }

@@ -32,7 +32,7 @@ from mmface.apis.detect.hiding_options import (
     hiding_settings,
 )
 from mmface.apis.detect.images import do_images
-from mmface.apis.detect.report import summary, tell_skipped, write_skipped
+from mmface.apis.detect.report import FAILURES, summary, tell_skipped, write_skipped
 from mmface.apis.detect.results import Results
 from mmface.apis.detect.size_options import add_size_options, check_size_options, size_settings
 from mmface.apis.detect.videos import VideoJob, do_videos
@@ -69,8 +69,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'inputs',
         nargs='+',
         metavar='INPUT',
-        help='images, videos, folders (searched recursively), or 0, 1 ... for a webcam, '
-        'which Ctrl-C stops',
+        help='images, videos, folders (searched recursively and through links), or 0, 1 ... for a '
+        'webcam, which Ctrl-C stops',
     )
     add(
         '--model',
@@ -85,8 +85,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         default=Path('work_dirs/detect'),
         metavar='DIR',
-        help='folder for the results (default work_dirs/detect); results of an input folder go '
-        'into a subfolder with its name; videos become mp4 files (H.264, sound copied)',
+        help='folder for the results, OUT (default work_dirs/detect); results of an input folder '
+        'go into a subfolder with its name; videos become mp4 files (H.264, sound copied)',
     )
     add_hiding_options(parser)
     add_size_options(parser)
@@ -138,9 +138,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f'--batch-size {args.batch_size}: expected at least 1')
     check_worker_options(parser, args)
     check_crop_options(parser, args)
-    check_export_options(args)
+    check_export_options(parser, args)
     check_bulk_options(parser, args)
     return args
+
+
+def choose_model(args: argparse.Namespace) -> list[str]:
+    """Replace the name of a model by its file. Return the files and names that say which it is."""
+    if not args.model and not args.config:
+        args.model = DEFAULT
+        print(f'model: {DEFAULT}, the default (others: --model; mmface weights list)', flush=True)
+    if args.model:
+        args.model = str(model_file(args.model))
+    return [file for file in (args.model, args.config, args.checkpoint) if file]
 
 
 def build_detector(args: argparse.Namespace) -> tuple[Detector, bool]:
@@ -192,12 +202,7 @@ def main() -> None:
     files = [i for i in args.inputs if not i.isdecimal() or Path(i).exists()]
     if not args.parquet:
         found = find_sources(files, videos=True, skip=args.out)
-    if not args.model and not args.config:
-        args.model = DEFAULT
-        print(f'model: {DEFAULT}, the default (others: --model; mmface weights list)', flush=True)
-    if args.model:
-        args.model = str(model_file(args.model))
-    model = [file for file in (args.model, args.config, args.checkpoint) if file]
+    model = choose_model(args)
     if args.parquet:
         run_bulk(args, model, build_detector)
         return
@@ -227,7 +232,8 @@ def main() -> None:
         print(summary(done, len(found.sources) - len(todo), skipped), flush=True)
     write_skipped(args.out, skipped)
     tell_skipped(found.skipped, failed)
-    if not args.allow_skipped and (failed or (args.blur and skipped)):
+    undone = skipped if args.blur else [item for item in skipped if item.reason in FAILURES]
+    if undone and not args.allow_skipped:
         sys.exit(1)
 
 

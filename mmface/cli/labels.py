@@ -33,7 +33,7 @@ def with_sizes(
 ) -> list[FaceAnnotation]:
     """Add the image sizes that the labels do not contain, and compare those that they contain.
 
-    Images beside the labels need not be there if the labels contain their sizes.
+    If the labels contain the sizes and ``images`` is None, images need not be there.
 
     Raises:
         FileNotFoundError: An image or the image folder is missing.
@@ -56,10 +56,12 @@ def with_sizes(
     for entry in progress_bar(entries, desc='sizes', unit='image'):
         stated = (entry.width, entry.height)
         known = min(stated) > 0
-        if known and images is None and not (folder / entry.path).is_file():
-            sized.append(entry)
-            continue
-        size = _size_of(folder / entry.path, source)
+        try:
+            size = _size_of(folder / entry.path, source)
+        except (FileNotFoundError, ValueError):
+            if images is not None or not known:
+                raise
+            size = stated
         if known and size != stated:
             wrong.append(size_problem(entry.path, stated, size))
         sized.append(entry._replace(width=size[0], height=size[1]))

@@ -30,10 +30,10 @@ from mmface.datasets.coco_json import parse_coco
 from mmface.datasets.face_annotation import LabelSet, choose_classes
 from mmface.datasets.text_labels import (
     header_size,
+    iter_lines,
     parse_bbx_gt,
     parse_labelv2,
     parse_retinaface,
-    text_lines,
 )
 from mmface.datasets.unread_formats import name_unread
 
@@ -127,11 +127,11 @@ def _is_labelv2(source: str, text: str) -> bool:
     # If one size is missing in a labelv2 file, the file must not be read as retinaface: its boxes
     # have another meaning. One size is enough; the reader then names the bad line.
     named = 'labelv2' in Path(source).name
-    return named or any(header_size(line) for _, line in text_lines(text) if line[0] == '#')
+    return named or any(header_size(line) for _, line in iter_lines(text) if line[0] == '#')
 
 
 def _is_bbx_gt(source: str, text: str) -> bool:
-    return all(line[0] != '#' for _, line in text_lines(text))
+    return all(line[0] != '#' for _, line in iter_lines(text))
 
 
 #: Formats that are assumed of any file without the marks of another format.

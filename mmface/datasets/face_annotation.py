@@ -114,10 +114,13 @@ def assemble(
     checked = check_faces(heads, owners, boxes, found, keypoints, places)
     columns = (boxes, found, kinds, ignore)
     heads, owners, kept, joined = join_entries(heads, owners, columns, places)
-    order = np.flatnonzero(kept)[np.argsort(owners[kept], kind='stable')]
-    corners, shown = boxes[order].astype(np.float32), found[order]
-    ignore, kinds = ignore[order], kinds[order]
-    ends = np.bincount(owners[order], minlength=len(heads)).cumsum().tolist()
+    corners = boxes.astype(np.float32)
+    shown: NDArray[np.float32] = found
+    if not kept.all() or (owners[1:] < owners[:-1]).any():
+        order = np.flatnonzero(kept)[np.argsort(owners[kept], kind='stable')]
+        owners, corners, shown = owners[order], corners[order], found[order]
+        ignore, kinds = ignore[order], kinds[order]
+    ends = np.bincount(owners, minlength=len(heads)).cumsum().tolist()
     images = [
         FaceAnnotation(*head, corners[a:b], shown[a:b], ignore[a:b], kinds[a:b])
         for head, a, b in zip(heads, [0, *ends], ends, strict=False)

@@ -69,9 +69,9 @@ HARMLESS = (
     'YOLOXHSVRandomAug',
 )
 _CROP = 'RandomSquareCrop or FaceAffineCrop'
-_ROTATE = 'RandomSquareCrop or FaceAffineCrop, which crop but do not rotate or shear,'
-_MIX = 'no transform that mixes images, because none knows keypoints: remove it, or use FaceFlip'
-_DROP = "min_size of WiderFaceDataset, which ignores small faces, or classes in the set's metainfo,"
+_ROTATE = 'RandomSquareCrop or FaceAffineCrop, which crop but do not rotate or shear'
+_MIX = 'a pipeline without it: no transform that mixes images keeps keypoints'
+_DROP = 'min_size of WiderFaceDataset, which ignores small faces, or classes in its metainfo'
 #: Transforms of mmcv and mmdet with a replacement, and its name. Others are refused without it.
 REPLACEMENTS = {
     'CachedMixUp': _MIX,
@@ -184,8 +184,8 @@ def _check(name: str, state: _State, training: bool, flip_known: bool) -> _State
     if training or state.loaded or REPLACEMENTS.get(name) in (LOAD, PACK):
         remedy = REPLACEMENTS.get(name, 'a transform of mmface.datasets.transforms')
         raise ValueError(
-            f'{name} does not know the keypoints of faces: samples would have wrong or no labels. '
-            f'Use {remedy} instead'
+            f'{name} does not know the keypoints of faces, so samples would have wrong or no '
+            f'labels: instead, use {remedy}'
         )
     return replace(state, moved=name)
 

@@ -23,6 +23,7 @@ arithmetic on whole columns.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,9 +152,17 @@ def header_size(line: str) -> tuple[str, int, int] | None:
 
 def _side(text: str) -> int | None:
     """Return a side in pixels; tables that were made with floats have ``640.0``."""
-    whole, _, rest = text.partition('.')
+    if not _is_count(text):
+        text, _, rest = text.partition('.')
+        if not _is_count(text) or rest.strip('0'):
+            return None
     # isdecimal also accepts digits of other scripts; int reads those too.
-    return int(whole) if _is_count(whole) and not rest.strip('0') else None
+    return int(text)
+
+
+def iter_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines that are not blank."""
+    return ((n, line) for n, raw in enumerate(text.split('\n'), 1) if (line := raw.strip()))
 
 
 def text_lines(text: str) -> Lines:

@@ -32,6 +32,7 @@ LISTS = ('classes.txt', 'obj.names')
 _YAML_BYTES = 50_000  # a file that names 1,000 classes has 20,000
 _MAX_POINTS = 500
 _MAX_CLASSES = 10_000
+_BAD_YAML = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 _LAYOUT = (
     'class cx cy w h, optionally 5 x (x y) or 5 x (x y v): 5, 15 or 20 numbers, or as kpt_shape in '
     'data.yaml states'
@@ -66,10 +67,9 @@ def is_list(file: Path) -> bool:
 
 def recognise(source: str, text: str) -> bool:
     """Return whether a text is the labels of one image."""
-    lines = text_lines(text)
-    return source.lower().endswith('.txt') and all(
-        is_numeric(line) and len(line.split()) >= 5 for _, line in lines
-    )
+    if not (source.lower().endswith('.txt') and is_numeric(text.lstrip().partition('\n')[0])):
+        return False
+    return all(is_numeric(line) and len(line.split()) >= 5 for _, line in text_lines(text))
 
 
 def parse(source: str, text: str) -> LabelSet:
@@ -179,8 +179,15 @@ def _read_yaml(file: Path) -> _Names:
             raise ValueError(f'{count} keypoints, but flip_idx has {len(scheme)}')
         order = list(range(count))
         return _Names(classes, (count, size), scheme, tuple(order), (note,) if note else ())
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        reason = ' '.join(str(error).split())[:200] or type(error).__name__
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as e:
+        reason = ' '.join(str(e).split())[:200] or type(e).__name__
         raise ValueError(
             f'{file}: expected names, and for keypoints kpt_shape: [K, 2 or 3], found something '
             f'else ({reason})'
@@ -227,12 +234,13 @@ class _Rows:
         self.highest = max(self.highest, label)
         box = [(cx - w / 2), (cy - h / 2), (cx + w / 2), (cy + h / 2)]
         points: dict[int, Point] = {}
-        for k, at in enumerate(self.names.order or range(count)):
+        order = (self.names.order or range(count)) if count else ()
+        for k, at in enumerate(order):
             x, y, *v = row[5 + at * size_of_point :][:size_of_point]
             if v[0] > 0 if v else x >= 0 and y >= 0:
                 points[k] = (x * size[0], y * size[1], 1.0)
         pixels = [value * side for value, side in zip(box, (*size, *size), strict=True)]
-        found.face(place, pixels, label, points if count else {})
+        found.face(place, pixels, label, points)
 
     def _layout(self, place: str, length: int, line: str) -> tuple[int, int]:
         if length == 5:

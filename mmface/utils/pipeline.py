@@ -3,19 +3,59 @@
 
 from __future__ import annotations
 
+import math
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar('T')
 R = TypeVar('R')
 
 
-def usable_cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+def usable_cores(quota: Path = Path('/sys/fs/cgroup/cpu.max')) -> int:
+    """Return the number of CPU cores that this process may use.
+
+    Args:
+        quota: Where Linux states the share of a container: microseconds of CPU time, or ``max``,
+            in a period of microseconds.
+    """
+    cores = len(os.sched_getaffinity(0))
+    try:
+        allowed, period = map(int, quota.read_text().split())
+    except (OSError, ValueError):  # no container, or one without a limit
+        return cores
+    return max(1, min(cores, math.ceil(allowed / period)))
+
+
+class PixelGate:
+    """Lets threads work on images at the same time as long as they have few pixels together.
+
+    Args:
+        limit: Number of pixels. A larger image is let through when no other one is inside.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.inside = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, pixels: int) -> Iterator[None]:
+        """Wait until an image of ``pixels`` fits, and keep its place until the block ends."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self.inside or self.inside + pixels <= self.limit)
+            self.inside += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.inside -= pixels
+                self._changed.notify_all()
 
 
 def ordered(

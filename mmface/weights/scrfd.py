@@ -104,6 +104,8 @@ def from_onnx(network: OnnxNetwork, model: nn.Module) -> dict[str, Tensor]:
             state[f'{conv}.bias'] = bias
             continue
         if norm in group_norms:
+            if bias.any():
+                raise ValueError(f'{conv} has a bias in the file, but not in the model')
             state[f'{norm}.weight'], state[f'{norm}.bias'] = group_norms[norm]
             continue
         state[f'{norm}.bias'] = bias
@@ -130,12 +132,12 @@ def _group_norms(
             f'the file has {len(found)} group norms (groups and channels '
             f'{sorted(set(found))}), the model {len(expected)} ({sorted(set(expected))})'
         )
-    _check_copies(names, network.group_norms)
     for name, module, norm in zip(names, modules, network.group_norms, strict=True):
         if not math.isclose(module.eps, norm.epsilon, rel_tol=1e-3):
             raise ValueError(
                 f'{name}: eps {norm.epsilon:g} in the file, {module.eps:g} in the model'
             )
+    _check_copies(names, network.group_norms)
     return {
         name: (torch.from_numpy(norm.weight.copy()), torch.from_numpy(norm.bias.copy()))
         for name, norm in zip(names, network.group_norms, strict=True)

@@ -241,9 +241,20 @@ def _onnx_seeds(_: Path) -> list[bytes]:
         helper.make_node('Mul', ['z', 's'], ['m']),
         helper.make_node('ConvTranspose', ['m', 'd'], ['out']),
     ]
-    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ('x', 'out')]
-    graph = helper.make_graph(nodes, 'g', ports[:1], ports[1:], tensors)
-    return [helper.make_model(graph).SerializeToString()]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ('x', 'out', 'w')]
+    graph = helper.make_graph(nodes, 'g', ports[:1], ports[1:2], tensors)
+    # An old exporter's: a weight among the inputs, a norm behind the transposed convolution.
+    nodes[-1].output[0] = 't'
+    nodes.append(helper.make_node('BatchNormalization', ['t', 'b', 'b', 'b', 'b'], ['u']))
+    # A group norm.
+    nodes.append(helper.make_node('Reshape', ['u', 's'], ['r']))
+    nodes.append(helper.make_node('InstanceNormalization', ['r', 'b', 'z0'], ['i']))
+    nodes.append(helper.make_node('Reshape', ['i', 's'], ['j']))
+    nodes.append(helper.make_node('Mul', ['j', 'b'], ['k']))
+    nodes.append(helper.make_node('Add', ['k', 'b'], ['out']))
+    tensors.append(numpy_helper.from_array(np.zeros(2, np.float32), 'z0'))
+    old = helper.make_graph(nodes, 'g', [ports[0], ports[2]], ports[1:2], tensors)
+    return [helper.make_model(each).SerializeToString() for each in (graph, old)]
 
 
 def _read_onnx(folder: Path) -> object:

@@ -19,7 +19,7 @@ YOLO = b'0 0.2 0.3 0.1 0.15 0.2 0.3 2 0.25 0.3 1 0 0 0\n\n1 0.5 0.5 1e-1 .25\n'
 YOLO_YAML = (
     b'names:\n  0: face\n  1: mask\nkpt_shape: [3, 3]\nflip_idx: [1, 0, 2]\n',
     b'names: [face, "mask"]\nnc: 2\nkpt_shape: [3, 3]\nkpt_names: {0: [eye_l, eye_r, nose]}\n',
-    b'a: &a [x, *a]\nnames: &n [face]\nkpt_shape: !!python/tuple [1, 2]\n',
+    b'x: &n [face, mask]\nnames: *n\nkpt_shape: !!python/tuple [3, 3]\n',
 )
 LABELME = (
     b'{"version": "5", "flags": {}, "imagePath": "a.jpg", "imageWidth": 64, "imageHeight": 48, '

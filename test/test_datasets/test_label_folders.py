@@ -83,16 +83,18 @@ def test_yolo__five_points_with_and_without_flags(tmp_path, photo):
 def test_yolo__keypoints_of_data_yaml(tmp_path, photo, extra, names, flip):
     photo('a.jpg')
     put(tmp_path, 'data.yaml', f'names: [face]\nkpt_shape: [3, 2]\n{extra}\n')
-    put(tmp_path, 'a.txt', f'{ROW} 0.5 0.5 0.4 0.5 0.5 0.6')
+    put(tmp_path, 'a.txt', f'{ROW} 0.5 0.5 0.4 0.5 0.5 0.6\n{ROW}')
     found = read_annotations(tmp_path)
     assert (found.keypoints.names, found.keypoints.flip_indices) == (names, flip)
     assert found.images[0].keypoints[0, 2].tolist() == pytest.approx([32, 28.8, 1])
+    assert not found.images[0].keypoints[1, :, 2].any()
     assert found.notes == ()
 
 
 @pytest.mark.parametrize(
     'text',
-    ['names: 3', 'names: [a\n', 'kpt_shape: [5]', 'kpt_shape: [5, 4]', '- a', '[' * 20000,
+    ['names: 3', 'names: {0: a, 2: b}', 'names: [a\n',
+     'kpt_shape: [5]', 'kpt_shape: [5, 4]', '- a', '[' * 20000,
      'kpt_shape: [3, 3]\nflip_idx: [0, 0, 1]', 'kpt_shape: [3, 3]\nflip_idx: [1, 0]', '\t'],
 )  # fmt: skip
 def test_yolo__strange_data_yaml(tmp_path, photo, text):

@@ -145,7 +145,7 @@ def test_tables__name_transforms_that_exist():
     ],
 )
 def test_data_set__names_the_transform_to_use(step, remedy, root):
-    with pytest.raises(ValueError, match=f'Use .*{remedy}'):
+    with pytest.raises(ValueError, match=f'instead, use .*{remedy}'):
         make(root, *LOAD, step, PACK)
 
 
@@ -171,9 +171,9 @@ def test_packing_without_labels__is_refused_in_training_only(root):
     with pytest.raises(ValueError, match='packs samples without labels'):
         make(root, *steps)
     assert len(make(root, *steps, test_mode=True)[0]['data_samples'].gt_instances) == 0
-    with pytest.raises(ValueError, match='Use LoadFaceAnnotations instead'):
+    with pytest.raises(ValueError, match='instead, use LoadFaceAnnotations'):
         make(root, steps[0], dict(type='LoadAnnotations', with_bbox=True), PACK, test_mode=True)
-    with pytest.raises(ValueError, match='Use PackFaceInputs instead'):
+    with pytest.raises(ValueError, match='instead, use PackFaceInputs'):
         make(root, *LOAD, dict(type='PackDetInputs'), test_mode=True)
 
 

@@ -57,6 +57,15 @@ def test_testing__keeps_everything_in_the_order_of_the_file(tiny_root):
     assert [len(dataset[i]['bboxes']) for i in range(6)] == [3, 2, 0, 1, 1, 1]
 
 
+def test_image_listed_twice__is_one_image_with_the_faces_of_both(tiny_root):
+    """As in the converter: otherwise each entry teaches the other's faces as background."""
+    labels = tiny_root / 'train/labelv2.txt'
+    labels.write_text(labels.read_text() + '\n# a/2.jpg 80 60\n50 10 70 30 0\n20 20 40 40 0\n')
+    dataset = make(tiny_root)
+    assert ids(dataset) == ['a/1.jpg', 'a/2.jpg']
+    assert dataset[1]['bboxes'].tolist() == [[20, 20, 40, 40], [1, 1, 9, 9], [50, 10, 70, 30]]
+
+
 def test_min_size__small_faces_are_ignored_not_dropped(tiny_root):
     dataset = make(tiny_root, min_size=10)
     assert dataset[0]['ignore_flags'].tolist() == [False, True]

@@ -94,3 +94,25 @@ def test_other_evaluators__stay(tmp_path):
         settings.update(val_evaluator=evaluator, test_evaluator=evaluator)
         assert choose_metrics(settings) == []
         assert settings['val_evaluator'] is evaluator
+
+
+@pytest.mark.parametrize('kind', ['CocoMetric', 'CocoBoxMetric'])
+def test_coco_metrics__take_the_labels_of_the_samples(kind, tmp_path):
+    """The ids of images in the file are not those of the samples."""
+    settings = settings_of('scrfd_500m_bnkps', tmp_path)
+    dataset = dict(type='WiderFaceDataset', data_root=str(tmp_path), ann_file='val/labels.json')
+    settings['val_dataloader'] = dict(dataset=dataset)
+    metric = dict(type=kind, ann_file=str(tmp_path / 'val/../val/labels.json'), prefix='own')
+    settings['val_evaluator'] = metric
+    notes = choose_metrics(settings)
+    assert settings['val_evaluator'] == [dict(type=kind, prefix='own')]
+    assert kind in notes[0]
+    assert settings['default_hooks']['checkpoint']['save_best'] == 'coco/bbox_mAP'
+
+    settings['val_evaluator'] = {**metric, 'ann_file': 'other.json'}
+    with pytest.raises(ValueError, match=r'has the labels other\.json.*Remove ann_file'):
+        choose_metrics(settings)
+    # Images of CocoBoxDataset have the ids of its file.
+    dataset['type'] = 'CocoBoxDataset'
+    choose_metrics(settings)
+    assert settings['val_evaluator']['ann_file'] == 'other.json'

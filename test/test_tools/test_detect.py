@@ -148,6 +148,7 @@ def test_detect__other_settings_need_another_folder(door, model, inputs, tmp_pat
         (['a.png', '--model', 'x.onnx', '--score-thr', '2'], 'from 0 to 1'),
         (['a.png', '--model', 'x.onnx', '--align'], 'belong to --crops DIR'),
         (['a.png', '--model', 'x', '--crops', 'd', '--align', '100'], 'size 100: expected a mul'),
+        (['a.png', '--model', 'x.onnx', '--blur', '--yolo'], 'not with --blur'),
         (['@a.txt', '--model', 'x.onnx'], 'lists belong to --parquet'),
         (['a.tar', '--model', 'x.onnx', '--parquet', '--shard', '3/3'], 'I from 0 to N - 1'),
         (['a.png', '--model', 'x.onnx', '--boxes', 'b.json'], 'add --blur'),

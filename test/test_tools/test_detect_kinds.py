@@ -113,6 +113,16 @@ def test_detect__blur_fails_if_any_file_is_left_out(allowed, door, network, pict
 
 
 @pytest.mark.usefixtures('no_handler')
+def test_detect__heic_without_the_extra(door, network, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmface.utils.sources.heif_installed', lambda: False)
+    (tmp_path / 'a.heic').write_bytes(b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(40))
+    done = door(TOOL, tmp_path / 'a.heic', '--model', network, '--out', tmp_path / 'out', ok=False)
+    assert done.returncode == 1
+    assert 'needs the extra heif (install it with: pip install "mmface[heif]")' in done.stderr
+    assert '1 inputs: 0 done, 1 skipped (1 needs the extra heif)' in done.stdout
+
+
+@pytest.mark.usefixtures('no_handler')
 def test_detect__tables_hold_the_results_of_all_runs(door, network, picture, tmp_path):
     folder, out = tmp_path / 'in', tmp_path / 'out'
     folder.mkdir()
@@ -151,6 +161,7 @@ def test_detect__crops(door, network, picture, tmp_path):
     assert f'{crops}: {len(files)} crops' in done.stdout
     refused = door(TOOL, *args, '--crops', crops, '--align', ok=False)
     assert 'made with other settings (align)' in refused.stderr
+    assert 'made with other settings (crops, ' in door(TOOL, *args, ok=False).stderr
 
 
 @pytest.mark.parametrize(

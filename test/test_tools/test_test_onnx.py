@@ -36,6 +36,16 @@ def test_test_onnx__ap_is_that_of_the_txt_files(model, door, toy, tmp_path):
     assert found['ap'] == pytest.approx(expected['ap'], abs=1e-6)
 
 
+def test_test_onnx__the_same_files_with_any_number_of_workers(model, door, toy, tmp_path):
+    args = (TOOL, model, '--data-path', toy, '--size', 160, 160, '--threads', 1)
+    for workers in (1, 3):
+        door(*args, '--workers', workers, '--save-txt', tmp_path / str(workers))
+    files = {path.relative_to(tmp_path / '1') for path in (tmp_path / '1').rglob('*.txt')}
+    assert len(files) == 6
+    for name in files:
+        assert (tmp_path / '1' / name).read_bytes() == (tmp_path / '3' / name).read_bytes()
+
+
 def test_test_onnx__needs_no_torch(model, repo, toy):
     code = (
         'import runpy, sys\n'

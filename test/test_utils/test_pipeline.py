@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from mmface.utils.pipeline import ordered, usable_cores
+from mmface.utils.pipeline import PixelGate, ordered, usable_cores
 
 
 def test_usable_cores__respects_the_affinity():
@@ -21,7 +21,18 @@ def test_usable_cores__respects_the_affinity():
         ['taskset', '-c', str(core), sys.executable, '-c', code], capture_output=True, check=True
     )
     assert int(done.stdout) == 1
-    assert usable_cores() == len(os.sched_getaffinity(0))
+    assert 1 <= usable_cores() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ('text', 'cores'),
+    [('max 100000', 8), ('150000 100000', 2), ('10000 100000', 1), ('6400000 100000', 8), ('', 8)],
+)
+def test_usable_cores__respects_the_quota_of_a_container(text, cores, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: set(range(8)))
+    (tmp_path / 'cpu.max').write_text(text)
+    assert usable_cores(tmp_path / 'cpu.max') == cores
+    assert usable_cores(tmp_path / 'none') == 8
 
 
 @pytest.mark.parametrize('workers', [0, 1, 3])
@@ -82,3 +93,31 @@ def test_ordered__waits_for_running_calls_when_the_caller_stops():
     count = len(finished)
     time.sleep(0.15)
     assert len(finished) == count <= 6
+
+
+def test_pixel_gate__bounds_the_pixels_and_lets_large_images_through():
+    gate, lock = PixelGate(100), threading.Lock()
+    sizes = [30, 60, 10, 250, 50, 50, 50, 90, 5, 120] * 5
+    now, most = [], []
+
+    def work(size):
+        with gate.hold(size):
+            with lock:
+                now.append(size)
+                most.append(tuple(now))
+            time.sleep(0.001)
+            with lock:
+                now.remove(size)
+        return size
+
+    assert list(ordered(sizes, work, workers=6)) == sizes
+    assert all(sum(inside) <= 100 or len(inside) == 1 for inside in most)
+    assert any(len(inside) > 1 for inside in most)
+    assert gate.inside == 0
+
+
+def test_pixel_gate__a_failure_frees_the_place():
+    gate = PixelGate(100)
+    with pytest.raises(RuntimeError), gate.hold(80):
+        raise RuntimeError
+    assert gate.inside == 0

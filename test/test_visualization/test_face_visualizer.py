@@ -9,6 +9,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
+from mmface.utils.draw import CLASS_COLOURS
 from mmface.visualization.face_visualizer import FaceVisualizer
 
 
@@ -35,3 +36,22 @@ def test_add_datasample__writes_the_image_without_weak_predictions(tmp_path):
     visualizer.add_datasample('a', image, _sample([0.2, 0.5]), out_file=str(out))
     assert not np.array_equal(cv2.imread(str(out))[..., ::-1], image)
     np.testing.assert_array_equal(visualizer.get_image(), cv2.imread(str(out))[..., ::-1])
+
+
+def test_add_datasample__classes_have_colours_and_names():
+    image = np.zeros((120, 160, 3), np.uint8)
+    visualizer = FaceVisualizer(name='test_face_visualizer_classes')
+    drawn = []
+    for names in (('face', 'mask'), ('face', 'head')):
+        visualizer.dataset_meta = dict(classes=names)
+        for label in (0, 1):
+            sample = _sample([0.9])
+            sample.pred_instances.labels[:] = label
+            visualizer.add_datasample('a', image, sample)
+            drawn.append(visualizer.get_image())
+    assert drawn[0][60, 40].tolist() == list(CLASS_COLOURS[0])
+    assert drawn[1][60, 40].tolist() == list(CLASS_COLOURS[1])
+    # Only the written name differs.
+    np.testing.assert_array_equal(drawn[0], drawn[2])
+    assert not np.array_equal(drawn[1][:30], drawn[3][:30])
+    np.testing.assert_array_equal(drawn[1][31:], drawn[3][31:])

@@ -11,6 +11,7 @@ from torch import nn
 from helpers import config_file
 from mmface.weights.convert import build_model, convert
 from mmface.weights.ncnn import read_ncnn
+from mmface.weights.scrfd import from_onnx
 
 FLOAT32, FLOAT16 = bytes(4), (0x01306B47).to_bytes(4, 'little')
 
@@ -119,6 +120,13 @@ def test_convert__copies_of_a_shared_head_must_be_equal(model, tmp_path):
     weights.write_bytes(data)
     with pytest.raises(ValueError, match=r'reg_convs\.0 is shared by the strides'):
         convert(path, [config_file('scrfd_500m')])
+
+
+def test_from_onnx__bias_before_a_group_norm_is_refused(model, tmp_path):
+    network = read_ncnn(write_model(model, False, tmp_path))
+    convs = [conv._replace(bias=np.ones(len(conv.weight), np.float32)) for conv in network.convs]
+    with pytest.raises(ValueError, match=r'towers\.0\.0\.\S+ has a bias in the file, but not in'):
+        from_onnx(network._replace(convs=convs), model)
 
 
 def _small(folder):

@@ -200,8 +200,7 @@ def test_from_onnx__other_group_norms_are_refused(group_norm_file):
     network = read_onnx(path)
     with pytest.raises(ValueError, match=r'11 group norms .*, the model 12 '):
         from_onnx(network._replace(group_norms=network.group_norms[1:]), model)
-    first, *others = network.group_norms
-    changed = [first._replace(epsilon=1e-3), *others]
+    changed = [norm._replace(epsilon=1e-3) for norm in network.group_norms]
     with pytest.raises(ValueError, match=r'eps 0\.001 in the file, 1e-05 in the model'):
         from_onnx(network._replace(group_norms=changed), model)
 

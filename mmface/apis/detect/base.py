@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
 import cv2
 
 from mmface.structures import Face
-from mmface.utils.images import Image
+from mmface.utils.images import Image, PathLike, image_size
 
 Detector = Callable[[list[Image]], list[list[Face]]]
 T = TypeVar('T')
@@ -28,6 +29,9 @@ class Render(Protocol):
 
 #: Errors that OpenCV, onnxruntime and torch can raise on an unusual image.
 IMAGE_ERRORS = (ValueError, OSError, RuntimeError, MemoryError, cv2.error)
+#: Pixels of the images that the threads work on at the same time, so that large photos do not need
+#: a multiple of their memory on a machine with many cores. Each pixel takes 3 bytes a copy.
+MAX_PIXELS = 128_000_000
 
 
 def describe(
@@ -53,3 +57,11 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while chunk := list(itertools.islice(iterator, size)):
         yield chunk
+
+
+def count_pixels(file: PathLike | IO[bytes]) -> int:
+    """Return the number of pixels in the header of an image, 0 if it cannot be read."""
+    try:
+        return math.prod(image_size(file))
+    except Exception:  # reading the image reports it
+        return 0

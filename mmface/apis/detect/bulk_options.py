@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from mmface.apis.detect.base import Detector
 from mmface.apis.detect.render import MarkFaces
 from mmface.apis.detect.results import Results
+from mmface.apis.detect.size_options import size_settings
 from mmface.utils.cli import one_line
 from mmface.utils.progress import progress_bar
 
@@ -61,7 +62,7 @@ def run_bulk(
     from mmface.apis.detect.shards import find_shards
 
     shards = find_shards(args.inputs, *args.shard)
-    settings = {'score_thr': args.score_thr, 'parquet': True}
+    settings = {'score_thr': args.score_thr, 'parquet': True, **size_settings(args)}
     results = Results(args.out, model, settings, MarkFaces(), overwrite=args.overwrite)
     targets = {shard: args.out / f'{shard.name}.parquet' for shard in shards}
     todo = [shard for shard in shards if not results.up_to_date([targets[shard]], shard.tar)]

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from mmface.apis.detect.base import IMAGE_ERRORS, Detector, batches
+from mmface.apis.detect.base import IMAGE_ERRORS, MAX_PIXELS, Detector, batches, count_pixels
 from mmface.apis.detect.results import Results
 from mmface.structures import Face
 from mmface.utils.cli import one_line
 from mmface.utils.images import Image
-from mmface.utils.pipeline import ordered
+from mmface.utils.pipeline import PixelGate, ordered
 from mmface.utils.sources import Source, read_source
 from mmface.utils.walk import Skipped
 
@@ -117,11 +117,13 @@ def _process(
 ) -> Generator[_Item, None, None]:
     write = _writer(results)
     if batch_size == 1 and concurrent:
+        gate = PixelGate(MAX_PIXELS)
 
         def whole(source: Source) -> _Item:
-            item = _read(source)
-            _detect([item], detector)
-            return write(item)
+            with gate.hold(count_pixels(source.path)):
+                item = _read(source)
+                _detect([item], detector)
+                return write(item)
 
         return ordered(sources, whole, workers)
     return ordered(

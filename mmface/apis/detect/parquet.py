@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmface.apis.detect.base import IMAGE_ERRORS, Detector, batches
+from mmface.apis.detect.base import IMAGE_ERRORS, MAX_PIXELS, Detector, batches, count_pixels
 from mmface.apis.detect.shards import Entry, Shard
 from mmface.structures import Face
 from mmface.utils.cli import one_line
@@ -17,7 +18,7 @@ from mmface.utils.extras import optional_imports
 from mmface.utils.files import whole_file
 from mmface.utils.image_decoding import Image, OnDamage, decode_image
 from mmface.utils.images import read_image
-from mmface.utils.pipeline import ordered
+from mmface.utils.pipeline import PixelGate, ordered
 from mmface.utils.walk import Skipped
 
 with optional_imports():
@@ -78,8 +79,12 @@ def detect_shard(shard: Shard, target: Path, detector: Detector, workers: int = 
     report = ShardReport()
     others: list[Skipped] = []
 
+    gate = PixelGate(MAX_PIXELS)
+
     def work(entry: Entry) -> dict[str, Any]:
-        return _row(entry, detector)
+        file = entry.name if entry.content is None else io.BytesIO(entry.content)
+        with gate.hold(count_pixels(file)):
+            return _row(entry, detector)
 
     rows = ordered(shard.entries(others), work, workers)
     with whole_file(target) as tmp, pq.ParquetWriter(tmp, SCHEMA) as writer, closing(rows):

@@ -8,10 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmface.apis.detect.images import NETWORK_FAILS, UNDECODABLE
+from mmface.apis.detect.videos import NEEDS_VIDEO
 from mmface.utils.files import whole_file
-from mmface.utils.sources import count_reasons
-from mmface.utils.walk import Skipped
+from mmface.utils.sources import NEEDS_HEIF, count_reasons
+from mmface.utils.walk import UNREADABLE, Skipped
 
+#: Reasons for which an image or video that should have a result has none.
+FAILURES = (UNDECODABLE, NETWORK_FAILS, UNREADABLE, NEEDS_HEIF, NEEDS_VIDEO)
 #: List of all skipped files in the folder of the results.
 SKIPPED = 'skipped.csv'
 #: Files that are named on standard error for each reason.
@@ -35,13 +39,14 @@ def write_skipped(folder: Path, skipped: Sequence[Skipped]) -> None:
 
 def tell_skipped(skipped: Sequence[Skipped], failed: Sequence[Skipped]) -> None:
     """Name files on standard error: some of each reason, and all that failed with the message."""
-    left: dict[str, list[Path]] = {}
+    left: dict[str, list[Skipped]] = {}
     for item in skipped:
-        left.setdefault(item.reason, []).append(item.path)
-    for reason, paths in left.items():
-        names = ', '.join(str(path) for path in paths[:NAMED])
-        more = f' and {len(paths) - NAMED} more' if len(paths) > NAMED else ''
-        sys.stderr.write(f'skipped: {reason}: {names}{more}\n')
+        left.setdefault(item.reason, []).append(item)
+    for reason, items in left.items():
+        detail = f' ({items[0].detail})' if items[0].detail else ''
+        names = ', '.join(str(item.path) for item in items[:NAMED])
+        more = f' and {len(items) - NAMED} more' if len(items) > NAMED else ''
+        sys.stderr.write(f'skipped: {reason}{detail}: {names}{more}\n')
     for item in failed:
         sys.stderr.write(f'error: {item.detail}\n')
 

@@ -63,7 +63,8 @@ class Results:
         self._note = folder / SETTINGS
         before = None if overwrite else _read_settings(self._note)
         if before is not None and before != now:
-            changed = [key for key in now if before.get(key) != now[key]]
+            keys = [*now, *(key for key in before if key not in now)]
+            changed = [key for key in keys if before.get(key) != now.get(key)]
             raise ValueError(
                 f'the results in {folder} were made with other settings ({", ".join(changed)}): '
                 'use the same settings, name another folder, or overwrite the existing results'

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 from mmface.apis.detect.exports import (
-    Record,
     link_image,
     to_labels,
     write_coco,
-    write_csv,
     write_labelme,
     write_yolo,
 )
+from mmface.apis.detect.records import Record, write_csv
 from mmface.datasets.annotations import read_annotations
 from mmface.utils.images import write_image
 from mmface.utils.sources import Source

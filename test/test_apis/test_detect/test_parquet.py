@@ -207,6 +207,8 @@ def test_detect__bulk_run_in_parts_and_again(door, tar, tmp_path):
     refused = door(TOOL, *args, tmp_path / 'parts', '--score-thr', 0.5, ok=False)
     assert refused.returncode == 2
     assert 'made with other settings (score_thr)' in refused.stderr
+    refused = door(TOOL, *args, tmp_path / 'parts', '--size', 64, 64, ok=False)
+    assert 'made with other settings (size)' in refused.stderr
     (tmp_path / 'bad.tar').write_bytes(other.read_bytes()[:3000])
     bad = [tmp_path / 'bad.tar', other, *args[2:], tmp_path / 'parts']
     done = door(TOOL, *bad, ok=False)

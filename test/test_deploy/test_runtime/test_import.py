@@ -37,6 +37,7 @@ def test_import__needs_no_framework(repo):
         'utils.files',
         'utils.image_decoding',
         'utils.images',
+        'utils.pillow',
         'utils.png',
         'weights',
         'weights.fetch',

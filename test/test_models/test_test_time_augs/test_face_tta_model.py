@@ -92,6 +92,29 @@ def mirrored(found: InstanceData, width: int) -> InstanceData:
     return result
 
 
+def test_flip__swaps_the_pairs_that_the_sample_names(repo):
+    """The data set tells the pairs of keypoints that are not the usual five."""
+    model = build(repo, 'scrfd', NMS)
+    views = []
+    for flip in (False, True):
+        view = DetDataSample(metainfo=dict(ori_shape=(50, 100), flip=flip, flip_indices=(1, 0, 2)))
+        view.set_metainfo(dict(flip_direction='horizontal' if flip else None))
+        x = torch.tensor([20.0, 30, 25])
+        points = torch.stack([100 - x[[1, 0, 2]] if flip else x, x, torch.ones(3)], -1)
+        box = [70.0, 5, 85, 45] if flip else [15.0, 5, 30, 45]
+        view.pred_instances = InstanceData(
+            bboxes=torch.tensor([box]),
+            scores=torch.tensor([0.9]),
+            labels=torch.tensor([0]),
+            keypoints=points[None],
+        )
+        views.append(view)
+    alone = [model.merge_preds([[copy.deepcopy(view)]])[0].pred_instances for view in views]
+    assert alone[0].keypoints[0, :, 0].tolist() == [20, 30, 25]
+    assert alone[1].keypoints[0, :, 0].tolist() == [20, 30, 25]
+    assert alone[1].bboxes.tolist() == alone[0].bboxes.tolist()
+
+
 @torch.no_grad()
 @pytest.mark.parametrize('name', CONFIGS)
 @pytest.mark.parametrize('merge', MERGES, ids=lambda m: m.get('method', m['type']))

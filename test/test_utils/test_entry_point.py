@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mmface.cli.entry_point import find_recipe, recipes, settings
 from mmface.utils.data_root import find_data_root
+from mmface.utils.entry_point import find_recipe, recipes, settings
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_main__is_quoted_for_the_shell_and_imports_no_torch(repo, tmp_path):
     folder = tmp_path / "a 'b' $(touch no)"
     folder.mkdir()
     code = (
-        'import sys; from mmface.cli.entry_point import main; main(sys.argv[1:]); '
+        'import sys; from mmface.utils.entry_point import main; main(sys.argv[1:]); '
         'assert not {"torch", "mmengine", "numpy"} & set(sys.modules)'
     )
     text = subprocess.run(
