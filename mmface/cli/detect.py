@@ -31,7 +31,7 @@ from mmface.apis.detect.hiding_options import (
     check_names,
     hiding_settings,
 )
-from mmface.apis.detect.images import UNDECODABLE, do_images
+from mmface.apis.detect.images import do_images
 from mmface.apis.detect.report import FAILURES, summary, tell_skipped, write_skipped
 from mmface.apis.detect.results import Results
 from mmface.apis.detect.size_options import add_size_options, check_size_options, size_settings
@@ -267,7 +267,4 @@ def _run(
         ),
         *(VideoJob(i, results.camera_targets(i), f'camera_{i}') for i in cameras),
     ]
-    for job in jobs:
-        problems = do_videos([job], results, detector, args.batch_size, build_gaps(args), workers)
-        failed += [Skipped(Path(str(job.origin)), UNDECODABLE, text) for text in problems]
-    return failed
+    return failed + do_videos(jobs, results, detector, args.batch_size, build_gaps(args), workers)

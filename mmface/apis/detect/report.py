@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmface.apis.detect.images import NETWORK_FAILS, UNDECODABLE
+from mmface.apis.detect.videos import NEEDS_VIDEO
 from mmface.utils.files import whole_file
 from mmface.utils.sources import NEEDS_HEIF, count_reasons
 from mmface.utils.walk import UNREADABLE, Skipped
 
 #: Reasons for which an image or video that should have a result has none.
-FAILURES = (UNDECODABLE, NETWORK_FAILS, UNREADABLE, NEEDS_HEIF)
+FAILURES = (UNDECODABLE, NETWORK_FAILS, UNREADABLE, NEEDS_HEIF, NEEDS_VIDEO)
 #: List of all skipped files in the folder of the results.
 SKIPPED = 'skipped.csv'
 #: Files that are named on standard error for each reason.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from mmface.apis.detect.base import IMAGE_ERRORS, Detector, Render, batches, describe
+from mmface.apis.detect.images import UNDECODABLE
 from mmface.apis.detect.results import Results
 from mmface.apis.video.base import Frame, VideoSource
 from mmface.apis.video.gaps import GapFiller, SeenFrame
@@ -19,6 +20,9 @@ from mmface.utils.cli import one_line
 from mmface.utils.files import whole_file
 from mmface.utils.pipeline import ordered
 from mmface.utils.progress import progress_bar
+from mmface.utils.walk import Skipped
+
+NEEDS_VIDEO = 'needs the extra video'
 
 
 class VideoJob(NamedTuple):
@@ -56,7 +60,7 @@ def do_videos(
     batch_size: int,
     gaps: Gaps,
     workers: int = 1,
-) -> list[str]:
+) -> list[Skipped]:
     """Detect faces in videos, one after the other, and print a line for each.
 
     Args:
@@ -68,9 +72,9 @@ def do_videos(
         workers: Number of threads that call ``detector``, while this one reads and writes.
 
     Returns:
-        The messages of the videos without a result.
+        The videos without a result.
     """
-    problems = []
+    skipped = []
     for job in jobs:
         try:
             with closing(open_source(job.origin)) as source:
@@ -85,10 +89,12 @@ def do_videos(
                     workers,
                 )
         except (*IMAGE_ERRORS, ModuleNotFoundError) as error:
-            problems.append(one_line(error))
+            missing = isinstance(error, ModuleNotFoundError)
+            reason = NEEDS_VIDEO if missing else UNDECODABLE
+            skipped.append(Skipped(Path(str(job.origin)), reason, one_line(error)))
         else:
             print(line, flush=True)
-    return problems
+    return skipped
 
 
 def do_video(

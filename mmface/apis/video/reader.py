@@ -38,7 +38,7 @@ class VideoReader(VideoSource):
     def __init__(self, path: PathLike) -> None:
         self.name = str(path)
         try:
-            self._container = av.open(str(path))
+            self._container = av.open(str(path), metadata_errors='replace')
         except FileNotFoundError:
             raise FileNotFoundError(f'{path} does not exist: expected a video') from None
         except av.FFmpegError as error:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmface.apis.video.clock import Clock
 from mmface.utils.extras import optional_imports
 
 with optional_imports():
@@ -37,7 +36,7 @@ class Sound:
         self.damaged = 0
         self._start = start
         self._output = output
-        self._input = av.open(str(path))
+        self._input = av.open(str(path), metadata_errors='replace')
         self._tracks = {
             stream.index: _Track(stream, output)
             for stream in self._input.streams.audio
@@ -63,7 +62,9 @@ class Sound:
             try:
                 for out in self._tracks[packet.stream.index].convert(packet, self._start):
                     self._output.mux(out)
-            except av.InvalidDataError:
+            except av.FFmpegError as error:
+                if isinstance(error, OSError):  # the disk, not the sound
+                    raise
                 self.damaged += 1
             self._next = next(self._packets, None)
 
@@ -83,7 +84,9 @@ class _Track:
     """One track of sound, copied or encoded."""
 
     def __init__(self, stream: Any, output: Any) -> None:
-        self._clock = Clock(0.0)
+        self._shift = 0
+        self._last: int | None = None
+        self._expected = 0
         self.copied = stream.codec_context.name in COPIED or stream.codec.canonical_name in COPIED
         if self.copied:
             self._out = output.add_stream_from_template(stream)
@@ -100,15 +103,25 @@ class _Track:
             frames = [each for frame in packet.decode() for each in self._resampler.resample(frame)]
             return [out for frame in frames for out in self._encode(frame, start)]
         shift = round(start / packet.time_base)
-        packet.pts, packet.dts = (
-            None if stamp is None else stamp - shift for stamp in (packet.pts, packet.dts)
-        )
+        moved = self._forwards(packet.dts - shift, packet.duration) - packet.dts
+        packet.pts = None if packet.pts is None else packet.pts + moved
+        packet.dts += moved
         packet.stream = self._out
         return [packet]
 
+    def _forwards(self, stamp: int, length: int | None) -> int:
+        """Return the time stamp of the next packet, which increases where recordings are joined."""
+        stamp += self._shift
+        if self._last is not None and stamp <= self._last:
+            self._shift += self._expected - stamp
+            stamp = self._expected
+        self._last, self._expected = stamp, stamp + max(length or 0, 1)
+        return stamp
+
     def _encode(self, frame: Any, start: float) -> list[Any]:
         if frame.pts is not None:
-            frame.pts -= round(start / frame.time_base)
+            stamp = frame.pts - round(start / frame.time_base)
+            frame.pts = self._forwards(stamp, frame.samples)
         return self._out.encode(frame)
 
     def flush(self) -> list[Any]:

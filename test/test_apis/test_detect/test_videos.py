@@ -107,12 +107,17 @@ def test_do_video__the_same_however_the_work_is_done(batch, workers, drawn, tmp_
     def detect(images):
         return [[Face(np.array([i, i, i + 9, i + 9], np.float32), 0.5)] for i in map(_key, images)]
 
-    contents = []
+    lines, frames = [], []
     for name, how in (('a', (1, 1)), ('b', (batch, workers))):
         out = tmp_path / f'{name}.mp4'
         _run(path, out, detect, Gaps(), lines=True, batch=how[0], workers=how[1])
-        contents.append((out.read_bytes(), out.with_suffix('.jsonl').read_bytes()))
-    assert contents[0] == contents[1]
+        lines.append(out.with_suffix('.jsonl').read_bytes())
+        frames.append(list(VideoReader(out)))
+    assert lines[0] == lines[1]
+    # libx264 itself does not always write the same bytes for the same frames.
+    for one, two in zip(*frames, strict=True):
+        assert one.seconds == two.seconds
+        assert np.abs(one.image.astype(int) - two.image).mean() < 1
 
 
 def _key(image):

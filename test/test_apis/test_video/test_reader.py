@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from fractions import Fraction
 
 import av
@@ -150,47 +152,45 @@ def test_video__pixel_aspect_is_kept(tmp_path):
     assert VideoReader(path).aspect == Fraction(16, 11)
 
 
-@pytest.mark.parametrize('angle', [0, 90, 180, -90])
-def test_reader__turned_videos_are_upright(angle, tmp_path):
+def _set_matrix(path, a, b, c, d):
+    """Set the display matrix of an mp4 file: x' = a x + c y, y' = b x + d y."""
+    data = path.read_bytes()
+    place = data.index(b'tkhd') + 44
+    one = 65536
+    matrix = struct.pack('>9i', a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    path.write_bytes(data[:place] + matrix + data[place + 36 :])
+    return path
+
+
+@pytest.mark.parametrize(
+    ('matrix', 'turned'),
+    [
+        ((1, 0, 0, 1), lambda image: image),
+        ((0, -1, 1, 0), lambda image: np.rot90(image, 1)),
+        ((-1, 0, 0, -1), lambda image: np.rot90(image, 2)),
+        ((0, 1, -1, 0), lambda image: np.rot90(image, 3)),
+        # Flips, which ``frame.rotation`` does not tell.
+        ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+        ((1, 0, 0, -1), lambda image: image[::-1]),
+        ((0, 1, 1, 0), lambda image: image.swapaxes(0, 1)),
+        ((0, -1, -1, 0), lambda image: image.swapaxes(0, 1)[::-1, ::-1]),
+    ],
+)
+def test_reader__turned_and_mirrored_videos_are_upright(matrix, turned, tmp_path):
     images = _images()
-    path = _encode(
-        tmp_path / 'a.mp4', images, prepare=lambda stream: stream.set_display_rotation(angle)
-    )
-    reader = VideoReader(path)
-    expected = np.rot90(images[0], angle // 90)
+    reader = VideoReader(_set_matrix(_encode(tmp_path / 'a.mp4', images), *matrix))
+    expected = turned(images[0])
     assert reader.size == expected.shape[1::-1]
     np.testing.assert_allclose(next(iter(reader)).image, expected, atol=12)
 
 
-def test_reader__mirrored_and_turned_by_the_matrix(tmp_path):
-    """The flips that a display matrix can hold, which ``frame.rotation`` does not tell."""
-    images = _images()
-    path = _encode(
-        tmp_path / 'a.mp4', images, prepare=lambda stream: stream.set_display_rotation(90)
-    )
-    data = path.read_bytes()
-    place = data.index(b'tkhd') + 44
-    one = 65536
-    for (a, b, c, d), turned in {
-        (-one, 0, 0, one): lambda image: image[:, ::-1],
-        (one, 0, 0, -one): lambda image: image[::-1],
-        (0, one, one, 0): lambda image: image.swapaxes(0, 1),
-        (0, -one, -one, 0): lambda image: image.swapaxes(0, 1)[::-1, ::-1],
-    }.items():
-        matrix = struct.pack('>9i', a, b, 0, c, d, 0, 0, 0, 1 << 30)
-        path.write_bytes(data[:place] + matrix + data[place + 36 :])
-        frame = next(iter(VideoReader(path)))
-        np.testing.assert_allclose(frame.image, turned(images[0]), atol=12)
-
-
 def test_reader__aspect_of_a_turned_video_is_turned(tmp_path):
     def prepare(stream):
-        stream.set_display_rotation(90)
         stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
 
-    assert VideoReader(_encode(tmp_path / 'a.mp4', _images(), prepare=prepare)).aspect == Fraction(
-        3, 4
-    )
+    path = _encode(tmp_path / 'a.mp4', _images(), prepare=prepare)
+    assert VideoReader(path).aspect == Fraction(4, 3)
+    assert VideoReader(_set_matrix(path, 0, 1, -1, 0)).aspect == Fraction(3, 4)
 
 
 def test_reader__all_frames_of_a_stream_with_b_frames(tmp_path):
@@ -290,6 +290,25 @@ def test_video__of_many_kinds_with_sound(name, codec, sound, copied, tmp_path):
         assert samples / stream.rate == pytest.approx(1, abs=0.12)
 
 
+@pytest.mark.parametrize('sound', ['aac', 'mp2'])
+def test_video__joined_recordings_go_on(sound, tmp_path):
+    """Cameras start their clocks again; people join the files with cat."""
+    one = _encode(tmp_path / 'one.ts', _images(25), sound=sound)
+    path = tmp_path / 'two.ts'
+    path.write_bytes(2 * one.read_bytes())
+    reader = VideoReader(path)
+    options = {'sound': reader.sound, 'start': reader.start}
+    with open_video(tmp_path / 'out.mp4', reader.fps, reader.size, **options) as video:
+        for frame in reader:
+            video.write(frame)
+    seconds = [frame.seconds for frame in VideoReader(tmp_path / 'out.mp4')]
+    assert len(seconds) == 50
+    assert 1.9 < seconds[-1] < 2.1
+    assert (np.diff(seconds) > 0).all()
+    _, packets = _sound_packets(tmp_path / 'out.mp4')
+    assert packets[-1][0] == pytest.approx(2, abs=0.1)
+
+
 def _damage(path, codec, place):
     data = bytearray(_encode(path, _images(60, (120, 160)), codec=codec).read_bytes())
     start = data.index(b'mdat') + 8 if b'mdat' in data else len(data) // 4
@@ -345,6 +364,44 @@ def test_writer__nothing_is_left_of_a_failure(tmp_path):
     with pytest.raises(OSError, match='cannot be written as a video'), open_video(path, 10, (0, 0)):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_writer__full_disk(tmp_path):
+    """A limit of the file size acts like a full disk."""
+    code = (
+        'import resource, signal, sys\n'
+        'import numpy as np\n'
+        'from mmface.apis.video.base import Frame\n'
+        'from mmface.apis.video.writer import open_video\n'
+        'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n'
+        'noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)\n'
+        'try:\n'
+        f'    with open_video({str(tmp_path / "a.mp4")!r}, 25, (320, 240)) as video:\n'
+        '        for number in range(60):\n'
+        '            video.write(Frame(number, number / 25, noise))\n'
+        'except OSError as error:\n'
+        '    sys.exit(f"as it should be: {error}")\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=600)
+    assert done.stderr.startswith('as it should be: '), done.stderr
+    assert 'a.mp4' in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_sound__damaged_does_not_end_the_video(seed, tmp_path):
+    data = bytearray(_encode(tmp_path / 'a.ts', _images(25), sound='aac').read_bytes())
+    rng = np.random.default_rng(seed)
+    for at in rng.integers(1000, len(data), 40):
+        data[at : at + 4] = rng.bytes(len(data[at : at + 4]))
+    (tmp_path / 'a.ts').write_bytes(data)
+    reader = VideoReader(tmp_path / 'a.ts')
+    options = {'sound': reader.sound, 'start': reader.start}
+    with open_video(tmp_path / 'out.mp4', reader.fps, reader.size, **options) as video:
+        for frame in reader:
+            video.write(frame)
+    assert len(list(VideoReader(tmp_path / 'out.mp4'))) > 5
 
 
 def test_clock__always_forwards():
