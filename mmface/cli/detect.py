@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmface.apis.detect.base import Detector
+from mmface.apis.detect.base import Detector, above
 from mmface.apis.detect.bulk_options import add_bulk_options, check_bulk_options, run_bulk
 from mmface.apis.detect.crop_options import (
     add_crop_options,
@@ -153,12 +153,19 @@ def choose_model(args: argparse.Namespace) -> list[str]:
     return [file for file in (args.model, args.config, args.checkpoint) if file]
 
 
-def build_detector(args: argparse.Namespace) -> tuple[Detector, bool]:
+def build_detector(
+    args: argparse.Namespace, score_thr: float | None = None
+) -> tuple[Detector, bool]:
     """Load the model, and set the batch size if it is not given.
+
+    Args:
+        args: The options.
+        score_thr: Lowest score of a face, ``None`` for that of the options.
 
     Returns:
         The detector, and whether several threads may call it at once.
     """
+    score_thr = args.score_thr if score_thr is None else score_thr
     if args.model:
         from mmface.deploy.runtime import FaceDetector
 
@@ -167,7 +174,7 @@ def build_detector(args: argparse.Namespace) -> tuple[Detector, bool]:
         providers = [PROVIDERS[args.device]] if args.device in PROVIDERS else None
         detector = FaceDetector(
             args.model,
-            score_thr=args.score_thr,
+            score_thr=score_thr,
             providers=providers,
             threads=args.threads,
             **size_settings(args),
@@ -182,7 +189,7 @@ def build_detector(args: argparse.Namespace) -> tuple[Detector, bool]:
         args.config,
         args.checkpoint,
         args.device,
-        score_thr=args.score_thr,
+        score_thr=score_thr,
         show_progress=False,
         trust_checkpoint=args.trust_checkpoint,
     )
@@ -241,14 +248,17 @@ def _run(
     args: argparse.Namespace, todo: Sequence[Source], cameras: Sequence[int], results: Results
 ) -> list[Skipped]:
     """Process images, then videos, then cameras. Return those without a result."""
-    detector, concurrent = build_detector(args)
+    gaps = build_gaps(args)
+    images = [source for source in todo if not source.is_video]
+    videos = len(images) < len(todo) or bool(cameras)
+    detector, concurrent = build_detector(args, gaps.detector_thr if videos else None)
     results.begin()
     failed: list[Skipped] = []
-    images = [source for source in todo if not source.is_video]
     if images:
         with progress_bar(total=len(images), desc='images', unit='image') as bar:
             threads = args.workers if args.workers > 1 else 0
-            report = do_images(images, results, detector, bar, args.batch_size, threads, concurrent)
+            find = above(detector, args.score_thr) if videos else detector
+            report = do_images(images, results, find, bar, args.batch_size, threads, concurrent)
         for text in report.damaged:
             sys.stderr.write(f'warning: {text}\n')
         note = f', {len(report.damaged)} of the images are damaged inside' if report.damaged else ''
@@ -267,4 +277,4 @@ def _run(
         ),
         *(VideoJob(i, results.camera_targets(i), f'camera_{i}') for i in cameras),
     ]
-    return failed + do_videos(jobs, results, detector, args.batch_size, build_gaps(args), workers)
+    return failed + do_videos(jobs, results, detector, args.batch_size, gaps, workers)

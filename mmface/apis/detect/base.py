@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any, Protocol, TypeVar
 
 import cv2
+import numpy as np
 
 from mmface.structures import Face
 from mmface.utils.images import Image, PathLike, image_size
@@ -57,6 +58,18 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while chunk := list(itertools.islice(iterator, size)):
         yield chunk
+
+
+def above(detector: Detector, score_thr: float) -> Detector:
+    """Return a detector without the faces whose scores are ``score_thr`` or less."""
+    # Scores are compared as the networks' outputs are, in single precision.
+    limit = np.float32(score_thr)
+
+    def detect(images: list[Image]) -> list[list[Face]]:
+        found = detector(images)
+        return [[face for face in faces if np.float32(face.score) > limit] for faces in found]
+
+    return detect
 
 
 def count_pixels(file: PathLike | IO[bytes]) -> int:

@@ -104,7 +104,7 @@ def check_names(render: Render, names: Sequence[str]) -> None:
 
 def build_gaps(args: argparse.Namespace) -> Gaps:
     """Return how faces are followed through a video."""
-    return Gaps(args.max_gap, args.blur, args.hold)
+    return Gaps(args.max_gap, args.blur, args.hold, args.score_thr)
 
 
 def hiding_settings(args: argparse.Namespace) -> dict[str, Any]:

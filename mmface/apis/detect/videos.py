@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from mmface.apis.detect.base import IMAGE_ERRORS, Detector, Render, batches, describe
 from mmface.apis.detect.images import UNDECODABLE
@@ -22,7 +22,13 @@ from mmface.utils.pipeline import ordered
 from mmface.utils.progress import progress_bar
 from mmface.utils.walk import Skipped
 
+if TYPE_CHECKING:
+    from mmface.apis.video.tracks import FaceTracker
+
 NEEDS_VIDEO = 'needs the extra video'
+# A face that turns away or blurs keeps a score far above that of most backgrounds.
+_LOW_SHARE = 0.25
+_LOWEST = 0.05
 
 
 class VideoJob(NamedTuple):
@@ -46,11 +52,23 @@ class Gaps(NamedTuple):
         max_gap: Number of frames that a track survives without its face.
         hide: Whether faces are rendered in frames in which they were missed, see ``GapFiller``.
         hold: As for ``GapFiller``.
+        score_thr: Lowest score of a face that starts a track.
     """
 
     max_gap: int = 25
     hide: bool = False
     hold: int = 8
+    score_thr: float = 0.0
+
+    @property
+    def detector_thr(self) -> float:
+        """Lowest score that the detector should return.
+
+        Where faces are hidden, it is lower than ``score_thr``: faces with scores in between
+        continue tracks.
+        """
+        low = max(_LOW_SHARE * self.score_thr, _LOWEST)
+        return min(low, self.score_thr) if self.hide else self.score_thr
 
 
 def do_videos(
@@ -66,7 +84,7 @@ def do_videos(
     Args:
         jobs: The videos.
         results: The folder of the results.
-        detector: Finds faces in a list of images.
+        detector: Finds faces in a list of images, down to ``gaps.detector_thr``.
         batch_size: Frames per call of ``detector``.
         gaps: How faces are followed.
         workers: Number of threads that call ``detector``, while this one reads and writes.
@@ -122,7 +140,7 @@ def do_video(
 
     sound = {'sound': source.sound, 'start': source.start}
     start = time.monotonic()
-    tracker = FaceTracker(gaps.max_gap)
+    tracker = FaceTracker(gaps.max_gap, gaps.score_thr)
     filler = GapFiller(gaps.max_gap, gaps.hold) if gaps.hide else GapFiller(0, 0)
     with (
         progress_bar(total=source.total, desc=targets[0].name, unit='frame') as bar,
@@ -130,13 +148,13 @@ def do_video(
         whole_file(targets[1]) if len(targets) > 1 else nullcontext() as tmp,
         tmp.open('w', encoding='utf-8') if tmp else nullcontext() as lines,
     ):
-        output = _Output(name, video, lines, render)
+        output = _Output(name, video, lines, render, gaps.score_thr)
         try:
             chunks = batches(source, 1 if source.live else batch_size)
             # At most twice the workers' batches are in memory. A camera waits for nothing.
             for chunk, found in ordered(chunks, detect, workers, 0 if source.live else None):
                 for frame, faces in zip(chunk, found, strict=True):
-                    output.write(filler.push(SeenFrame(frame, faces, tracker.update(faces))))
+                    output.write(filler.push(_follow(frame, faces, tracker)))
                 bar.update(len(chunk))
         except KeyboardInterrupt:
             if not source.live:
@@ -148,7 +166,7 @@ def do_video(
     seconds = max(time.monotonic() - start, 1e-9)
     notes = [
         f'{output.frames} frames',
-        f'{output.faces} faces',
+        f'{output.faces} faces' + (f' ({output.low} below the threshold)' if output.low else ''),
         f'{seconds:.1f} s',
         f'{output.frames / seconds:.1f} frames/s',
     ]
@@ -168,9 +186,12 @@ def do_video(
 class _Output:
     """Writes complete frames and counts what it has written."""
 
-    def __init__(self, name: str, video: Any, lines: IO[str] | None, render: Render) -> None:
+    def __init__(
+        self, name: str, video: Any, lines: IO[str] | None, render: Render, score_thr: float
+    ) -> None:
         self._name, self._video, self._lines, self._render = name, video, lines, render
-        self.frames = self.faces = self.missed = 0
+        self._score_thr = score_thr
+        self.frames = self.faces = self.low = self.missed = 0
 
     def write(self, ready: Iterable[tuple[SeenFrame, list[Face]]]) -> None:
         for seen, missed in ready:
@@ -184,7 +205,15 @@ class _Output:
                 self._lines.write(describe(frame.image, seen.faces, seen.tracks, **first))
             self.frames += 1
             self.faces += len(seen.faces)
+            self.low += sum(face.score < self._score_thr for face in seen.faces)
             self.missed += len(missed)
+
+
+def _follow(frame: Frame, faces: Sequence[Face], tracker: FaceTracker) -> SeenFrame:
+    """Return the frame with those of its faces that have a track."""
+    tracks = tracker.update(faces)
+    seen = [(face, track) for face, track in zip(faces, tracks, strict=True) if track is not None]
+    return SeenFrame(frame, [face for face, _ in seen], [track for _, track in seen])
 
 
 def _detect_frames(chunk: Sequence[Frame], detector: Detector, video: str) -> list[list[Face]]:

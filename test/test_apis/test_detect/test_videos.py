@@ -100,6 +100,45 @@ def test_do_video__hides_faces_where_they_were_missed(drawn, tmp_path):
     assert share[True] < share[False] / 5
 
 
+def _fading(truth):
+    """Return a detector whose scores fall below 0.2 in frames 10 to 49, with a false box beside."""
+    frames = iter(enumerate(truth))
+
+    def detect(images):
+        found = []
+        for number, boxes in (next(frames) for _ in images):
+            score = 0.06 if 10 <= number < 50 else 0.4
+            found.append([Face(box, score) for box in boxes])
+            found[-1].append(Face(np.array([280, 10, 310, 40], np.float32), 0.19))
+        return found
+
+    return detect
+
+
+def test_do_video__low_scores_keep_faces_hidden(drawn, tmp_path):
+    """Faces stay hidden for much longer than a gap may last; a weak box alone is not hidden."""
+    path, truth = drawn
+    out = tmp_path / 'a.mp4'
+    gaps = Gaps(max_gap=5, hide=True, hold=2, score_thr=0.2)
+    line = _run(path, out, _fading(truth), gaps, HideFaces('solid'), lines=True)
+    assert ', 120 faces (80 below the threshold), ' in line
+    assert ', 0 more hidden' in line
+    assert _share_visible(out, truth) == 0
+    corner = [frame.image[10:40, 280:310].mean() for frame in VideoReader(out)]
+    assert min(corner) > 100
+    lines = [json.loads(line) for line in out.with_suffix('.jsonl').open()]
+    assert [len(line['faces']) for line in lines] == [2] * COUNT
+    assert {face['score'] for face in lines[30]['faces']} == {0.06}
+    assert {face['track'] for line in lines for face in line['faces']} == {0, 1}
+
+
+def test_gaps__a_lower_threshold_only_where_faces_are_hidden():
+    assert Gaps(score_thr=0.5).detector_thr == 0.5
+    assert Gaps(score_thr=0.5, hide=True).detector_thr == 0.125
+    assert Gaps(score_thr=0.1, hide=True).detector_thr == 0.05
+    assert Gaps(score_thr=0.01, hide=True).detector_thr == 0.01
+
+
 @pytest.mark.parametrize(('batch', 'workers'), [(1, 0), (3, 1), (2, 2)])
 def test_do_video__the_same_however_the_work_is_done(batch, workers, drawn, tmp_path):
     path, _ = drawn

@@ -19,7 +19,7 @@ def _face(x, y=50, side=20, score=0.3):
 
 
 def _follow(found, max_gap=3, hold=2, times=None):
-    """Push the faces of each frame. Return the completed frames and the tracks."""
+    """Push the faces of each frame. Return the missed faces and the tracks."""
     tracker, filler = FaceTracker(max_gap), GapFiller(max_gap, hold)
     done, tracks = [], []
     for number, faces in enumerate(found):
@@ -71,6 +71,29 @@ def test_tracker__low_scores_and_many_faces():
     for faces, row in zip(found, numbers, strict=True):
         assert len(set(row)) == len(faces)
         assert min(row) >= 0
+
+
+def test_tracker__a_low_score_continues_a_track_and_never_starts_one():
+    tracker = FaceTracker(3, score_thr=0.2)
+    weak = _face(200, score=0.19)
+    for n in range(5):
+        assert tracker.update([weak]) == [None], n
+    assert tracker.update([weak, _face(20, score=0.2)]) == [None, 0]
+    # Far more frames than a gap may have, and in between the weak face comes first or last.
+    for n in range(1, 40):
+        faces = [_face(20 + 2 * n, score=0.06), weak][:: 1 if n % 2 else -1]
+        assert tracker.update(faces) == [0, None][:: 1 if n % 2 else -1], n
+    # The better face wins, although the weak one lies where the track goes.
+    assert tracker.update([_face(100, score=0.19), _face(104, score=0.5)]) == [None, 0]
+
+
+def test_tracker__a_low_score_does_not_outlive_its_track():
+    tracker = FaceTracker(3, score_thr=0.2)
+    assert tracker.update([_face(20, score=0.9)]) == [0]
+    for _ in range(5):
+        tracker.update([])
+    assert tracker.update([_face(20, score=0.1)]) == [None]
+    assert tracker.update([_face(20, score=0.9)]) == [1]
 
 
 def test_gaps__a_missed_face_is_on_the_line_between_its_sightings():
