@@ -141,7 +141,8 @@ def do_video(
     sound = {'sound': source.sound, 'start': source.start}
     start = time.monotonic()
     tracker = FaceTracker(gaps.max_gap, gaps.score_thr)
-    filler = GapFiller(gaps.max_gap, gaps.hold) if gaps.hide else GapFiller(0, 0)
+    hidden = GapFiller(gaps.max_gap, gaps.hold, gaps.score_thr)
+    filler = hidden if gaps.hide else GapFiller(0, 0)
     with (
         progress_bar(total=source.total, desc=targets[0].name, unit='frame') as bar,
         open_video(targets[0], source.fps, source.size, **sound, aspect=source.aspect) as video,
@@ -173,7 +174,7 @@ def do_video(
     if source.total is not None and output.frames < source.total:
         notes[0] += f' (the file says {source.total})'
     if gaps.hide:
-        notes.append(f'{output.missed} more hidden where they were missed')
+        notes.append(f'{output.missed} more places hidden')
     if any(side % 2 for side in source.size):
         notes.append('an odd side is one pixel longer: its last row or column is there twice')
     if source.damaged:

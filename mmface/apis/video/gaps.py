@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,14 +49,17 @@ class GapFiller:
             put on the straight line between them.
         hold: For this number of frames before its first and after its last sighting, a face moves
             on as it did, and grows.
+        score_thr: A sighting with a lower score may be beside the face. So the places that follow
+            from the better sightings alone are added too.
 
     Attributes:
         delay: Number of later frames that a frame waits for.
     """
 
-    def __init__(self, max_gap: int, hold: int) -> None:
+    def __init__(self, max_gap: int, hold: int, score_thr: float = 0.0) -> None:
         self._max_gap = max_gap
         self._hold = hold
+        self._score_thr = score_thr
         # Before a first sighting, the speed comes from the sightings after it.
         self.delay = max(max_gap, hold + _HISTORY - 1 if hold else 0)
         self._waiting: deque[SeenFrame] = deque()
@@ -92,21 +95,28 @@ class GapFiller:
 
     def _missed(self, frame: Frame) -> list[Face]:
         faces = []
+        oldest = frame.number - self.delay
         for track, sightings in list(self._sightings.items()):
-            before = [each for each in sightings if each.number <= frame.number]
-            after = [each for each in sightings if each.number > frame.number]
-            face = self._between(before, after, frame)
-            if face is not None:
-                faces.append(face)
-            for _ in before[:-_HISTORY]:
+            better = [each for each in sightings if each.face.score >= self._score_thr]
+            place = self._between(sightings, frame)
+            other = self._between(better, frame) if len(better) < len(sightings) else None
+            if place is not None:
+                faces.append(place)
+            if other is not None and (place is None or (other.bbox != place.bbox).any()):
+                faces.append(other)
+            while (
+                sightings[0].number < oldest
+                and len(sightings) > _HISTORY
+                and sightings[_HISTORY].number <= frame.number
+            ):
                 sightings.popleft()
-            if not after and frame.number - before[-1].number > self.delay:
+            if sightings[-1].number < oldest:
                 del self._sightings[track]
         return faces
 
-    def _between(
-        self, before: list[_Sighting], after: list[_Sighting], frame: Frame
-    ) -> Face | None:
+    def _between(self, sightings: Iterable[_Sighting], frame: Frame) -> Face | None:
+        before = [each for each in sightings if each.number <= frame.number]
+        after = [each for each in sightings if each.number > frame.number]
         last, first = before[-1] if before else None, after[0] if after else None
         if last and last.number == frame.number:
             return None

@@ -123,6 +123,26 @@ def test_gaps__a_face_moves_on_and_grows_before_and_after():
         np.testing.assert_allclose(grown, [x1, 50 - away, x1 + 20 + 2 * away, 70 + away], rtol=1e-5)
 
 
+def test_gaps__a_weak_sighting_beside_the_face_does_not_uncover_it():
+    found = [[_face(20 + 3 * n)] for n in range(10)]
+    found[5] = [_face(45, score=0.1)]
+    tracker, filler = FaceTracker(3, 0.2), GapFiller(3, 2, 0.2)
+    done = []
+    for n, faces in enumerate(found):
+        done += filler.push(SeenFrame(Frame(n, n / 10, IMAGE), faces, tracker.update(faces)))
+    missed = [faces for _, faces in [*done, *filler.finish()]]
+    assert [len(faces) for faces in missed] == [n == 5 for n in range(10)]
+    np.testing.assert_allclose(missed[5][0].bbox, [35, 50, 55, 70])
+
+
+def test_gaps__a_long_track_does_not_grow_in_memory():
+    tracker, filler = FaceTracker(3, 0.2), GapFiller(3, 2, 0.2)
+    for n in range(200):
+        faces = [_face(20 + n, score=0.9 if n < 3 else 0.1)]
+        filler.push(SeenFrame(Frame(n, n / 10, IMAGE), faces, tracker.update(faces)))
+        assert len(filler._sightings[0]) <= 2 * filler.delay + 2
+
+
 def test_gaps__too_long_a_gap_is_not_closed():
     found = [[_face(20)], [], [], [], [], [_face(20)]]
     missed, _ = _follow(found, max_gap=3, hold=1)
