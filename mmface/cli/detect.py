@@ -101,8 +101,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--score-thr',
         type=float,
-        help=f'lowest score of a face (default {SCORE_THR}, with --blur {BLUR_SCORE_THR}); in videos, '
-        '--blur also hides faces that have been found and whose scores then fall to a quarter',
+        help=f'lowest score of a face (default {SCORE_THR}, with --blur {BLUR_SCORE_THR}); in '
+        'videos, --blur also hides faces that were found and whose scores then fall to a quarter',
     )
     add('--device', default='auto', help='auto (default), cpu, cuda or npu (ONNX: cpu or cuda)')
     add(
