@@ -233,10 +233,13 @@ def _error(source: str, key: str, number: int, row: Any, expected: str, found: s
     )
 
 
-def coco_text(labels: LabelSet) -> str:
+def coco_text(labels: LabelSet, scores: Sequence[float] | None = None) -> str:
     """Format labels as JSON. Reading it back gives the same labels.
 
-    A face to ignore gets ``ignore`` 1, our own key. COCO's ``iscrowd`` has another meaning.
+    Args:
+        labels: The labels. A face to ignore gets ``ignore`` 1, our own key. COCO's ``iscrowd`` has
+            another meaning.
+        scores: One number for each face, in order, if the labels are detections.
     """
     images: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
@@ -263,6 +266,8 @@ def coco_text(labels: LabelSet) -> str:
                 row['num_keypoints'] = int(labelled[face].sum())
             if entry.ignore[face]:
                 row['ignore'] = 1
+            if scores is not None:
+                row['score'] = scores[len(rows)]
             rows.append(row)
     table = dict(images=images, annotations=rows, categories=_categories(labels))
     return json.dumps(table, separators=(',', ':')) + '\n'

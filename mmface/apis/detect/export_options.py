@@ -69,7 +69,7 @@ def write_exports(
     labels = exports.to_labels(records)
     files = [record.source.path for record in records]
     if args.coco:
-        exports.write_coco(args.out / 'faces.coco.json', labels)
+        exports.write_coco(args.out / 'faces.coco.json', labels, records)
     if args.yolo:
         exports.write_yolo(args.out / 'yolo', labels, files)
     if args.labelme:

@@ -42,7 +42,7 @@ def to_labels(records: Sequence[Record]) -> LabelSet:
 
 
 def _annotation(record: Record, classes: Sequence[str], count: int) -> FaceAnnotation:
-    faces = record.found['faces']
+    faces = _visible(record)
     size = np.array([record.found['width'], record.found['height']], np.float32)
     corners = [face['bbox'] for face in faces]
     boxes: NDArray[np.float32] = np.array(corners, np.float32).reshape(-1, 4)
@@ -53,7 +53,7 @@ def _annotation(record: Record, classes: Sequence[str], count: int) -> FaceAnnot
             place = np.array(face['keypoints'], np.float32)
             inside = ((place >= 0) & (place <= size)).all(axis=1)
             row[inside] = np.column_stack([place, np.ones(count, np.float32)])[inside]
-    annotation = FaceAnnotation(
+    return FaceAnnotation(
         record.source.name.as_posix(),
         int(size[0]),
         int(size[1]),
@@ -62,12 +62,29 @@ def _annotation(record: Record, classes: Sequence[str], count: int) -> FaceAnnot
         np.zeros(len(faces), bool),
         np.array([classes.index(face.get('class', 'face')) for face in faces], np.int64),
     )
-    return annotation.where(annotation.has_area)
 
 
-def write_coco(path: Path, labels: LabelSet) -> None:
-    """Write COCO JSON; see ``coco_text``."""
-    write_text(path, coco_text(labels))
+def _visible(record: Record) -> list[dict[str, Any]]:
+    """Return the faces of which a part is inside the image."""
+    width, height = record.found['width'], record.found['height']
+    return [
+        face
+        for face in record.found['faces']
+        if max(face['bbox'][0], 0) < min(face['bbox'][2], width)
+        and max(face['bbox'][1], 0) < min(face['bbox'][3], height)
+    ]
+
+
+def write_coco(path: Path, labels: LabelSet, records: Sequence[Record]) -> None:
+    """Write COCO JSON with the score of each face, so that ``mmface evaluate`` reads it, too.
+
+    Args:
+        path: The file.
+        labels: The faces, see ``to_labels``.
+        records: What ``labels`` was made from.
+    """
+    scores = [face['score'] for record in records for face in _visible(record)]
+    write_text(path, coco_text(labels, scores))
 
 
 def write_yolo(folder: Path, labels: LabelSet, files: Sequence[Path]) -> None:

@@ -67,7 +67,7 @@ def test_to_labels__cut_at_the_border(records):
 
 
 def test_write_coco__read_back(records, tmp_path):
-    write_coco(tmp_path / 'faces.json', to_labels(records))
+    write_coco(tmp_path / 'faces.json', to_labels(records), records)
     _check(read_annotations(tmp_path / 'faces.json'))
 
 
