@@ -27,8 +27,8 @@ SCHEDULES = {
     'centerface': (8, 1, 1.25e-4, [30, 80], 140, None),
     'centerface_1p_o1': (32, 1, 5e-4, [75, 95], 160, 19.0),
     'centerface_8p_o1': (16, 8, 2.5e-3, [85, 120], 160, 19.0),
-    'centerface_1p_o2': (32, 1, 5e-4, [75, 95], 160, 128.0),
-    'centerface_8p_o2': (16, 8, 2.5e-3, [85, 120], 160, 128.0),
+    'centerface_1p_o2': (32, 1, 5e-4, [75, 95], 160, 19.0),
+    'centerface_8p_o2': (16, 8, 2.5e-3, [85, 120], 160, 19.0),
     'centerface_mindspore': (8, 1, 5e-4, [90, 120], 140, None),
     'centerface_mindspore_8p': (8, 8, 4e-3, [90, 120], 140, None),
 }

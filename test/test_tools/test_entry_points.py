@@ -179,7 +179,7 @@ def test_help__shows_the_flags_and_an_example(script, name):
         f'  bash test/{name} --data_path=data/WIDERFace --network=scrfd_10g'
     )
     assert ' centernet2_r50_1x ' in text and ' centerface_mindspore ' in text
-    assert ' scrfd_2.5g scrfd_2.5g_bnkps scrfd_34g scrfd_500m ' in text
+    assert {'scrfd_2.5g', 'scrfd_34g', 'scrfd_500m', 'scrfd_10g_bnkps'} <= set(text.split())
     assert ('--world_size' in text) == ('8p' in name)
     assert ('--ckpt' in text) == ('eval' in name)
 

@@ -70,10 +70,10 @@ def _labels(args: argparse.Namespace) -> list[Comparison]:
     if args.labels:
         settings.update(data_root='', ann_file=args.labels, data_prefix=dict(img_path=args.images))
     source = Path(settings.data_root or '') / settings.ann_file
-    images = str(Path(settings.data_root or '') / settings.data_prefix['img_path'])
+    originals = Path(settings.data_root or '') / settings.data_prefix['img_path']
     with tempfile.TemporaryDirectory() as folder:
         labels = Path(folder) / 'labelv2.txt'
-        repeat_labels(source, labels, args.count)
+        images = str(repeat_labels(source, originals, labels, args.count))
         options = {
             **settings,
             'data_root': '',
@@ -95,23 +95,42 @@ def _labels(args: argparse.Namespace) -> list[Comparison]:
     return [start, compare(task, ways, args.rounds, warmup=1)]
 
 
-def repeat_labels(source: Path, target: Path, images: int) -> None:
-    """Write a labelv2 file of ``images`` entries by repeating the entries of ``source``.
+def repeat_labels(source: Path, images: Path, target: Path, count: int) -> Path:
+    """Write a labelv2 file of ``count`` images by repeating the entries of ``source``.
+
+    Each entry gets a name of its own, because a data set joins entries of one name.
+
+    Args:
+        source: A labelv2 file.
+        images: Its folder of images.
+        target: The file to write.
+        count: Number of images.
+
+    Returns:
+        The folder with links to the images under their new names, beside ``target``.
 
     Raises:
         ValueError: ``source`` has no entries.
     """
-    entries: list[list[str]] = []
+    entries: list[tuple[str, str, list[str]]] = []
     for line in source.read_text(encoding='utf-8').splitlines(keepends=True):
         if line.startswith('#'):
-            entries.append([])
-        if entries:
-            entries[-1].append(line if line.endswith('\n') else line + '\n')
+            path, size = line[1:].strip().split(maxsplit=1)
+            entries.append((path, size, []))
+        elif entries:
+            entries[-1][2].append(line if line.endswith('\n') else line + '\n')
     if not entries:
         raise ValueError(f'{source}: expected "# path width height" lines (labelv2), found none')
+    folder = target.parent / 'images'
     with target.open('w', encoding='utf-8') as file:
-        for number in range(images):
-            file.writelines(entries[number % len(entries)])
+        for number in range(count):
+            path, size, rows = entries[number % len(entries)]
+            link = folder / f'{number // len(entries)}_{path}'
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to((images / path).resolve())
+            file.write(f'# {link.relative_to(folder)} {size}\n')
+            file.writelines(rows)
+    return folder
 
 
 def read_by_line(labels: Path, images: str) -> list[dict]:
