@@ -15,7 +15,8 @@ def measure(run_tool, npu_env, toy, small_config, tmp_path):
     def run(script: str, *flags: str, **env: str) -> tuple[str, dict[str, str]]:
         config = small_config('scrfd_10g', images=12)
         done = run_tool(
-            f'test/{script}', f'--data_path={toy}', f'--network={config}', '--num_epochs=1', '--precision=o2',
+            f'test/{script}', f'--data_path={toy}', f'--network={config}',
+            '--num_epochs=1', '--precision=o2',
             f'--output_dir={tmp_path}', *flags, VIRTUAL_ENV=sys.prefix, **npu_env, **env,
         )  # fmt: skip
         (summary,) = tmp_path.glob('*/*_perf.log')
