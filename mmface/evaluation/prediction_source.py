@@ -161,7 +161,7 @@ class PredictionSource:
                     f'{place}: expected keypoints of the shape ({len(rows)}, K, 2) ({error})'
                 ) from error
             if given.shape[1] == self.points:
-                found = given[..., :2]
+                found = np.where(np.isfinite(given[..., :2]), given[..., :2], np.nan)
             else:
                 self._other_points[given.shape[1]] += len(rows)
         return np.concatenate([rows, found.reshape(len(rows), -1)], axis=1)

@@ -310,8 +310,9 @@ def test_eval_widerface__prints_and_reports_the_errors(world, tmp_path, run_tool
     text = (tmp_path / 'report/data.js').read_text()
     data = json.loads(text.removeprefix('window.REPORT=').removesuffix(';\n'))
     slices = data['detectors'][0]['slices']['all']
-    shown = {(group, value): error for group, value, _, _, error in slices}
+    shown = {(group, value): own for group, value, _, _, *own in slices}
     for piece in evaluate_slices(matched, matched.gt.keep['all'], all_slices(matched.gt)):
-        error = shown[piece.group, piece.value]
-        assert (error is None) == (piece.measured == 0)
+        error, count = shown[piece.group, piece.value]
+        assert count == piece.measured
+        assert (error is None) == (count == 0)
         assert error is None or error == pytest.approx(piece.nme, rel=1e-5)

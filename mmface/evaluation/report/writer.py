@@ -131,7 +131,7 @@ def _detector(name: str, own: DetectorStudy, study: Study) -> dict[str, Any]:
         'nme': own.result.nme,
         'slices': {
             s: [
-                [piece.group, piece.value, piece.faces, piece.ap, piece.nme]
+                [piece.group, piece.value, piece.faces, piece.ap, piece.nme, piece.measured]
                 for piece in own.slices[s]
             ]
             for s in study.subsets
