@@ -78,7 +78,16 @@ def _truth(
         'all': counts,
     }
     splits = np.cumsum([0, *(len(image.bboxes) for image in own)])
-    return WiderGroundTruth(tuple(names), boxes, splits, keep, frozenset(names))
+    known = frozenset(names)
+    return WiderGroundTruth(tuple(names), boxes, splits, keep, known, _keypoints(own))
+
+
+def _keypoints(images: Sequence[FaceAnnotation]) -> NDArray[np.float64] | None:
+    """Return the keypoints of all faces, None if none is labelled."""
+    points = [image.keypoints for image in images if len(image.keypoints)]
+    if not any((own[..., 2] > 0).any() for own in points):
+        return None
+    return np.concatenate(points).astype(np.float64)
 
 
 def _numbers(path: Path) -> dict[str, int]:

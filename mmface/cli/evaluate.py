@@ -180,6 +180,9 @@ def main() -> None:
             print(f'warning: {name}: {warning}', file=sys.stderr)
     if args.table is None:
         print(format_table(results))
+        for name, result in results.items():
+            if line := result.nme_line():
+                print(f'{name}: {line}')
     else:
         print(paper_table(find_intervals(results, matched, args.draws), args.table))
     if args.json is not None:

@@ -16,7 +16,7 @@ from mmface.evaluation.wider_gt import WiderGroundTruth
 
 _FORMAT = (
     'a list of {"image_id", "bbox": [x, y, w, h], "score"}, or {"images": [...], "annotations": '
-    '[...]} with such entries'
+    '[...]} with such entries, possibly with "keypoints": [x, y, v, ...],'
 )
 
 
@@ -72,9 +72,8 @@ class CocoResultsSource(PredictionSource):
             key = self.claim(str(name), f'{self.path}: image {name}')
             if key is not None:
                 images.append(key)
-                tables.append(np.array(own, np.float64).reshape(-1, 5))
-        table = np.concatenate([np.empty((0, 5)), *tables])
-        yield Chunk(images, table, [len(own) for own in tables])
+                tables.append(np.array(own, np.float64).reshape(-1, 5 + 2 * self.points))
+        yield Chunk(images, self.join(tables), [len(own) for own in tables])
 
     def _entry(self, number: int, entry: Any) -> tuple[Any, list[float], Any]:
         try:
@@ -83,12 +82,24 @@ class CocoResultsSource(PredictionSource):
             image = entry['image_id']
             if not isinstance(image, int | str) or not np.isfinite((x, y, w, h, score)).all():
                 raise ValueError
+            row = [x, y, w, h, score]
+            if self.points:
+                row = self.with_points(np.array([row]), _points(entry), '')[0].tolist()
         except (KeyError, TypeError, ValueError, OverflowError):
             raise ValueError(
                 f'{self.path}: entry {number}: expected {_FORMAT} of finite numbers, found '
                 f'{str(entry)[:200]}'
             ) from None
-        return image, [x, y, w, h, score], entry.get('category_id')
+        return image, row, entry.get('category_id')
+
+
+def _points(entry: Any) -> NDArray[np.float64] | None:
+    """Return the keypoints of an entry, shape (1, K, 3), NaN for 0, 0, 0: COCO's missing point."""
+    if not entry.get('keypoints'):
+        return None
+    points = np.array(entry['keypoints'], np.float64).reshape(1, -1, 3)
+    points[~points.any(axis=2)] = np.nan
+    return points
 
 
 def load_json(path: Path) -> Any:

@@ -30,27 +30,30 @@ class DumpedResultsSource(PredictionSource):
         tables: list[NDArray[np.float64]] = []
         images: list[str] = []
         for number, sample in enumerate(samples):
-            name, bboxes, scores = self._sample(number, sample)
+            name, bboxes, scores, points = self._sample(number, sample)
             key = self.claim(name, f'{self.path}: image {name}')
             if key is not None:
                 images.append(key)
-                tables.append(finite_rows(bboxes, scores, f'{self.path}: image {name}'))
-        table = np.concatenate([np.empty((0, 5)), *tables])
-        yield Chunk(images, table, [len(own) for own in tables])
+                place = f'{self.path}: image {name}'
+                rows = finite_rows(bboxes, scores, place)
+                tables.append(self.with_points(rows, points, place))
+        yield Chunk(images, self.join(tables), [len(own) for own in tables])
 
-    def _sample(self, number: int, sample: Any) -> tuple[str, NDArray, NDArray]:
+    def _sample(self, number: int, sample: Any) -> tuple[str, NDArray, NDArray, Any]:
         try:
             found = sample['pred_instances']
             bboxes = np.asarray(found['bboxes'], np.float64).reshape(-1, 4)
             scores = np.asarray(found['scores'], np.float64).reshape(len(bboxes))
+            points = found.get('keypoints') if self.points else None
             if self.category is not None:
                 own = np.asarray(found['labels']).reshape(len(bboxes)) == self.category.index
                 bboxes, scores = bboxes[own], scores[own]
+                points = None if points is None else np.asarray(points)[own]
             name = str(sample.get('img_id', ''))
             if '/' not in name:  # a number, as in COCO data sets
                 name = str(sample['img_path'])
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f'{self.path}: entry {number}: expected {_FORMAT} ({error!r})'
             ) from error
-        return name, bboxes, scores
+        return name, bboxes, scores, points

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from mmface.evaluation.nme import face_sizes, point_errors
 from mmface.evaluation.wider_gt import WiderGroundTruth
 from mmface.evaluation.wider_match import ImageMatch, match_table
 
@@ -40,6 +41,9 @@ class Matched:
     """Number of predicted images that are not in the ground truth; they are ignored."""
     boxes: NDArray[np.float64] | None = None
     """Shape (n, 4): x, y, w, h in pixels, if they were kept."""
+    points: NDArray[np.float64] | None = None
+    """Shape (faces, K, 2): keypoints in pixels of the detection of highest score on each face,
+    NaN where there are none; None if none were read."""
 
     @cached_property
     def image(self) -> NDArray[np.int32]:
@@ -87,6 +91,14 @@ class Matched:
         return first
 
     @cached_property
+    def point_errors(self) -> NDArray[np.float64] | None:
+        """Shape (faces,): normalised keypoint error, NaN where unknown; None without keypoints."""
+        truth = self.gt.keypoints
+        if self.points is None or truth is None:
+            return None
+        return point_errors(self.points, truth, face_sizes(self.gt.boxes, truth))
+
+    @cached_property
     def score_thresholds(self) -> NDArray[np.float64]:
         """Shape (1000,): the thresholds in units of the detector's scores, highest first."""
         if not len(self.scores):
@@ -117,6 +129,7 @@ class MatchCollector:
         self.iou_thr = iou_thr
         self.keep_boxes = keep_boxes
         self._parts: dict[int, tuple[NDArray[np.float64], NDArray[np.int32], NDArray | None]] = {}
+        self._points: NDArray[np.float64] | None = None
 
     def add(
         self, images: Sequence[int], table: NDArray[np.float64], counts: Sequence[int]
@@ -125,7 +138,7 @@ class MatchCollector:
 
         Args:
             images: Indices of the images in the ground truth.
-            table: Shape (n, 5), finite: their rows x, y, w, h in pixels and score, image by image.
+            table: Shape (n, 5 + 2 K), their rows as in ``Chunk``, image by image.
             counts: Number of rows of each image.
 
         Returns:
@@ -137,6 +150,8 @@ class MatchCollector:
         boxes = self.gt.boxes[offsets + np.arange(len(offsets))]
         row_counts = np.asarray(counts, np.int64)
         table, local = match_table(table, row_counts, boxes, gt_counts, self.iou_thr, self.protocol)
+        if table.shape[1] > 5:
+            self._keep_points(table[:, 5:], local, np.repeat(starts, row_counts))
         scores = np.ascontiguousarray(table[:, 4])
         kept = np.ascontiguousarray(table[:, :4]) if self.keep_boxes else None
         end = 0
@@ -148,6 +163,14 @@ class MatchCollector:
                 None if kept is None else kept[start:end],
             )
         return local
+
+    def _keep_points(self, points: NDArray, local: NDArray, offset: NDArray) -> None:
+        points = points.reshape(len(points), -1, 2)
+        if self._points is None:
+            self._points = np.full((len(self.gt.boxes), *points.shape[1:]), np.nan)
+        # Of several on a face, the last assignment stays: that of highest score.
+        hit = np.flatnonzero(local >= 0)[::-1]
+        self._points[offset[hit] + local[hit]] = points[hit]
 
     def finish(self, extra: int = 0) -> Matched:
         """Return all images. The collector is empty afterwards."""
@@ -165,6 +188,7 @@ class MatchCollector:
             [name for number, name in enumerate(self.gt.names) if number not in parts],
             extra,
             boxes,
+            self._points,
         )
 
 

@@ -18,6 +18,8 @@ _NUMBERS = ('x1', 'y1', 'x2', 'y2', 'score')
 #: Columns of the two layouts: one row per box, or one row per image.
 _BY_BOX = ('image', *_NUMBERS)
 _BY_IMAGE = ('image', 'bboxes', 'scores')
+#: Name, corners (n, 4), scores (n,), and classes and keypoints (n, K, 2) or None.
+_Image = tuple[str, NDArray[np.float64], NDArray[np.float64], Any, Any]
 
 
 class ParquetSource(PredictionSource):
@@ -26,7 +28,7 @@ class ParquetSource(PredictionSource):
     One row per box has ``image``, ``x1``, ``y1``, ``x2``, ``y2`` (pixels), ``score`` and possibly
     ``class``. A row whose score is null stands for an image without detections. One row per image,
     as ``mmface detect --parquet`` writes it, has ``image``, ``bboxes``, ``scores`` and possibly
-    ``classes``. A row with an ``error`` is no entry. Other columns are not read.
+    ``classes`` and ``keypoints``. A row with an ``error`` is no entry. Other columns are not read.
     """
 
     def read(self) -> Iterator[Chunk]:
@@ -35,22 +37,21 @@ class ParquetSource(PredictionSource):
         for file in files:
             tables: list[NDArray[np.float64]] = []
             images: list[str] = []
-            for name, bboxes, scores, classes in _read(file):
+            for name, bboxes, scores, classes, points in _read(file, self.points > 0):
                 place = f'{file}: image {name}'
                 key = self.claim(name, place)
                 if key is None:
                     continue
-                rows = finite_rows(bboxes, scores, place)
+                rows = self.with_points(finite_rows(bboxes, scores, place), points, place)
                 if self.category is not None and classes is not None:
                     rows = rows[np.asarray(classes, str) == self.category.name]
                 images.append(key)
                 tables.append(rows)
-            table = np.concatenate([np.empty((0, 5)), *tables])
-            yield Chunk(images, table, [len(own) for own in tables])
+            yield Chunk(images, self.join(tables), [len(own) for own in tables])
 
 
-def _read(path: Path) -> list[tuple[str, NDArray[np.float64], NDArray[np.float64], Any]]:
-    """Return name, corners (n, 4), scores (n,) and classes (or None) of each image.
+def _read(path: Path, keypoints: bool) -> list[_Image]:
+    """Return the detections of each image; their keypoints only if they are wanted.
 
     Raises:
         ValueError: The file is no Parquet file, is damaged, or has other columns.
@@ -61,11 +62,11 @@ def _read(path: Path) -> list[tuple[str, NDArray[np.float64], NDArray[np.float64
     try:
         columns = parquet.read_schema(path).names
         for layout, convert, extra in (
-            (_BY_BOX, _by_box, 'class'),
-            (_BY_IMAGE, _by_image, 'classes'),
+            (_BY_BOX, _by_box, ['class']),
+            (_BY_IMAGE, _by_image, ['classes', *(['keypoints'] if keypoints else [])]),
         ):
             if set(layout) <= set(columns):
-                more = [name for name in (extra, 'error') if name in columns]
+                more = [name for name in (*extra, 'error') if name in columns]
                 found = parquet.read_table(path, columns=[*layout, *more])
                 return convert({name: found[name].to_pylist() for name in found.column_names})
     # Damaged files raise any of these, not all with the name of the file.
@@ -77,7 +78,7 @@ def _read(path: Path) -> list[tuple[str, NDArray[np.float64], NDArray[np.float64
     )
 
 
-def _by_box(columns: dict[str, list]) -> list[tuple[str, NDArray, NDArray, Any]]:
+def _by_box(columns: dict[str, list]) -> list[_Image]:
     table = np.array([columns[name] for name in _NUMBERS], np.float64)  # null becomes NaN
     places: dict[str, list[int]] = {}
     for place, name in enumerate(columns['image']):
@@ -86,19 +87,20 @@ def _by_box(columns: dict[str, list]) -> list[tuple[str, NDArray, NDArray, Any]]
             places[str(name)].append(place)
     classes = columns.get('class')
     return [
-        (name, table[:4, own].T, table[4, own], classes and [classes[place] for place in own])
+        (name, table[:4, own].T, table[4, own], classes and [classes[place] for place in own], None)
         for name, own in places.items()
     ]
 
 
-def _by_image(columns: dict[str, list]) -> list[tuple[str, NDArray, NDArray, Any]]:
-    found: list[tuple[str, NDArray, NDArray, Any]] = []
+def _by_image(columns: dict[str, list]) -> list[_Image]:
+    found: list[_Image] = []
     missing = [None] * len(columns['image'])
-    for name, bboxes, scores, classes, error in zip(
+    for name, bboxes, scores, classes, points, error in zip(
         columns['image'],
         columns['bboxes'],
         columns['scores'],
         columns.get('classes', missing),
+        columns.get('keypoints', missing),
         columns.get('error', missing),
         strict=True,
     ):
@@ -108,5 +110,5 @@ def _by_image(columns: dict[str, list]) -> list[tuple[str, NDArray, NDArray, Any
         values = np.array(scores or [], np.float64).reshape(len(corners))
         if classes is not None and len(classes) != len(corners):
             raise ValueError(f'{len(classes)} classes of {len(corners)} boxes')
-        found.append((str(name), corners, values, classes))
+        found.append((str(name), corners, values, classes, points))
     return found

@@ -85,6 +85,6 @@ def match_predictions(
     sample = Sample(gt)
     for names, table, counts in source:
         images = [gt.index[name] for name in names]
-        sample.add(images, table, counts)
+        sample.add(images, table[:, :5], counts)
         collector.add(images, table, counts)
     return collector.finish(source.extra), sample

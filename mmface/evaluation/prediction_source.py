@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,10 @@ class Chunk(NamedTuple):
     names: list[str]
     """``event/stem`` of each image."""
     table: NDArray[np.float64]
-    """Shape (n, 5), finite: x, y, w, h in pixels and score, image by image."""
+    """Shape (n, 5), finite: x, y, w, h in pixels and score, image by image.
+
+    Possibly followed by x, y in pixels of each keypoint, NaN where it is unknown.
+    """
     counts: list[int]
     """Number of rows of each image."""
 
@@ -69,6 +73,10 @@ class PredictionSource:
         self._seen = 0
         self._example = ''
         self._places: dict[str, str] = {}
+        self._other_points: Counter[int] = Counter()
+        labelled = None if gt is None else gt.keypoints
+        #: Number of keypoints that are read, 0 if the ground truth has none.
+        self.points = 0 if labelled is None else labelled.shape[1]
 
     def __iter__(self) -> Iterator[Chunk]:
         """Yield all images, each in one piece.
@@ -80,6 +88,7 @@ class PredictionSource:
         self.extra = self._by_stem = self._seen = 0
         self.notes = []
         self._places = {}
+        self._other_points.clear()
         yield from self.read()
         if not self._places and self._seen:
             self._refuse_all()
@@ -87,6 +96,11 @@ class PredictionSource:
             self.notes.append(
                 f'{self._by_stem} of {self._seen} entries were assigned to images by the file name '
                 f'alone, because their folder is no event (first: {self._example})'
+            )
+        for number, count in self._other_points.items():
+            self.notes.append(
+                f'the keypoints of {count} detections are not evaluated: expected {self.points} '
+                f'as in the labels, found {number}'
             )
 
     def read(self) -> Iterator[Chunk]:
@@ -116,6 +130,41 @@ class PredictionSource:
             )
         self._places[key] = place
         return key
+
+    def join(self, tables: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return the rows of all images in one table; there may be no image."""
+        return np.concatenate([np.empty((0, 5 + 2 * self.points)), *tables])
+
+    def with_points(
+        self, rows: NDArray[np.float64], keypoints: Any, place: str
+    ) -> NDArray[np.float64]:
+        """Append the keypoints to rows, if they are read.
+
+        Args:
+            rows: Shape (n, 5).
+            keypoints: Shape (n, K, >= 2): x, y in pixels; None if there are none.
+            place: Where the rows are, for messages.
+
+        Raises:
+            ValueError: The keypoints have another shape.
+        """
+        if not self.points:
+            return rows
+        found: NDArray[np.float64] = np.full((len(rows), self.points, 2), np.nan)
+        if keypoints is not None and len(rows):
+            try:
+                given = np.array(keypoints, np.float64)
+                if given.ndim != 3 or len(given) != len(rows) or given.shape[2] < 2:
+                    raise ValueError(f'found the shape {given.shape}')
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f'{place}: expected keypoints of the shape ({len(rows)}, K, 2) ({error})'
+                ) from error
+            if given.shape[1] == self.points:
+                found = np.where(np.isfinite(given[..., :2]), given[..., :2], np.nan)
+            else:
+                self._other_points[given.shape[1]] += len(rows)
+        return np.concatenate([rows, found.reshape(len(rows), -1)], axis=1)
 
     def _find(self, name: str) -> str:
         if self.gt is None or name in self.gt.known:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from mmface.evaluation.attributes import ATTRIBUTES
 from mmface.evaluation.matched import Matched
+from mmface.evaluation.nme import mean_error
 from mmface.evaluation.wider_ap import average_precision, count_along_scores
 from mmface.evaluation.wider_gt import WiderGroundTruth
 
@@ -59,6 +60,10 @@ class SliceResult:
     """Shape (1000,): number of faces found, by threshold."""
     ap: float
     """NaN without faces."""
+    nme: float = float('nan')
+    """Mean keypoint error of the faces that were found and can be measured; NaN without any."""
+    measured: int = 0
+    """Their number."""
 
     @property
     def recall(self) -> float:
@@ -121,12 +126,14 @@ def evaluate_slices(
     Yields:
         A result for each slice.
     """
+    errors = matched.point_errors
     for piece in slices:
         counts = keep & piece.faces
         proposals, recalled = count_along_scores(matched, counts, piece.images)
         faces = int(counts.sum())
         ap = ap_of_counts(proposals, recalled, faces)
-        yield SliceResult(piece.group, piece.value, faces, proposals, recalled, ap)
+        nme = () if errors is None else mean_error(errors[counts])
+        yield SliceResult(piece.group, piece.value, faces, proposals, recalled, ap, *nme)
 
 
 def ap_of_counts(proposals: NDArray, recalled: NDArray, faces: float) -> float:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmface.evaluation.matched import MatchCollector, Matched, collect, cumulate
+from mmface.evaluation.nme import mean_error
 from mmface.evaluation.wider_gt import WiderGroundTruth
 from mmface.evaluation.wider_match import ImageMatch, check_protocol
 from mmface.evaluation.wider_result import WiderResult
@@ -111,6 +112,8 @@ def evaluate_matched(matched: Matched) -> WiderResult:
             result.precision[subset] = recalled / proposals
             result.recall[subset] = recalled / np.float64(result.faces[subset])
         result.ap[subset] = average_precision(result.recall[subset], result.precision[subset])
+        if matched.point_errors is not None:
+            result.nme[subset] = mean_error(matched.point_errors[gt.keep[subset]])
     if len(scores) and scores.min() == scores.max():
         result.notes.append(
             f'all {len(scores)} scores are equal ({scores[0]:g}): the protocol divides by their '

@@ -35,6 +35,8 @@ class WiderGroundTruth:
     """For each subset (easy, medium and hard): shape (faces,), true where the face counts."""
     known: frozenset[str]
     """The names of the whole ground truth, also after ``restrict``."""
+    keypoints: NDArray[np.float64] | None = None
+    """Shape (faces, K, 3): x, y in pixels and weight, 0 if unlabelled; None without any."""
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -88,6 +90,7 @@ class WiderGroundTruth:
             splits=np.concatenate([[0], np.cumsum(counts[chosen])]),
             keep={subset: keep[faces] for subset, keep in self.keep.items()},
             known=self.known,
+            keypoints=None if self.keypoints is None else self.keypoints[faces],
         )
 
 

@@ -42,6 +42,9 @@ class WiderResult:
     """Number of predicted images that are not in the ground truth; they are ignored."""
     dropped_rows: int = 0
     """Number of detections dropped because of a NaN or infinite value."""
+    nme: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """By subset, mean keypoint error of the faces that are found and can be measured, and their
+    number; empty without keypoints."""
     notes: list[str] = field(default_factory=list)
     """Further warnings, one sentence each."""
 
@@ -60,6 +63,11 @@ class WiderResult:
             texts.append(f'{self.dropped_rows} detections with NaN or infinite numbers: dropped')
         return texts
 
+    def nme_line(self) -> str | None:
+        """Return the keypoint errors in words, None without a measured face."""
+        known = [f'{s} {nme:.4f} ({n} faces)' for s, (nme, n) in self.nme.items() if n]
+        return f'NME of keypoints: {", ".join(known)}' if known else None
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the curves as JSON-ready values, NaN as None."""
         return {
@@ -74,7 +82,10 @@ class WiderResult:
             'extra_images': self.extra,
             'dropped_rows': self.dropped_rows,
             'warnings': self.warnings(),
-        }
+        } | ({'nme': self._nme_dict()} if self.nme else {})
+
+    def _nme_dict(self) -> dict[str, Any]:
+        return {s: {'mean': nme if n else None, 'faces': n} for s, (nme, n) in self.nme.items()}
 
 
 def format_table(results: Mapping[str, WiderResult]) -> str:

@@ -128,8 +128,12 @@ def _detector(name: str, own: DetectorStudy, study: Study) -> dict[str, Any]:
         'errors': {
             s: {'cost': own.errors[s].cost, 'count': own.errors[s].count} for s in study.subsets
         },
+        'nme': own.result.nme,
         'slices': {
-            s: [[piece.group, piece.value, piece.faces, piece.ap] for piece in own.slices[s]]
+            s: [
+                [piece.group, piece.value, piece.faces, piece.ap, piece.nme, piece.measured]
+                for piece in own.slices[s]
+            ]
             for s in study.subsets
         },
     }

@@ -89,6 +89,36 @@ def test_page__breakdown_is_the_recall_at_the_threshold(page, drawn_study):
         assert dict(rows) == expected
 
 
+def test_page__breakdown_has_the_errors_of_known_keypoints(drawn_gt, drawn_rows, tmp_path):
+    rng = np.random.default_rng(2)
+    corners = drawn_gt.boxes[:, None, :2] + drawn_gt.boxes[:, None, 2:] * rng.random((1, 5, 2))
+    truth = np.dstack([corners, rng.random(corners.shape[:2]) < 0.9])
+    gt = replace(drawn_gt, keypoints=truth)
+    points = corners + rng.normal(0, 1, corners.shape)
+    matched = {'own': replace(match_rows(gt, drawn_rows), points=points)}
+    results = {'own': evaluate_matched(matched['own'])}
+    own = study(gt, matched, results, draws=5)
+    write_report(own, tmp_path / 'report')
+    with Page(tmp_path / 'profile', (1280, 900)) as page:
+        page.open(tmp_path / 'report/index.html')
+        rows = page.run(
+            '[...document.querySelectorAll("#bars .row")].map((row) => [row.firstChild.firstChild'
+            '.data, row.querySelector(".value").textContent])'
+        )
+        note = page.run('document.getElementById("slicenote").textContent')
+        fits = page.run('document.documentElement.scrollWidth <= innerWidth')
+        assert page.problems == []
+    pieces = {p.value: p for p in own.detectors['own'].slices['hard'] if p.group == 'height'}
+    assert rows
+    for value, text in rows:
+        piece = pieces[value]
+        assert piece.measured
+        assert text.endswith(f', NME {piece.nme:.4f} ({piece.measured})')
+    nme, faces = results['own'].nme['hard']
+    assert f'own: {nme:.4f} ({faces})' in note
+    assert fits
+
+
 def test_page__presets_choose_thresholds(page, drawn_study):
     for number, own in enumerate(drawn_study.detectors.values()):
         operation = own.operation['hard']

@@ -211,14 +211,22 @@ function breakdown() {
     faces: faces[i],
     bars: D.map((own, d) => {
       const slice = own.slices[state.subset].find((s) => s[0] === state.group && s[1] === value);
-      return { share: hits[d][i] / faces[i], strong: percent(hits[d][i] / faces[i]), text: `AP ${percent(slice[3])}` };
+      const nme = slice[4] === null ? '' : `, NME ${fixed(slice[4], 4)} (${slice[5].toLocaleString('en')})`;
+      return { share: hits[d][i] / faces[i], strong: percent(hits[d][i] / faces[i]), text: `AP ${percent(slice[3])}${nme}` };
     }),
   })).filter((entry) => entry.faces);
   if (state.group === 'event') entries.sort((a, b) => a.bars[0].share - b.bars[0].share);
+  // The values need more room with a third number.
+  $('bars').style.setProperty('--values', entries.some((e) => e.bars.some((b) => b.text.includes('NME'))) ? '17rem' : '9.6rem');
   bars($('bars'), entries);
   $('slicenote').textContent = group.of_images
     ? 'AP as if the data set had only these images.'
     : 'AP of a kind of faces: all other faces are ignored, the false finds of all images count. It falls with the number of the faces, so compare it between detectors, not between kinds.';
+  const points = D.filter((own) => own.nme[state.subset]?.[1]).map((own) => {
+    const [mean, count] = own.nme[state.subset];
+    return `${own.name}: ${fixed(mean, 4)} (${count.toLocaleString('en')})`;
+  });
+  if (points.length) $('slicenote').textContent += ` NME, the mean error of the keypoints of faces found at any threshold (their number): ${points.join('; ')}.`;
 }
 
 // Everything that depends on the threshold; once a frame at most.
