@@ -114,11 +114,12 @@ function faces() {
   });
 }
 
+// Also called by report.js when a threshold changes, with or without images.
 function galleries() {
+  if (!pictures) return;
   worst(); falseFinds(); faces();
   if ($('viewer').open) draw();
 }
-window.galleries = galleries;
 
 // Filters by slice: a group, then one of its values.
 function sliceFilter(parent, own) {
