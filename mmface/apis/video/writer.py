@@ -100,17 +100,17 @@ class VideoWriter:
         Raises:
             FFmpegError: The file cannot be written.
         """
-        picture = av.VideoFrame.from_ndarray(self._pixels(frame.image), format='bgr24').reformat(
+        coded = av.VideoFrame.from_ndarray(self._pixels(frame.image), format='bgr24').reformat(
             format='yuv420p', dst_colorspace='ITU709', dst_color_range='MPEG'
         )
-        picture.time_base = TIME_BASE
-        picture.pts = max(round(frame.seconds / TIME_BASE), self._last + 1)
-        self._last = picture.pts
+        coded.time_base = TIME_BASE
+        coded.pts = max(round(frame.seconds / TIME_BASE), self._last + 1)
+        self._last = coded.pts
         length = self._step if frame.duration is None else round(frame.duration / TIME_BASE)
-        self._durations[picture.pts] = max(length, 1)
+        self._durations[coded.pts] = max(length, 1)
         if self._sound is not None:
             self._sound.write_until(frame.seconds)
-        self._mux(self._stream.encode(picture))
+        self._mux(self._stream.encode(coded))
 
     def _pixels(self, image: Image) -> np.ndarray:
         if image.shape[1::-1] != self._size:  # some streams change size; a file cannot

@@ -16,8 +16,8 @@ from urllib.parse import quote
 import numpy as np
 
 from mmface.evaluation.report.examples import Examples, choose, first_bins
-from mmface.evaluation.report.pictures import Job, find_image, make_pictures
 from mmface.evaluation.report.study import DetectorStudy, Study
+from mmface.evaluation.report.thumbnails import Job, find_image, make_thumbnails
 from mmface.evaluation.wider_ap import count_along_scores
 from mmface.utils.files import inside, whole_file, write_text
 
@@ -34,12 +34,12 @@ def write_report(
     title: str = 'WIDER FACE',
     count: int = EXAMPLES,
 ) -> None:
-    """Write ``index.html`` with its data and pictures.
+    """Write ``index.html`` with its data and thumbnails.
 
     Args:
         study: The detectors.
         folder: Folder to write to; it is created, files of an earlier report are replaced.
-        images: Folder with ``<event>/<image>.jpg``; without it the report has no pictures.
+        images: Folder with ``<event>/<image>.jpg``; without it the report has no galleries.
         copy_images: Whether to copy the images that are shown into the report. Otherwise they are
             linked by a relative path, so the report and the images must stay where they are.
         title: Title of the page.
@@ -61,7 +61,7 @@ def write_report(
     }
     folder.mkdir(parents=True, exist_ok=True)
     if images is not None:
-        _add_pictures(study, chosen, data, folder, images, copy_images)
+        _add_thumbnails(study, chosen, data, folder, images, copy_images)
     template = files('mmface.evaluation.report') / 'template'
     for name in ('report.css', 'charts.js', 'report.js', 'gallery.js'):
         write_text(folder / name, (template / name).read_text(encoding='utf-8'))
@@ -191,7 +191,7 @@ def _boxes(own: DetectorStudy, image: int) -> list[list[Any]]:
     return rows
 
 
-def _add_pictures(
+def _add_thumbnails(
     study: Study,
     chosen: Examples,
     data: dict[str, Any],
@@ -223,7 +223,7 @@ def _add_pictures(
             f'expected the images in {images}, such as {some}.jpg, found none of those that the '
             'report shows'
         )
-    sizes = make_pictures(jobs)
+    sizes = make_thumbnails(jobs)
     for image, source in sources.items():
         if source not in sizes:
             continue

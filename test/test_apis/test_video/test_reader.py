@@ -14,70 +14,17 @@ import pytest
 
 from mmface.apis.video.base import Frame
 from mmface.apis.video.camera import Camera
-from mmface.apis.video.clock import Clock
 from mmface.apis.video.open import open_source
 from mmface.apis.video.reader import VideoReader
 from mmface.apis.video.writer import open_video
+from video_files import drawn_images, encode, sound_packets, write_frames
 
 #: A phone in weak light: 10 frames a second, then 2.
 UNEVEN = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0, 1.5, 2.0]
 
 
-def _write(path, seconds=(0.0, 0.04, 0.08, 0.12), size=(64, 48), fps=25, **options):
-    """Write frames of increasing brightness, one at each of ``seconds``."""
-    with open_video(path, fps, size, **options) as video:
-        for number, when in enumerate(seconds):
-            image = np.full((size[1], size[0], 3), min(20 * number, 255), np.uint8)
-            video.write(Frame(number, when, image, 0.5))
-    return path
-
-
-def _encode(path, images, codec='libx264', pixels='yuv420p', sound=None, prepare=None):
-    """Write a file with PyAV itself, for what our writer never writes."""
-    with av.open(str(path), 'w') as out:
-        stream = out.add_stream(codec, rate=25)
-        stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt = pixels
-        if prepare:
-            prepare(stream)
-        if sound:
-            rate = {'pcm_s16le': 8000, 'libopus': 48000}.get(sound, 44100)
-            tone = out.add_stream(sound, rate=rate, layout='stereo', bit_rate=96_000)
-        for image in images:
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format='bgr24')))
-        out.mux(stream.encode(None))
-        if sound:
-            _add_tone(out, tone)
-    return path
-
-
-def _add_tone(out, tone):
-    context = tone.codec_context
-    size = context.frame_size or 400
-    resampler = av.AudioResampler(context.format, context.layout, context.sample_rate, size)
-    wave = (8000 * np.sin(np.arange(context.sample_rate) / 5)).astype(np.int16)[None]
-    frame = av.AudioFrame.from_ndarray(wave, 's16', 'mono')
-    frame.rate, frame.pts = context.sample_rate, 0
-    for part in resampler.resample(frame):
-        out.mux(tone.encode(part))
-    out.mux(tone.encode(None))
-
-
-def _sound_packets(path):
-    with av.open(str(path)) as file:
-        stream = file.streams.audio[0]
-        packets = [each for each in file.demux(stream) if each.dts is not None]
-        return stream.codec_context.name, [(p.pts * p.time_base, bytes(p)) for p in packets]
-
-
-def _images(count=10, size=(48, 64)):
-    rng = np.random.default_rng(0)
-    ramp = np.linspace(0, 255, size[1])[None, :, None] * np.ones((*size, 3))
-    return [(ramp * rng.uniform(0.2, 1, 3)).astype(np.uint8) for _ in range(count)]
-
-
 def test_video__round_trip(tmp_path):
-    reader = VideoReader(_write(tmp_path / 'new' / 'a.mp4', np.arange(10) / 10, fps=10))
+    reader = VideoReader(write_frames(tmp_path / 'new' / 'a.mp4', np.arange(10) / 10, fps=10))
     assert (reader.fps, reader.size, reader.live) == (pytest.approx(10, rel=0.3), (64, 48), False)
     frames = list(reader)
     assert [frame.number for frame in frames] == list(range(10))
@@ -88,7 +35,7 @@ def test_video__round_trip(tmp_path):
 
 
 def test_video__is_what_browsers_play(tmp_path):
-    with av.open(str(_write(tmp_path / 'a.mp4', size=(65, 47)))) as file:
+    with av.open(str(write_frames(tmp_path / 'a.mp4', size=(65, 47)))) as file:
         (stream,) = file.streams
         context = stream.codec_context
         assert (context.name, context.pix_fmt, file.format.name.split(',')[1]) == (
@@ -102,7 +49,7 @@ def test_video__is_what_browsers_play(tmp_path):
 
 
 def test_video__uneven_times_are_kept_to_the_end(tmp_path):
-    reader = VideoReader(_write(tmp_path / 'a.mp4', UNEVEN, fps=4))
+    reader = VideoReader(write_frames(tmp_path / 'a.mp4', UNEVEN, fps=4))
     frames = list(reader)
     np.testing.assert_allclose([frame.seconds for frame in frames], UNEVEN, atol=1e-6)
     # With B-frames, the file would say 1.24 s, and players would stop there.
@@ -113,7 +60,7 @@ def test_video__uneven_times_are_kept_to_the_end(tmp_path):
 @pytest.mark.parametrize('fps', [Fraction(24000, 1001), Fraction(30000, 1001), 24, 25, 50, 60])
 def test_video__common_rates_are_exact(fps, tmp_path):
     seconds = [number / Fraction(fps) for number in range(30)]
-    path = _write(tmp_path / 'a.mp4', map(float, seconds), fps=float(fps))
+    path = write_frames(tmp_path / 'a.mp4', map(float, seconds), fps=float(fps))
     with av.open(str(path)) as file:
         assert [frame.pts * frame.time_base for frame in file.decode(video=0)] == seconds
 
@@ -148,7 +95,7 @@ def test_video__colours_are_kept_and_named(colour, tmp_path):
 
 
 def test_video__pixel_aspect_is_kept(tmp_path):
-    path = _write(tmp_path / 'a.mp4', aspect=Fraction(16, 11))
+    path = write_frames(tmp_path / 'a.mp4', aspect=Fraction(16, 11))
     assert VideoReader(path).aspect == Fraction(16, 11)
 
 
@@ -177,8 +124,8 @@ def _set_matrix(path, a, b, c, d):
     ],
 )
 def test_reader__turned_and_mirrored_videos_are_upright(matrix, turned, tmp_path):
-    images = _images()
-    reader = VideoReader(_set_matrix(_encode(tmp_path / 'a.mp4', images), *matrix))
+    images = drawn_images()
+    reader = VideoReader(_set_matrix(encode(tmp_path / 'a.mp4', images), *matrix))
     expected = turned(images[0])
     assert reader.size == expected.shape[1::-1]
     np.testing.assert_allclose(next(iter(reader)).image, expected, atol=12)
@@ -188,19 +135,19 @@ def test_reader__aspect_of_a_turned_video_is_turned(tmp_path):
     def prepare(stream):
         stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
 
-    path = _encode(tmp_path / 'a.mp4', _images(), prepare=prepare)
+    path = encode(tmp_path / 'a.mp4', drawn_images(), prepare=prepare)
     assert VideoReader(path).aspect == Fraction(4, 3)
     assert VideoReader(_set_matrix(path, 0, 1, -1, 0)).aspect == Fraction(3, 4)
 
 
 def test_reader__all_frames_of_a_stream_with_b_frames(tmp_path):
-    path = _encode(tmp_path / 'a.mp4', _images(30))
+    path = encode(tmp_path / 'a.mp4', drawn_images(30))
     assert len(list(VideoReader(path))) == 30
 
 
 def test_reader__frames_before_the_edit_list_are_hidden(tmp_path):
     """A clip that was cut without encoding starts at a key frame before its first image."""
-    whole = _encode(tmp_path / 'whole.mp4', _images(20), sound='aac')
+    whole = encode(tmp_path / 'whole.mp4', drawn_images(20), sound='aac')
     with av.open(str(whole)) as source, av.open(str(tmp_path / 'cut.mp4'), 'w') as out:
         streams = {each.index: out.add_stream_from_template(each) for each in source.streams}
         for packet in source.demux():
@@ -216,38 +163,6 @@ def test_reader__frames_before_the_edit_list_are_hidden(tmp_path):
     assert [round(frame.seconds, 3) for frame in frames] == [n / 25 for n in range(12)]
     for frame, image in zip(frames, expected, strict=True):
         np.testing.assert_array_equal(frame.image, image)
-
-
-@pytest.mark.parametrize('suffix', ['mp4', 'mkv', 'ts', 'mov'])
-def test_sound__is_copied_bit_for_bit(suffix, tmp_path):
-    path = _encode(tmp_path / f'a.{suffix}', _images(25), sound='aac')
-    reader = VideoReader(path)
-    options = {'sound': reader.sound, 'start': reader.start}
-    with open_video(tmp_path / 'b.mp4', reader.fps, reader.size, **options) as video:
-        for frame in reader:
-            video.write(frame)
-    (codec, before), (name, after) = _sound_packets(path), _sound_packets(tmp_path / 'b.mp4')
-    assert codec == name == 'aac'
-    header = 7 if suffix == 'ts' else 0  # each packet repeats what mp4 says once
-    assert [data for _, data in after] == [data[header:] for _, data in before]
-    # The distance between sound and image stays, whatever the file counts from.
-    moved = [float(new - old) for (new, _), (old, _) in zip(after, before, strict=True)]
-    np.testing.assert_allclose(moved, -reader.start, atol=2e-3)
-    first = next(iter(VideoReader(tmp_path / 'b.mp4'))).seconds
-    assert first == pytest.approx(next(iter(VideoReader(path))).seconds, abs=2e-3)
-
-
-def test_sound__that_mp4_players_do_not_know_becomes_aac(tmp_path):
-    path = _encode(tmp_path / 'a.avi', _images(25), codec='mpeg4', sound='pcm_s16le')
-    reader = VideoReader(path)
-    with open_video(tmp_path / 'b.mp4', 25, reader.size, sound=reader.sound) as video:
-        for frame in reader:
-            video.write(frame)
-    with av.open(str(tmp_path / 'b.mp4')) as file:
-        assert file.streams.audio[0].codec_context.name == 'aac'
-        wave = np.concatenate([f.to_ndarray()[0] for f in file.decode(audio=0)])[:8000]
-    spectrum = np.abs(np.fft.rfft(wave, 8000))
-    assert spectrum.argmax() == pytest.approx(8000 / 5 / (2 * np.pi), abs=2)
 
 
 @pytest.mark.parametrize(
@@ -268,8 +183,8 @@ def test_sound__that_mp4_players_do_not_know_becomes_aac(tmp_path):
 )
 def test_video__of_many_kinds_with_sound(name, codec, sound, copied, tmp_path):
     pixels = 'yuv422p10le' if codec == 'prores_ks' else 'yuv420p'
-    images = _images(25, (144, 176))
-    path = _encode(tmp_path / name, images, codec=codec, pixels=pixels, sound=sound)
+    images = drawn_images(25, (144, 176))
+    path = encode(tmp_path / name, images, codec=codec, pixels=pixels, sound=sound)
     reader = VideoReader(path)
     options = {'sound': reader.sound, 'start': reader.start}
     with open_video(tmp_path / 'out.mp4', reader.fps, reader.size, **options) as video:
@@ -293,7 +208,7 @@ def test_video__of_many_kinds_with_sound(name, codec, sound, copied, tmp_path):
 @pytest.mark.parametrize('sound', ['aac', 'mp2'])
 def test_video__joined_recordings_go_on(sound, tmp_path):
     """Cameras start their clocks again; people join the files with cat."""
-    one = _encode(tmp_path / 'one.ts', _images(25), sound=sound)
+    one = encode(tmp_path / 'one.ts', drawn_images(25), sound=sound)
     path = tmp_path / 'two.ts'
     path.write_bytes(2 * one.read_bytes())
     reader = VideoReader(path)
@@ -305,12 +220,12 @@ def test_video__joined_recordings_go_on(sound, tmp_path):
     assert len(seconds) == 50
     assert 1.9 < seconds[-1] < 2.1
     assert (np.diff(seconds) > 0).all()
-    _, packets = _sound_packets(tmp_path / 'out.mp4')
+    _, packets = sound_packets(tmp_path / 'out.mp4')
     assert packets[-1][0] == pytest.approx(2, abs=0.1)
 
 
 def _damage(path, codec, place):
-    data = bytearray(_encode(path, _images(60, (120, 160)), codec=codec).read_bytes())
+    data = bytearray(encode(path, drawn_images(60, (120, 160)), codec=codec).read_bytes())
     start = data.index(b'mdat') + 8 if b'mdat' in data else len(data) // 4
     at = start + int(place * (len(data) - start))
     data[at : at + 400] = bytes(400)
@@ -333,7 +248,7 @@ def test_reader__goes_on_behind_damage(name, least, damaged, tmp_path):
 
 
 def test_reader__codec_without_a_decoder(tmp_path):
-    path = _encode(tmp_path / 'a.avi', _images(), codec='mpeg4')
+    path = encode(tmp_path / 'a.avi', drawn_images(), codec='mpeg4')
     path.write_bytes(path.read_bytes().replace(b'FMP4', b'XXXX'))
     with pytest.raises(ValueError, match=r'a\.avi is coded with a codec that .*: convert'):
         VideoReader(path)
@@ -346,7 +261,7 @@ def test_open_source__what_is_not_there(tmp_path):
     path.write_text('text')
     with pytest.raises(ValueError, match='cannot be opened: it is not a video'):
         open_source(path)
-    _encode(path, _images())
+    encode(path, drawn_images())
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r'a\.mp4'):
         open_source(path)
@@ -387,24 +302,3 @@ def test_writer__full_disk(tmp_path):
     assert done.stderr.startswith('as it should be: '), done.stderr
     assert 'a.mp4' in done.stderr
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize('seed', range(5))
-def test_sound__damaged_does_not_end_the_video(seed, tmp_path):
-    data = bytearray(_encode(tmp_path / 'a.ts', _images(25), sound='aac').read_bytes())
-    rng = np.random.default_rng(seed)
-    for at in rng.integers(1000, len(data), 40):
-        data[at : at + 4] = rng.bytes(len(data[at : at + 4]))
-    (tmp_path / 'a.ts').write_bytes(data)
-    reader = VideoReader(tmp_path / 'a.ts')
-    options = {'sound': reader.sound, 'start': reader.start}
-    with open_video(tmp_path / 'out.mp4', reader.fps, reader.size, **options) as video:
-        for frame in reader:
-            video.write(frame)
-    assert len(list(VideoReader(tmp_path / 'out.mp4'))) > 5
-
-
-def test_clock__always_forwards():
-    clock = Clock(0.1)
-    times = [clock.next(t) for t in (5.0, 5.1, None, 5.3, 0.0, 0.1, 0.1, 0.4)]
-    np.testing.assert_allclose(times, [5.0, 5.1, 5.2, 5.3, 5.4, 5.5, 5.6, 5.9])

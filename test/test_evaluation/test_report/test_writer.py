@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mmface.evaluation.report.examples import choose
-from mmface.evaluation.report.pictures import CROP, crop
+from mmface.evaluation.report.thumbnails import CROP, crop
 from mmface.evaluation.report.writer import write_report
 
 

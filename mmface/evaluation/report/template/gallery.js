@@ -8,7 +8,7 @@ const view = {
   false: { d: 0, kind: '', size: PAGE },
   faces: { mode: 'missed 0', group: '', value: '', size: PAGE },
 };
-const CROP = 2.2; // as in pictures.py
+const CROP = 2.2; // as in thumbnails.py
 
 const thumb = (image) => `thumbs/${image}.jpg`;
 const facesOf = (image) => Array.from({ length: R.splits[image + 1] - R.splits[image] }, (_, i) => R.splits[image] + i);
@@ -37,7 +37,7 @@ function errorsOf(image, d) {
   return { missed, wrong: cut ? `${wrong} or more` : wrong };
 }
 
-function picture(card, image, list) {
+function thumbnail(card, image, list) {
   const pic = add(card, 'span', { class: 'pic' });
   const own = R.shown[image];
   if (!own.size) { add(pic, 'span', { class: 'empty' }, 'no image'); return; }
@@ -72,7 +72,7 @@ function worst() {
     (!own.group || facesOf(image).some((face) => counts(face) && inSlice(face, own.group, own.value))));
   fill('worst', own, images, (grid, image, place) => {
     const card = add(grid, 'button', { type: 'button', class: 'card', onclick: () => open(images, place, [own.d]) });
-    picture(card, image, own.boxes ? boxesOf(image, [own.d]) : []);
+    thumbnail(card, image, own.boxes ? boxesOf(image, [own.d]) : []);
     const { missed, wrong } = errorsOf(image, own.d);
     const text = add(card, 'span', { class: 'text' });
     add(text, 'b', {}, `${missed} missed, ${wrong} false`);
@@ -116,7 +116,7 @@ function faces() {
 
 // Also called by report.js when a threshold changes, with or without images.
 function galleries() {
-  if (!pictures) return;
+  if (!hasImages) return;
   worst(); falseFinds(); faces();
   if ($('viewer').open) draw();
 }
@@ -202,7 +202,7 @@ function viewer() {
   });
 }
 
-if (pictures) {
+if (hasImages) {
   tools();
   viewer();
   galleries();

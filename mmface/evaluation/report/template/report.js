@@ -18,7 +18,7 @@ const state = {
   bins: D.map((d) => d.best_f1[R.main]),
   group: Object.keys(R.groups)[0],
 };
-const pictures = Object.values(R.shown).some((own) => own.link);
+const hasImages = Object.values(R.shown).some((own) => own.link);
 
 // Which image each face is on, and the bit of each subset.
 const imageOf = new Int32Array(R.faces.bits.length);
@@ -65,7 +65,7 @@ function summary() {
   });
 }
 
-// The intervals as a picture.
+// The intervals as a chart.
 function intervals() {
   const place = $('intervals');
   place.replaceChildren();

@@ -44,8 +44,8 @@ def find_image(folder: Path, name: str) -> Path | None:
     return None
 
 
-def make_pictures(jobs: Sequence[Job], show: bool = True) -> dict[Path, tuple[int, int]]:
-    """Write all pictures, in parallel.
+def make_thumbnails(jobs: Sequence[Job], show: bool = True) -> dict[Path, tuple[int, int]]:
+    """Write all thumbnails and crops, in parallel.
 
     Args:
         jobs: One for each image.
