@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -59,8 +60,9 @@ def find_pretrained(cfg: Config) -> Path | None:
     if _has_weights(cfg) or not cfg.get('data_root'):
         return None
     root = Path(cfg.data_root)
+    kind = str((cfg.model.get('backbone') or {}).get('type'))
     for folder in (root, root.parent):
-        for name in FILES.get(str(cfg.model.backbone.get('type')), ()):
+        for name in FILES.get(kind, ()):
             if (folder / name).is_file():
                 return folder / name
     return None
@@ -86,7 +88,7 @@ def check_frozen(cfg: Config) -> None:
 
 def unfreeze(cfg: Config) -> None:
     """Train the whole backbone: no frozen stages, norms with the statistics of the batch."""
-    backbone = cfg.model.backbone
+    backbone: Any = cfg.model.get('backbone') or {}
     if backbone.get('frozen_stages', -1) >= 0:
         backbone.frozen_stages = -1
     if backbone.get('norm_eval'):
@@ -108,4 +110,11 @@ def _frozen(backbone: dict) -> str:
 def _has_weights(cfg: Config) -> bool:
     inits = (cfg.model.get('init_cfg'), cfg.model.get('backbone', {}).get('init_cfg'))
     pretrained = any(isinstance(i, dict) and i.get('type') == 'Pretrained' for i in inits)
-    return bool(pretrained or cfg.get('load_from') or cfg.get('resume'))
+    return bool(pretrained or cfg.get('load_from') or _continues(cfg))
+
+
+def _continues(cfg: Config) -> bool:
+    """Return whether there is a run to resume. The first start with resume is a new run."""
+    folder = Path(cfg.get('work_dir') or '.')
+    names = ('last_checkpoint', 'epoch_*.pth', 'iter_*.pth')
+    return bool(cfg.get('resume')) and any(any(folder.glob(name)) for name in names)

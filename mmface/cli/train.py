@@ -141,6 +141,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error('--resume CHECKPOINT and --load-from exclude each other')
     if args.pretrained and args.load_from:
         parser.error('--pretrained and --load-from exclude each other')
+    if args.pretrained and args.from_scratch:
+        parser.error('--pretrained and --from-scratch exclude each other')
+    if args.pretrained and args.resume not in (None, 'auto'):
+        parser.error('--resume CHECKPOINT and --pretrained exclude each other')
     if args.lr_step is not None and not re.fullmatch(r'\d+([, ]\d+)*', args.lr_step):
         parser.error(f'--lr-step must be numbers with commas between, not {args.lr_step!r}')
     return args
@@ -178,6 +182,11 @@ def build_config(args: argparse.Namespace) -> Config:
     elif args.perf:
         edit.cut_length(cfg, PERF_EPOCHS, PERF_ITERS)
     if args.lr_step is not None:
+        if 'num_epochs' in cfg.train_cfg:
+            raise ValueError(
+                '--lr-step: this config counts iterations, and --num-epochs scales its milestones; '
+                'give the length with --cfg-options train_cfg.max_iters=N instead'
+            )
         edit.set_milestones(cfg, [int(step) for step in re.split('[, ]', args.lr_step)])
     # These override all of the above, except an explicit length.
     lengths = ('train_cfg.max_epochs', 'train_cfg.max_iters') if args.num_epochs else ()

@@ -47,7 +47,9 @@ class _Image(NamedTuple):
 
 def recognise(source: str, text: str) -> bool:
     """Return whether a text is Pascal VOC XML."""
-    return bool(re.match(r'\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*<(annotation\b|!DOCTYPE)', text))
+    comments = r'(<!--(?:(?!-->)[\s\S])*-->\s*)*'  # each comment matches in one way only
+    start = rf'\s*(<\?xml[^>]*\?>\s*)?{comments}<(annotation\b|!DOCTYPE)'
+    return bool(re.match(start, text))
 
 
 def parse(source: str, text: str) -> LabelSet:

@@ -32,7 +32,6 @@ LISTS = ('classes.txt', 'obj.names')
 _YAML_BYTES = 50_000  # a file that names 1,000 classes has 20,000
 _MAX_POINTS = 500
 _MAX_CLASSES = 10_000
-_BAD_YAML = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 _LAYOUT = (
     'class cx cy w h, optionally 5 x (x y) or 5 x (x y v): 5, 15 or 20 numbers, or as kpt_shape in '
     'data.yaml states'
@@ -105,7 +104,8 @@ def read_folder(path: Path, files: Sequence[Path], images: Path | None) -> Label
     for image in sorted(root.rglob('*')):
         if image.suffix.lower() in IMAGE_SUFFIXES:
             there.setdefault(image.relative_to(root).with_suffix('').as_posix(), image)
-    texts = {file.relative_to(labels).with_suffix('').as_posix(): file for file in files}
+    own = [file for file in files if file.is_relative_to(labels)]  # other texts are beside labels/
+    texts = {file.relative_to(labels).with_suffix('').as_posix(): file for file in own}
     lost = [file for name, file in texts.items() if name not in there]
     if lost:
         raise FileNotFoundError(

@@ -39,7 +39,10 @@ class Difference:
 
     interval: Interval
     p: float
-    """Two-sided p: twice the share of draws on the rarer side of 0, at least 2 / (draws + 1)."""
+    """Two-sided p: twice the share of draws on the rarer side of 0, at least 2 / (draws + 1).
+
+    NaN if a draw has no value.
+    """
 
 
 def draw_weights(images: int, draws: int = DRAWS, seed: int = 0) -> NDArray[np.float32]:
@@ -103,7 +106,8 @@ def difference(
     """
     gaps = draws_of_first - draws_of_second
     rarer = min((gaps <= 0).sum(), (gaps >= 0).sum())
-    p = min(1.0, 2 * (rarer + 1) / (len(gaps) + 1))
+    known = not np.isnan(gaps).any()  # as the interval
+    p = min(1.0, 2 * (rarer + 1) / (len(gaps) + 1)) if known else float('nan')
     return Difference(interval(first - second, gaps), float(p))
 
 

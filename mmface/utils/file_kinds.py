@@ -77,7 +77,8 @@ def _kind_of_head(head: bytes, file: IO[bytes]) -> Kind | None:
         return 'animation' if _is_animated(head, file) else 'image'
     if head[:4] == b'RIFF' and head[8:12] == b'WEBP':
         # A flag in the first chunk of a file with extended features.
-        return 'animation' if head[12:16] == b'VP8X' and head[20] & 2 else 'image'
+        extended = head[12:16] == b'VP8X' and len(head) > 20
+        return 'animation' if extended and head[20] & 2 else 'image'
     if head[4:8] == b'ftyp':
         return _kind_of_brands(head)
     if (head[:4] == b'RIFF' and head[8:12] == b'AVI ') or head.startswith(_VIDEOS):

@@ -77,3 +77,21 @@ def test_check_frozen__refuses_random_layers(load):
     assert (backbone.frozen_stages, backbone.norm_eval) == (-1, False)
     assert backbone.norm_cfg.requires_grad
     check_frozen(load('scrfd/scrfd_10g'))
+
+
+def test_check_frozen__first_start_with_resume_is_a_new_run(load):
+    cfg = load('centernet2/centernet2_r50_1x')
+    cfg.resume = 'auto'
+    with pytest.raises(ValueError, match='freezes stages'):
+        check_frozen(cfg)
+    (Path(cfg.work_dir)).mkdir()
+    (Path(cfg.work_dir) / 'last_checkpoint').write_text('iter_1.pth')
+    check_frozen(cfg)
+
+
+def test_model_without_a_backbone__has_nothing_to_load_or_freeze(load):
+    cfg = load('scrfd/scrfd_10g')
+    cfg.model = dict(type='Wrapper', detector=cfg.model)
+    assert find_pretrained(cfg) is None
+    unfreeze(cfg)
+    check_frozen(cfg)

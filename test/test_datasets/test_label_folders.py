@@ -197,3 +197,12 @@ def test_supervision__reads_the_same_boxes(tmp_path, photo):
     (annotation,) = theirs.annotations.values()
     (image,) = read_annotations(tmp_path / 'labels').images
     np.testing.assert_allclose(image.bboxes, annotation.xyxy, atol=1e-4)
+
+
+def test_yolo__other_texts_beside_the_labels_are_no_labels(tmp_path, photo):
+    photo('set/images/a.jpg')
+    put(tmp_path, 'set/labels/a.txt', ROW)
+    put(tmp_path, 'set/classes.txt', 'face')
+    put(tmp_path, 'set/notes.txt', 'bought on Monday')
+    (image,) = read_annotations(tmp_path / 'set', 'yolo').images
+    assert (image.path, len(image.bboxes)) == ('a.jpg', 1)

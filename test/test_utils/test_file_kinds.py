@@ -96,3 +96,9 @@ def test_count_pages(tmp_path):
     assert count_pages(tmp_path / 'a.mpo') == 1
     (tmp_path / 'b.tif').write_bytes((tmp_path / 'a.tif').read_bytes()[:20])
     assert count_pages(tmp_path / 'b.tif') == 1
+
+
+def test_kind_of_content__cut_webp():
+    for length in range(31):
+        head = (b'RIFF\0\0\0\0WEBPVP8X' + bytes(14))[:length]
+        assert kind_of_content(head, 'a.webp') in ('image', None), length

@@ -39,8 +39,8 @@ def check_bulk_options(parser: argparse.ArgumentParser, args: argparse.Namespace
     if match is None or int(match[1]) >= int(match[2]):
         parser.error(f'--shard {args.shard}: expected I/N with I from 0 to N - 1, such as 0/8')
     args.shard = (int(match[1]), int(match[2]))
-    if args.parquet and (args.blur or args.json):
-        parser.error('--parquet writes only tables: --blur and --json do not go with it')
+    if args.parquet and (args.blur or args.json or args.crops is not None):
+        parser.error('--parquet writes only tables: --blur, --json and --crops do not go with it')
     lists = [name for name in args.inputs if name.startswith('@')]
     if lists and not args.parquet:
         parser.error(f'{lists[0]}: lists belong to --parquet')

@@ -50,7 +50,9 @@ def write_csv(path: Path, records: Iterable[Record]) -> None:
         for source, found in records:
             for face in found['faces']:
                 points = [value for point in face['keypoints'] or () for value in point]
-                row = {**found, **face, 'file': source.name.as_posix()}
+                # Names of files may have bytes that are not UTF-8.
+                name = source.name.as_posix().encode('utf-8', 'backslashreplace').decode()
+                row = {**found, **face, 'file': name}
                 row |= dict(zip(('x1', 'y1', 'x2', 'y2'), face['bbox'], strict=True))
                 cells = [row.get(key, '') for key in COLUMNS]
                 table.writerow([*cells, ' '.join(map(str, points))])

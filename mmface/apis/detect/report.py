@@ -33,8 +33,8 @@ def write_skipped(folder: Path, skipped: Sequence[Skipped]) -> None:
         table.writerow(Skipped._fields)
         for item in skipped:
             # Names of files may have bytes that are not UTF-8.
-            name = str(item.path).encode('utf-8', 'backslashreplace').decode()
-            table.writerow([name, item.reason, item.detail])
+            cells = [str(cell).encode('utf-8', 'backslashreplace').decode() for cell in item]
+            table.writerow(cells)
 
 
 def tell_skipped(skipped: Sequence[Skipped], failed: Sequence[Skipped]) -> None:

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmface.utils.file_kinds import kind_of_content
-from mmface.utils.sources import NO_IMAGE, SEVERAL_FRAMES, find_sources, local_path
+from mmface.utils.pillow import heif_installed
+from mmface.utils.sources import (
+    HEIF_REMEDY,
+    NEEDS_HEIF,
+    NO_IMAGE,
+    SEVERAL_FRAMES,
+    find_sources,
+    local_path,
+)
 from mmface.utils.walk import Skipped
 
 #: Larger members of a tar file are not read. Bytes.
@@ -91,13 +99,16 @@ def find_shards(inputs: Iterable[str], part: int = 0, parts: int = 1) -> list[Sh
             raise FileNotFoundError(f'{given} does not exist: expected a tar file, folder or @list')
     # A name says where the results go, so it comes from the path that the user gave.
     shards = [Shard(path.stem, path) for path in tars]
-    seen: dict[str, Shard] = {}
-    for shard in shards:
-        if seen.setdefault(shard.name, shard) is not shard:
+    origins = [(shard.name, str(shard.tar)) for shard in shards]
+    origins += [(name, f'the list or folder {name}') for name, _ in lists]
+    seen: dict[str, str] = {}
+    for name, origin in origins:
+        if name in seen:
             raise ValueError(
-                f'{seen[shard.name].tar} and {shard.tar} would have the same result, '
-                f'{shard.name}.parquet: run them into different folders'
+                f'{seen[name]} and {origin} would have the same result, '
+                f'{name}.parquet: run them into different folders'
             )
+        seen[name] = origin
     shards = shards[part::parts]
     for name, files in lists:
         start, stop = len(files) * part // parts, len(files) * (part + 1) // parts
@@ -166,6 +177,8 @@ def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) 
     kind = kind_of_content(content, member.name)
     if kind is None:
         return Entry(member.name, problem=NO_IMAGE)
+    if kind == 'heif' and not heif_installed():
+        return Entry(member.name, problem=f'{NEEDS_HEIF}: {HEIF_REMEDY}')
     if kind in ('video', 'animation'):
         return Entry(member.name, problem=SEVERAL_FRAMES)
     return Entry(member.name, content)

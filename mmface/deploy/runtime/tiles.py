@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmface.deploy.runtime.detections import Detections
-from mmface.deploy.runtime.nms import nms
+from mmface.deploy.runtime.nms import class_nms
 
 #: Overlap of neighbouring tiles, relative to their sides. A face that is smaller than the overlap
 #: lies wholly inside one of them.
@@ -21,6 +21,8 @@ OVERLAP = 0.25
 _STEP = 4
 #: A face that comes closer than this to a cut edge (pixels of the tile) may be a part of one.
 _EDGE = 2
+#: IoU above which two passes have found the same face, for models without NMS.
+_IOU = 0.45
 
 
 class Tile(NamedTuple):
@@ -106,7 +108,7 @@ def join(parts: Sequence[Detections], iou: float, max_per_img: int) -> Detection
 
     Args:
         parts: Faces of each pass in pixels of the image. At least one.
-        iou: As for ``nms``.
+        iou: As for ``nms``; 0 is replaced by a default.
         max_per_img: Maximum number of faces, -1 for all.
     """
 
@@ -114,5 +116,6 @@ def join(parts: Sequence[Detections], iou: float, max_per_img: int) -> Detection
         return None if rows[0] is None else np.concatenate(rows)
 
     found = Detections(*(together(rows) for rows in zip(*parts, strict=True)))
-    keep = nms(found.bboxes, found.scores, iou)
+    # Models without NMS, too, find a face in several passes.
+    keep = class_nms(found.bboxes, found.scores, found.labels, iou or _IOU)
     return found.take(keep if max_per_img < 0 else keep[:max_per_img])

@@ -63,6 +63,8 @@ def batched_nms(
     threshold = cfg.pop('score_threshold', 0)
     if threshold > 0:
         order = order[scores[order] > threshold]
+        if not len(order):  # mmcv cannot take the maximum of no box
+            return torch.cat([boxes[order], scores[order, None]], 1), order
     # mmcv sorts by these instead of the scores. float32 holds each up to 16 million.
     ranks = torch.arange(len(order), 0, -1, device=scores.device, dtype=torch.float32)
     _, keep = _mmcv_nms(boxes[order], ranks, idxs[order], cfg)

@@ -214,3 +214,12 @@ def test_detect__bulk_run_in_parts_and_again(door, tar, tmp_path):
     done = door(TOOL, *bad, ok=False)
     assert done.returncode == 1
     assert 'bad.tar cannot be read as a tar file' in done.stderr
+
+
+def test_find_shards__lists_of_one_name_are_refused(tmp_path):
+    for folder in ('a', 'b'):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / 'list.txt').write_text('x.jpg\n')
+    lists = [f'@{tmp_path / folder / "list.txt"}' for folder in 'ab']
+    with pytest.raises(ValueError, match=r'would have the same result, list\.parquet'):
+        find_shards(lists)

@@ -81,6 +81,9 @@ def test_join__one_face_of_two_passes():
     without = Detections(whole.bboxes, whole.scores)
     assert join([without, without], 0.4, -1).keypoints is None
     assert len(join([_found([]), _found([])], 0.4, -1).scores) == 0
+    assert len(join([whole, whole], 0.0, -1).scores) == 1  # a model without NMS
+    first = whole._replace(labels=np.array([0]))
+    assert len(join([first, first._replace(labels=np.array([1]))], 0.4, -1).scores) == 2
 
 
 @pytest.fixture

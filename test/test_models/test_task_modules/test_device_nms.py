@@ -148,3 +148,10 @@ def test_other_errors__are_passed_on(boxes, without_kernel, warnings, change, er
 
 def test_suppression__uses_it():
     assert suppression.batched_nms is batched_nms
+
+
+def test_score_threshold__above_all_scores_keeps_nothing(boxes):
+    cfg = dict(NMS, score_threshold=2.0)
+    found, keep = batched_nms(*boxes, cfg)
+    assert found.shape == (0, 5)
+    assert len(keep) == 0

@@ -171,6 +171,7 @@ function draw() {
   $('view-counts').textContent = detectors.map((d) => { const { missed, wrong } = errorsOf(image, d); return `${SEVERAL ? `${D[d].name}: ` : ''}${missed} missed, ${wrong} false`; }).join('; ');
   const box = $('view-image');
   box.replaceChildren();
+  $('view-link').removeAttribute('href');
   if (own.link) {
     $('view-link').href = own.link;
     const holder = add(box, 'span', { class: 'frame', style: `--r:${own.size[0] / own.size[1]}` });

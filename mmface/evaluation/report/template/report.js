@@ -90,7 +90,7 @@ function differences() {
     add(row, 'td', {}, `${own.a} − ${own.b}`);
     add(row, 'td', {}, `${fixed(own.value === null ? null : 100 * own.value, 2)} points`);
     add(row, 'td', {}, `${fixed(own.low === null ? null : 100 * own.low, 2)} to ${fixed(own.high === null ? null : 100 * own.high, 2)}`);
-    add(row, 'td', {}, own.p <= 2.01 / (R.draws + 1) ? `< ${fixed(2.1 / R.draws, 3)}` : fixed(own.p, 3));
+    add(row, 'td', {}, own.p !== null && own.p <= 2.01 / (R.draws + 1) ? `< ${fixed(2.1 / R.draws, 3)}` : fixed(own.p, 3));
     add(row, 'td', {}, own.low > 0 ? `${own.a} is better` : own.high < 0 ? `${own.b} is better` : 'not decided');
   }
   add(place, 'p', { class: 'quiet', style: 'margin-top:.5rem' }, `${R.draws} draws of ${R.images.length} images, the same for both.`);
