@@ -26,11 +26,11 @@ def assign(gain: NDArray[np.float64]) -> list[tuple[int, int]]:
     rows = np.flatnonzero(there.any(axis=1) & ~alone.any(axis=1))
     columns = np.flatnonzero(there.any(axis=0) & ~alone.any(axis=0))
     rest = gain[np.ix_(rows, columns)]
-    if len(rows) <= len(columns):
-        found = enumerate(_cheapest(-rest))
-    else:
-        found = ((row, column) for column, row in enumerate(_cheapest(-rest.T)))
-    pairs += [(int(rows[i]), int(columns[j])) for i, j in found if rest[i, j] > 0]
+    turned = len(rows) > len(columns)
+    for i, j in enumerate(_cheapest(-rest.T if turned else -rest)):
+        row, column = (j, i) if turned else (i, j)
+        if rest[row, column] > 0:
+            pairs.append((int(rows[row]), int(columns[column])))
     return sorted(pairs)
 
 

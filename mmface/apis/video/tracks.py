@@ -36,14 +36,14 @@ class FaceTracker:
         self._max_gap = max_gap
         self._lowest = np.float32(score_thr)
         self._count = 0
-        self._numbers = np.zeros(0, int)
-        self._missed = np.zeros(0, int)
+        self._numbers: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._missed: NDArray[np.int64] = np.zeros(0, np.int64)
         # (T, 4) corners x1, y1, x2, y2 of the tracks, and how they move from frame to frame.
-        self._corners = np.zeros((0, 4))
-        self._speeds = np.zeros((0, 4))
+        self._corners: NDArray[np.float64] = np.zeros((0, 4))
+        self._speeds: NDArray[np.float64] = np.zeros((0, 4))
         # (T, 3) variance of a corner, covariance with its speed, variance of the speed: a Kalman
         # filter for each coordinate. Those of a track are always the same for all four.
-        self._spread = np.zeros((0, 3))
+        self._spread: NDArray[np.float64] = np.zeros((0, 3))
 
     def update(self, faces: Sequence[Face]) -> list[int | None]:
         """Return the track of each face of the next frame, numbers from 0.
@@ -112,8 +112,8 @@ class FaceTracker:
             return []
         numbers = list(range(self._count, self._count + count))
         self._count += count
-        self._numbers = np.concatenate([self._numbers, np.array(numbers, int)])
-        self._missed = np.concatenate([self._missed, np.zeros(count, int)])
+        self._numbers = np.concatenate([self._numbers, np.array(numbers, np.int64)])
+        self._missed = np.concatenate([self._missed, np.zeros(count, np.int64)])
         self._corners = np.concatenate([self._corners, boxes])
         self._speeds = np.concatenate([self._speeds, np.zeros((count, 4))])
         self._spread = np.concatenate([self._spread, np.tile([1.0, 0.0, 1.0], (count, 1))])

@@ -20,7 +20,7 @@ from mmface.utils.images import Image, PathLike
 
 with optional_imports():
     import av
-    from av.video.reformatter import VideoReformatter
+    from av.video.reformatter import Colorspace, VideoReformatter
 
 #: Unit of the time stamps. All common frame rates, 24000/1001 too, and milliseconds are whole
 #: numbers of it.
@@ -112,7 +112,7 @@ class VideoWriter:
         coded = self._reformatter.reformat(
             av.VideoFrame.from_numpy_buffer(self._pixels(frame.image), format='bgr24'),
             format='yuv420p',
-            dst_colorspace='ITU709',
+            dst_colorspace=Colorspace.ITU709,
             dst_color_range='MPEG',
             threads=1,
         )
