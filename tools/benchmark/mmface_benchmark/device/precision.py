@@ -32,10 +32,15 @@ def run(settings: Settings) -> None:
         batch = pinned(make_batch(batch_size, (size, size), 30), settings.device)
         for precision in PRECISIONS:
             cfg = precise_config(config, precision, settings.device)
-            row = measure(cfg, batch, settings)
-            settings.save(f'{precision}, batch {batch_size}', row)
-            if not row['launches_per_step']:
-                raise CheckError('the trace has no kernels, so the busy share is not known')
+            name = f'{precision}, batch {batch_size}'
+            try:
+                settings.save(name, measure(cfg, batch, settings))
+            except torch.OutOfMemoryError:
+                settings.save(name, {'error': 'out of memory'})
+
+    rows = {name: row for name, row in settings.found.items() if isinstance(row, dict)}
+    if wrong := [name for name, row in rows.items() if not row.get('launches_per_step')]:
+        raise CheckError(f'out of memory, or no kernel in the trace: {wrong}')
 
 
 def precise_config(config: str, precision: str, device: str) -> Config:

@@ -81,7 +81,11 @@ def main() -> None:
             done = start_section(name, args, work, deadline - time.monotonic())
             report['sections'][name] = done
             write_text(args.out, json.dumps(report, indent=1) + '\n')
-            state = 'ok' if done['ok'] else 'FAILED: ' + ', '.join(done['error'].splitlines()[-2:])
+            state = (
+                'ok'
+                if done['ok']
+                else 'FAILED: ' + ', '.join(list(filter(None, done['error'].splitlines()))[-2:])
+            )
             print(f'{name}: {done["seconds"]:.1f} s, {state}', flush=True)
         if drawing is not None and drawing.poll() is None:
             drawing.kill()
