@@ -55,6 +55,7 @@ CAST_OPTIONS = ('dtype', 'half_norms')
 OWN_WRAPPERS = (AutocastOptimWrapper, O2OptimWrapper)
 #: Hooks of every run. An entry of ``default_hooks`` of the same name changes options, None removes.
 DEFAULT_HOOKS = {
+    'runtime_info': {'type': 'LateRuntimeInfoHook'},
     'bad_images': {'type': 'BadImagesHook'},
     'class_count': {'type': 'ClassCountHook'},
     'keypoint_count': {'type': 'KeypointCountHook'},
