@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from mmface_benchmark.device import environment, parity, report
 from mmface_benchmark.device.busy import BusyTimer, intervals, merged_seconds
-from mmface_benchmark.device.settings import CheckError, Settings
+from mmface_benchmark.device.settings import Settings
 from mmface_benchmark.device.syncs import sync_places
 from mmface_benchmark.step import make_batch
 
@@ -63,14 +64,24 @@ def test_environment__an_operator_that_differs_is_a_fault(tmp_path, monkeypatch)
     wrong.calls = 0
     monkeypatch.setattr(environment, 'OPERATORS', {'wrong': wrong})
     where = settings(tmp_path)
-    with pytest.raises(CheckError, match='wrong'):
-        environment.run(where)
-    assert where.found['operator wrong']['difference'] == pytest.approx(0.001 / 5, rel=0.01)
+    environment.run(where)
+    assert where.failed == ['operator wrong (difference 2.0e-04 is above 1.0e-04)']
+
+
+def test_part__a_failure_is_kept_and_the_next_part_runs(tmp_path):
+    where = settings(tmp_path)
+    where.part('one', lambda: 1 / 0)
+    where.part('two', lambda: 2)
+    assert where.failed == ['one (ZeroDivisionError: division by zero)']
+    written = json.loads(where.out.read_text())
+    assert 'test_device.py' in written['one']['error']
+    assert written['two'] == 2
 
 
 def test_largest_difference__another_number_of_results_is_infinite():
     sizes = iter((3, 4))
-    assert environment.largest_difference(lambda _: [torch.ones(next(sizes))], 'cpu') == math.inf
+    found = environment.largest_difference(lambda _: [torch.ones(next(sizes))], 'cpu')
+    assert found['difference'] == math.inf
 
 
 def test_compare_step__sees_other_weights(monkeypatch):

@@ -34,7 +34,8 @@ def test_gpu__every_section_runs(run_tool, tmp_path):
         assert all(math.isfinite(number) for number in found)
     found = {name: section['found'] for name, section in report['sections'].items()}
     assert len([name for name in found['environment'] if name.startswith('operator')]) == 5
-    assert all(row['loss_difference'] == 0 for row in found['parity'].values())
+    # Not always 0: sums in a CPU's matrix product depend on where the values lie in memory.
+    assert all(row['loss_difference'] < 1e-5 for row in found['parity'].values())
     for precision in ('fp32', 'o1', 'o2'):
         row = found['precision'][f'{precision}, batch 2']
         assert row['images_per_second'] > 0 and 0 < row['busy_share'] <= 1

@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import mmcv.ops
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from mmface.models.task_modules.device_nms import batched_nms
 from mmface.utils.environment import installed
-from mmface_benchmark.device.settings import CheckError, Settings, use_exact_floats
+from mmface_benchmark.device.settings import Settings, use_exact_floats
 
 #: Largest difference of an operator from the CPU, relative to the largest value.
 TOLERANCE = 1e-4
@@ -29,14 +30,10 @@ def run(settings: Settings) -> None:
     settings.save('cpus', os.cpu_count())
     settings.save('device', describe_device(settings.device))
     use_exact_floats()
-    wrong = []
     for name, operator in OPERATORS.items():
-        difference = largest_difference(operator, settings.device)
-        settings.save(f'operator {name}', {'difference': difference})
-        if not difference <= TOLERANCE:
-            wrong.append(f'{name}: {difference:.1e}')
-    if wrong:
-        raise CheckError(f'operators that differ from the CPU by more than {TOLERANCE}: {wrong}')
+        measure = partial(largest_difference, operator, settings.device)
+        settings.part(f'operator {name}', measure)
+        settings.check(f'operator {name}', 'difference', TOLERANCE)
 
 
 def describe_device(device: str) -> dict[str, Any]:
@@ -61,8 +58,8 @@ def describe_device(device: str) -> dict[str, Any]:
     return found
 
 
-def largest_difference(operator: Callable[[str], list[Tensor]], device: str) -> float:
-    """Return the largest difference between the results on a device and on the CPU.
+def largest_difference(operator: Callable[[str], list[Tensor]], device: str) -> dict[str, float]:
+    """Return ``difference``, the largest between the results on a device and on the CPU.
 
     It is relative to the largest value of each result; infinite if shapes differ.
     """
@@ -70,10 +67,10 @@ def largest_difference(operator: Callable[[str], list[Tensor]], device: str) -> 
     for ours, expected in zip(operator(device), operator('cpu'), strict=True):
         ours = ours.detach().cpu()
         if ours.shape != expected.shape:
-            return float('inf')
+            return {'difference': float('inf')}
         scale = expected.abs().max().clamp(min=1e-6)
         worst = max(worst, float((ours - expected.detach()).abs().max() / scale))
-    return worst
+    return {'difference': worst}
 
 
 def _random(*shape: int, device: str, seed: int = 0) -> Tensor:

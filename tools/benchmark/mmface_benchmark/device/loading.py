@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from contextlib import ExitStack
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,7 +68,7 @@ def run(settings: Settings) -> None:
     settings.save('target', TARGET)
     for training in settings.pick(full, quick):
         name = f'{training.precision}, batch {training.batch_size}'
-        settings.save(name, {**training._asdict(), **train(training, settings)})
+        settings.part(name, partial(train, training, settings))
 
 
 def train(training: Training, settings: Settings) -> dict[str, Any]:
@@ -98,6 +99,7 @@ def train(training: Training, settings: Settings) -> dict[str, Any]:
     runner.train()
     busy = meter.timer.busy / training.traced
     return {
+        **training._asdict(),
         'images_per_second': training.batch_size * training.timed / meter.seconds,
         # The tracer slows down the host, so the time without it is used.
         'busy_share': min(1.0, busy * training.timed / meter.seconds),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,14 +34,7 @@ def run(settings: Settings) -> None:
         for precision in PRECISIONS:
             cfg = precise_config(config, precision, settings.device)
             name = f'{precision}, batch {batch_size}'
-            try:
-                settings.save(name, measure(cfg, batch, settings))
-            except torch.OutOfMemoryError:
-                settings.save(name, {'error': 'out of memory'})
-
-    rows = {name: row for name, row in settings.found.items() if isinstance(row, dict)}
-    if wrong := [name for name, row in rows.items() if not row.get('launches_per_step')]:
-        raise CheckError(f'out of memory, or no kernel in the trace: {wrong}')
+            settings.part(name, partial(measure, cfg, batch, settings))
 
 
 def precise_config(config: str, precision: str, device: str) -> Config:
@@ -53,7 +47,11 @@ def precise_config(config: str, precision: str, device: str) -> Config:
 
 
 def measure(cfg: Config, batch: dict, settings: Settings) -> dict[str, Any]:
-    """Time blocks of steps. Within a block, the host does not wait for the device."""
+    """Time blocks of steps. Within a block, the host does not wait for the device.
+
+    Raises:
+        CheckError: The trace is empty.
+    """
     device, steps = settings.device, settings.pick(5, 1)
     gc.collect()  # the model before
     if device != 'cpu':
@@ -71,6 +69,8 @@ def measure(cfg: Config, batch: dict, settings: Settings) -> dict[str, Any]:
     (timing,) = compare('steps', {'block': block}, rounds, 1, settings.wait).timings
     with BusyTimer(device) as timer:
         block()
+    if not timer.launches:
+        raise CheckError('the trace has no kernel, so the busy share is not known')
     images = len(batch['inputs']) * steps
     return {
         'images_per_second': images / timing.median,

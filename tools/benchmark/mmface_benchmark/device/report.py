@@ -159,7 +159,7 @@ def run_section(args: argparse.Namespace) -> None:
 
         from mmface.apis.config import load_config
         from mmface.utils.device import use_device
-        from mmface_benchmark.device.settings import Settings
+        from mmface_benchmark.device.settings import CheckError, Settings
 
         use_device(args.device)
         MMLogger.get_instance('device').setLevel('ERROR')  # not how each weight was initialised
@@ -167,6 +167,8 @@ def run_section(args: argparse.Namespace) -> None:
         data = args.data_path or Path()
         settings = Settings(args.device, args.quick, data, Path(work), Path(file))
         import_module(f'mmface_benchmark.device.{name}').run(settings)
+        if settings.failed:
+            raise CheckError('; '.join(settings.failed))
     except Exception:
         traceback.print_exc()
         sys.exit(1)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ class Settings:
         work: Folder for files of all sections.
         out: JSON file of this section.
         found: Numbers of this section so far.
+        failed: Names of the parts that failed.
     """
 
     device: str
@@ -37,11 +39,27 @@ class Settings:
     work: Path
     out: Path
     found: dict[str, Any] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
 
     def save(self, name: str, value: Any) -> None:
         """Keep a result, also if a later part of the section fails or is stopped."""
         self.found[name] = value
         write_text(self.out, json.dumps(self.found), sync=False)
+
+    def part(self, name: str, measure: Callable[[], Any]) -> None:
+        """Measure and keep a part. If it fails, keep its error and go on with the others."""
+        try:
+            value = measure()
+        except Exception as error:
+            self.failed.append(f'{name} ({type(error).__name__}: {error})')
+            value = {'error': traceback.format_exc()}
+        self.save(name, value)
+
+    def check(self, name: str, key: str, limit: float) -> None:
+        """Count a part as failed if a number of it is above a limit."""
+        value = self.found[name].get(key, 0.0)
+        if not value <= limit:
+            self.failed.append(f'{name} ({key} {value:.1e} is above {limit:.1e})')
 
     def pick(self, full: Any, quick: Any) -> Any:
         """Return the value for a full or a quick run."""

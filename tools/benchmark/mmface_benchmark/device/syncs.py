@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ def run(settings: Settings) -> None:
         for seed, faces in enumerate((20, 5))
     ]
     for name, (config, precision, fixed) in (_QUICK if settings.quick else STEPS).items():
-        settings.save(name, count(config, precision, fixed, batches, settings.device))
+        settings.part(name, partial(count, config, precision, fixed, batches, settings.device))
 
 
 def count(
