@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -135,15 +137,15 @@ class BatchedATSSAssigner:
         gt_centres = ((gt_bboxes[..., :2] + gt_bboxes[..., 2:]) / 2).flatten(0, 1)
         found = []
         start = 0
-        for grid in grids:
-            count = min(self.topk, grid.size)
+        for alike in _alike_levels(tuple(grids), self.topk, together=not self.full_search):
+            count = min(self.topk, alike[0].size)
             if self.full_search:
-                level = priors[start : start + grid.size]
+                level = priors[start : start + alike[0].size]
                 nearest = _nearest_of_all((level[:, :2] + level[:, 2:]) / 2, gt_centres, count)
             else:
-                nearest = _nearest_in_window(grid, gt_centres, count)
+                nearest = _nearest_in_windows(alike, gt_centres, count)
             found.append(nearest + start)
-            start += grid.size
+            start += sum(grid.size for grid in alike)
         return torch.cat(found, dim=1).unflatten(0, gt_bboxes.shape[:2])
 
     def assign_candidates(
@@ -244,30 +246,105 @@ def _nearest_of_all(points: Tensor, centres: Tensor, count: int) -> Tensor:
     return torch.cat(found)
 
 
-def _nearest_in_window(grid: PriorGrid, centres: Tensor, count: int) -> Tensor:
-    """Find the ``count`` priors of a grid nearest to each of centres (R, 2); return (R, count).
+@lru_cache(16)
+def _alike_levels(
+    grids: tuple[PriorGrid, ...], topk: int, together: bool
+) -> list[tuple[PriorGrid, ...]]:
+    """Group neighbouring levels with windows of the same size, or return each level alone."""
+    if not together:
+        return [(grid,) for grid in grids]
+
+    def kind(grid: PriorGrid) -> tuple[int, ...]:
+        count = min(topk, grid.size)
+        return count, grid.per_cell, *_window(grid, count)
+
+    return [tuple(alike) for _, alike in itertools.groupby(grids, kind)]
+
+
+def _window(grid: PriorGrid, count: int) -> tuple[int, int]:
+    """Return the width and height of the window of cells with the ``count`` nearest priors.
 
     The n nearest cells lie within n neighbouring rows and columns, symmetric about the nearest
     cell unless the grid ends. A window of n (odd) rows and columns therefore contains them,
     wherever the centre is.
     """
-    cells = -(-count // grid.per_cell)
-    side = cells | 1
+    side = -(-count // grid.per_cell) | 1
+    return min(side, grid.width), min(side, grid.height)
+
+
+class _Windows(NamedTuple):
+    """Numbers of L levels on the device; the first three are pairs, along x and along y.
+
+    Attributes:
+        origins: (L, 1) centre of the first cell in input pixels.
+        strides: (L, 1) distance between neighbouring centres in input pixels.
+        rooms: (L, 1) largest start of a window in cells.
+        columns: (L, 1, 1) cells in a row of the grid.
+        offsets: (L, 1, 1) number of priors in the levels before.
+    """
+
+    origins: tuple[Tensor, Tensor]
+    strides: tuple[Tensor, Tensor]
+    rooms: tuple[Tensor, Tensor]
+    columns: Tensor
+    offsets: Tensor
+
+
+@lru_cache(16)
+def _windows(
+    grids: tuple[PriorGrid, ...], window: tuple[int, int], device: torch.device
+) -> _Windows:
+    def column(values: Iterable[float]) -> Tensor:
+        # Filled on the device: a copy from the host would wait for it.
+        return torch.stack([torch.full((1,), value, device=device) for value in values])
+
+    (x, across, room_x), (y, down, room_y) = (
+        (
+            column(grid.origin[axis] for grid in grids),
+            column(grid.stride[axis] for grid in grids),
+            column(float((grid.width, grid.height)[axis] - window[axis]) for grid in grids),
+        )
+        for axis in (0, 1)
+    )
+    starts = itertools.accumulate((grid.size for grid in grids[:-1]), initial=0)
+    columns, offsets = column(grid.width for grid in grids), column(starts)
+    return _Windows(
+        (x, y), (across, down), (room_x, room_y), columns[..., None], offsets[..., None]
+    )
+
+
+def _nearest_in_windows(grids: tuple[PriorGrid, ...], centres: Tensor, count: int) -> Tensor:
+    """Find the priors of each of L levels nearest to each of centres (R, 2).
+
+    Args:
+        grids: Levels with windows of the same size.
+        centres: Centres of the faces, x and y in input pixels.
+        count: Number of priors to find in each level.
+
+    Returns:
+        (R, L * count) indices into the priors of these levels.
+    """
+    per_cell = grids[0].per_cell
+    window = _window(grids[0], count)
+    cells = -(-count // per_cell)
+    known = _windows(grids, window, centres.device)
     starts, distances = [], []
-    for axis, length in enumerate((grid.width, grid.height)):
-        place = (centres[:, axis] - grid.origin[axis]) / grid.stride[axis]
-        window = min(side, length)
-        start = (place.round() - side // 2).clamp(0, length - window)
-        steps = torch.arange(window, device=centres.device)
-        distances.append(((start[:, None] + steps - place[:, None]) * grid.stride[axis]).square())
+    for axis in (0, 1):
+        place = (centres[:, axis] - known.origins[axis]) / known.strides[axis]
+        start = (place.round() - (cells | 1) // 2).clamp(min=0)
+        start = torch.minimum(start, known.rooms[axis])
+        steps = torch.arange(window[axis], device=centres.device)
+        offset = start[..., None] + steps - place[..., None]
+        distances.append((offset * known.strides[axis][..., None]).square())
         starts.append(start.long())
     (left, top), (across, down) = starts, distances
-    squared = (down[:, :, None] + across[:, None, :]).flatten(1)
-    chosen = squared.topk(cells, dim=1, largest=False).indices
-    width = across.shape[1]
-    cell = (top[:, None] + chosen // width) * grid.width + left[:, None] + chosen % width
-    priors = torch.arange(grid.per_cell, device=centres.device)
-    return (cell[..., None] * grid.per_cell + priors).flatten(1)[:, :count]
+    squared = (down[..., :, None] + across[..., None, :]).flatten(2)
+    chosen = squared.topk(cells, dim=-1, largest=False).indices
+    row = top[..., None] + chosen // window[0]
+    cell = row * known.columns + left[..., None] + chosen % window[0]
+    priors = torch.arange(per_cell, device=centres.device)
+    nearest = (cell[..., None] * per_cell + priors).flatten(2)[..., :count] + known.offsets
+    return nearest.transpose(0, 1).flatten(1)
 
 
 def box_iou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:
