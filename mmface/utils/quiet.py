@@ -20,6 +20,7 @@ HARMLESS = (
 NOISY = ('mmdet.models', 'mmdet.datasets', 'mmdet.evaluation', 'mmdet.visualization')
 #: What mmdet imports for lanes, tracking, plots and corrupted images: half of the time.
 SELDOM_USED = (
+    'faster_coco_eval',
     'imagecorruptions',
     'imgaug',
     'matplotlib',
