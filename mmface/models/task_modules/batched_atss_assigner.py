@@ -229,8 +229,9 @@ class BatchedATSSAssigner:
     ) -> tuple[SlotAssignment, PaddedGroundTruth]:
         """Assign priors to so many faces that their slots would not fit into memory.
 
-        The priors get the same faces as with ``assign_batch``, some faces at a time. The result has one
-        slot for each prior instead of S slots for each face, so its size is that of the maps.
+        The priors get the same faces as with ``assign_batch``, some faces at a time. The result
+        has one slot for each prior instead of S slots for each face, so its size is that of the
+        maps.
 
         Args:
             priors: Same as for ``assign_batch``.
