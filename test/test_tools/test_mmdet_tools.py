@@ -147,7 +147,12 @@ def test_train_and_test__leave_a_checkpoint_results_and_images(family, runs):
 def test_dist_train_and_dist_test(process, runs, toy, tmp_path):
     args = [2, '--work-dir', tmp_path]
     process('dist_train.sh', runs / 'scrfd.py', *args, PORT='29553', OMP_NUM_THREADS='1')
-    assert 'Epoch(train) [1][2/2]' in next(tmp_path.glob('*/*.log')).read_text()
+    (log,) = tmp_path.glob('*/*.log')
+    assert 'Epoch(train) [1][2/2]' in log.read_text()
+    args = [1, '--work-dir', tmp_path / 'test']
+    weights = runs / 'scrfd/last.pth'
+    process('dist_test.sh', runs / 'scrfd.py', weights, *args, PORT='29554', OMP_NUM_THREADS='1')
+    assert 'wider_face/hard' in next(tmp_path.glob('test/*/*.log')).read_text()
 
 
 @pytest.mark.parametrize('family', FAMILIES)
@@ -272,3 +277,39 @@ def test_tta(family, repo, runs, tool, tmp_path):
     assert sum('Load checkpoint from' in log and '(test) [' in log for log in logs) == (
         1 if family == 'centernet2' else 2
     )
+
+
+def test_coco_error_analysis__of_what_coco_metric_writes(runs, tool, process, toy_coco, tmp_path):
+    options = ['test_evaluator.type=CocoMetric', 'test_evaluator.metric=bbox']
+    options += [f'test_evaluator.outfile_prefix={tmp_path}/found']
+    args = [runs / 'centernet2.py', runs / 'centernet2/last.pth', '--work-dir', tmp_path]
+    tool('test.py', *args, '--cfg-options', *options)
+    labels = toy_coco / 'annotations/instances_val2017.json'
+    args = [tmp_path / 'found.bbox.json', tmp_path / 'errors', '--ann', labels]
+    process('analysis_tools/coco_error_analysis.py', *args)
+    assert len(list((tmp_path / 'errors/bbox').glob('bbox-allclass-*.png'))) == 4
+
+
+@pytest.mark.parametrize(
+    ('script', 'args', 'message'),
+    [
+        ('analysis_tools/fuse_results.py', ['a.json'], 'models_name'),
+        ('analysis_tools/optimize_anchors.py', ['scrfd.py', '--device', 'cpu'], 'anchor_generator'),
+        ('misc/get_image_metas.py', ['scrfd.py'], 'img'),
+    ],
+)
+def test_scripts__that_fail_with_all_our_configs(script, args, message, runs, tool):
+    args = [runs / arg if arg.endswith('.py') else arg for arg in args]
+    with pytest.raises((AttributeError, KeyError), match=message):
+        tool(script, *args)
+
+
+def test_page__names_tests_that_exist(repo):
+    page = (repo / 'configs/README.md').read_text().split("## mmdet's own tools")[1].split('## ')[0]
+    folder = Path(__file__).parent
+    known = ''.join(file.read_text() for file in folder.glob('test_*.py'))
+    rows = [line.split('|') for line in page.splitlines() if line.startswith('| `')]
+    assert len(rows) > 20
+    for row in rows:
+        for name in row[-2].replace('`', '').split(','):
+            assert f'def test_{name.strip()}' in known, row
