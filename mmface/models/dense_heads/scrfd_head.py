@@ -169,7 +169,7 @@ class SCRFDHead(BaseDenseHead):
             slots, gt = self.assigner.assign_crowd(priors, grids, gt)
             layout, slot_levels = (len(gt.mask), 1, len(priors)), sizes
         else:
-            slots = self.assigner.assign(priors, grids, gt.bboxes, gt.mask)
+            slots = self.assigner.assign_batch(priors, grids, gt.bboxes, gt.mask)
             # Within each face, the slots of a level are contiguous.
             layout = tuple(slots.prior_index.shape)
             slot_levels = [min(self.assigner.topk, size) for size in sizes]

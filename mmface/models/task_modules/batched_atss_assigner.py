@@ -9,7 +9,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
+from mmdet.models.task_modules.assigners import AssignResult
 from mmdet.registry import TASK_UTILS
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth
@@ -116,6 +119,46 @@ class BatchedATSSAssigner:
 
     @torch.no_grad()
     def assign(
+        self,
+        pred_instances: InstanceData,
+        num_level_priors: Sequence[int],
+        gt_instances: InstanceData,
+        gt_instances_ignore: InstanceData | None = None,
+    ) -> AssignResult:
+        """Assign the priors of one image, as the heads of mmdet for ATSS ask for it.
+
+        SCRFD uses ``assign_batch``. This searches all priors, because such heads leave some out.
+
+        Args:
+            pred_instances: With ``priors``, (A, 4 or more), xyxy in input pixels.
+            num_level_priors: Number of priors of each level.
+            gt_instances: With ``bboxes`` (N, 4), xyxy in input pixels, and ``labels`` (N,).
+            gt_instances_ignore: Not used: ignored faces are background, as in SCRFD.
+
+        Raises:
+            ValueError: The head does not give the number of priors of each level.
+        """
+        if isinstance(num_level_priors, InstanceData):
+            raise ValueError(
+                'BatchedATSSAssigner expects the number of priors of each level, as GFLHead and '
+                'ATSSHead of mmdet give it; this head gives none: use MaxIoUAssigner'
+            )
+        priors = pred_instances.priors[:, :4]
+        # One more row, which is masked: an image without a face has a row, too.
+        bboxes = F.pad(gt_instances.bboxes, (0, 0, 0, 1))[None]
+        labels = F.pad(gt_instances.labels, (0, 1), value=-1)
+        mask = torch.arange(len(labels), device=labels.device)[None] < len(gt_instances)
+        grids = [PriorGrid(1, int(count), 1, (1.0, 1.0)) for count in num_level_priors]
+        candidates = self.candidates(priors, grids, bboxes, full_search=True)
+        slots = self.assign_candidates(priors, candidates, bboxes, mask)
+        gt_inds = slots.gt_inds(len(priors))[0]
+        iou = torch.where(slots.positive, slots.iou, 0).flatten()
+        overlaps = iou.new_zeros(len(priors))
+        overlaps.scatter_reduce_(0, slots.prior_index.flatten(), iou, 'amax')
+        return AssignResult(len(gt_instances), gt_inds, overlaps, labels=labels[gt_inds - 1])
+
+    @torch.no_grad()
+    def assign_batch(
         self, priors: Tensor, grids: Sequence[PriorGrid], gt_bboxes: Tensor, gt_mask: Tensor
     ) -> SlotAssignment:
         """Assign priors to the faces of a batch.
@@ -132,14 +175,24 @@ class BatchedATSSAssigner:
         candidates = self.candidates(priors, grids, gt_bboxes)
         return self.assign_candidates(priors, candidates, gt_bboxes, gt_mask)
 
-    def candidates(self, priors: Tensor, grids: Sequence[PriorGrid], gt_bboxes: Tensor) -> Tensor:
-        """Find the nearest priors of each level, (B, N, S) indices into ``priors``."""
+    def candidates(
+        self,
+        priors: Tensor,
+        grids: Sequence[PriorGrid],
+        gt_bboxes: Tensor,
+        full_search: bool | None = None,
+    ) -> Tensor:
+        """Find the nearest priors of each level, (B, N, S) indices into ``priors``.
+
+        ``full_search`` as in the class, whose value is the default.
+        """
+        full_search = self.full_search if full_search is None else full_search
         gt_centres = ((gt_bboxes[..., :2] + gt_bboxes[..., 2:]) / 2).flatten(0, 1)
         found = []
         start = 0
-        for alike in _alike_levels(tuple(grids), self.topk, together=not self.full_search):
+        for alike in _alike_levels(tuple(grids), self.topk, together=not full_search):
             count = min(self.topk, alike[0].size)
-            if self.full_search:
+            if full_search:
                 level = priors[start : start + alike[0].size]
                 nearest = _nearest_of_all((level[:, :2] + level[:, 2:]) / 2, gt_centres, count)
             else:
@@ -151,7 +204,7 @@ class BatchedATSSAssigner:
     def assign_candidates(
         self, priors: Tensor, candidates: Tensor, gt_bboxes: Tensor, gt_mask: Tensor
     ) -> SlotAssignment:
-        """Decide which of the given candidates are positive; see ``assign``."""
+        """Decide which of the given candidates are positive; see ``assign_batch``."""
         boxes = priors[candidates]
         gts = gt_bboxes[:, :, None]
         iou = box_iou(boxes, gts)
@@ -178,12 +231,13 @@ class BatchedATSSAssigner:
     ) -> tuple[SlotAssignment, PaddedGroundTruth]:
         """Assign priors to so many faces that their slots would not fit into memory.
 
-        The priors get the same faces as with ``assign``, some faces at a time. The result has one
-        slot for each prior instead of S slots for each face, so its size is that of the maps.
+        The priors get the same faces as with ``assign_batch``, some faces at a time. The result
+        has one slot for each prior instead of S slots for each face, so its size is that of the
+        maps.
 
         Args:
-            priors: Same as for ``assign``.
-            grids: Same as for ``assign``.
+            priors: Same as for ``assign_batch``.
+            grids: Same as for ``assign_batch``.
             gt: The padded faces.
 
         Returns:
@@ -195,7 +249,7 @@ class BatchedATSSAssigner:
         best = priors.new_full((batch, count), -1)
         for start in range(0, gt.bboxes.shape[1], _FACES_AT_ONCE):
             part = slice(start, start + _FACES_AT_ONCE)
-            slots = self.assign(priors, grids, gt.bboxes[:, part], gt.mask[:, part])
+            slots = self.assign_batch(priors, grids, gt.bboxes[:, part], gt.mask[:, part])
             number = slots.gt_inds(count)
             claim = torch.where(slots.positive, slots.iou, -1).flatten(1)
             iou = torch.full_like(best, -1)
