@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Lengths of the performance runs in the Ascend model zoo: SCRFD, CenterNet2.
 PERF_EPOCHS, PERF_ITERS = 3, 401
+#: Config options that set the length.
+LENGTHS = {'max_epochs', 'max_iters', 'train_cfg.max_epochs', 'train_cfg.max_iters'}
 PRECISIONS = {
     'fp32': '_base_/precision/fp32.py',
     'o1': '_base_/precision/amp_o1.py',
@@ -179,7 +181,7 @@ def build_config(args: argparse.Namespace) -> Config:
         edit.set_lr(cfg, args.lr)
     if args.num_epochs is not None:
         edit.set_length(cfg, args.num_epochs)
-    elif args.perf:
+    elif args.perf and not LENGTHS & set(args.cfg_options or {}):
         edit.cut_length(cfg, PERF_EPOCHS, PERF_ITERS)
     if args.lr_step is not None:
         if 'num_epochs' in cfg.train_cfg:

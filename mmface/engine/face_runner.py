@@ -18,7 +18,7 @@ from mmengine.dist import (
 )
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper, revert_sync_batchnorm
+from mmengine.model import BaseTTAModel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint
@@ -55,6 +55,7 @@ CAST_OPTIONS = ('dtype', 'half_norms')
 OWN_WRAPPERS = (AutocastOptimWrapper, O2OptimWrapper)
 #: Hooks of every run. An entry of ``default_hooks`` of the same name changes options, None removes.
 DEFAULT_HOOKS = {
+    'runtime_info': {'type': 'LateRuntimeInfoHook'},
     'bad_images': {'type': 'BadImagesHook'},
     'class_count': {'type': 'ClassCountHook'},
     'keypoint_count': {'type': 'KeypointCountHook'},
@@ -326,7 +327,10 @@ class FaceRunner(Runner):
             )
         self._take_as_data(checkpoint, str(filename))
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = self.model
+        # Test-time augmentation loads the weights of its detector, as in mmengine.
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
         allow_partial = self.cfg.get('allow_partial', False)
         load_fitting_weights(
             model, checkpoint, str(filename), strict or self._strict, allow_partial

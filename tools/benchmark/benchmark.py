@@ -19,6 +19,7 @@ SUBJECTS = {
     'assign': "assignment and losses of SCRFD, against mmdet's",
     'step': 'a training step, against the network alone',
     'ranks': 'a training step of several ranks, against the buckets of torch',
+    'iteration': 'whole training iterations of a run, against the network alone',
     'test': 'tools/test.py, against the network and decoding alone',
     'eval': 'the WIDER FACE AP, against the usual Python port',
     'import': 'imports, and loading a data set of 12,880 images',

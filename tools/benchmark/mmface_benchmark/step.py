@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> list[Comparison]:
         baseline, _ = make_step(other, device)
         ways = {STEP: lambda: step(batch), CASCADE: lambda: baseline(batch)}
     else:
-        network = _network_alone(model, step.wrapper, batch)
+        network = network_alone(model, step.wrapper, batch)
         ways = {NETWORK: network, STEP: lambda: step(batch)}
     for last in (True, False) if args.formats else ():
         again, _ = make_step(cfg, device, last)
@@ -148,7 +148,7 @@ def make_step(cfg: Config, device: str, channels_last: bool | None = None) -> tu
     return _Step(model, build_optim_wrapper(model, options)), model
 
 
-def _network_alone(model: Any, wrapper: Any, batch: dict) -> Callable[[], object]:
+def network_alone(model: Any, wrapper: Any, batch: dict) -> Callable[[], object]:
     """Return the forward and backward pass of backbone, neck and head, without the losses."""
     inputs = model.data_preprocessor(batch, True)['inputs']
 
