@@ -87,8 +87,8 @@ def describe_start(cfg: Config) -> str | None:
     if not names or _has_weights(cfg):
         return None
     return (
-        f'no pretrained backbone: it starts from random weights. Its recipe starts from {names[0]}, '
-        'which is also found by itself in the data folder'
+        'no pretrained backbone: it starts from random weights. Its recipe starts from '
+        f'{names[0]}, which is also found by itself in the data folder'
     )
 
 
