@@ -219,7 +219,13 @@ def build_config(args: argparse.Namespace) -> Config:
 
 def set_weights(cfg: Config, args: argparse.Namespace) -> list[str]:
     """Choose the weights to start from. Return what to tell the user about them."""
-    from mmface.apis.pretrained import check_frozen, find_pretrained, set_pretrained, unfreeze
+    from mmface.apis.pretrained import (
+        check_frozen,
+        describe_start,
+        find_pretrained,
+        set_pretrained,
+        unfreeze,
+    )
 
     notes = []
     if args.from_scratch:
@@ -229,6 +235,7 @@ def set_weights(cfg: Config, args: argparse.Namespace) -> list[str]:
         if source is not None:
             notes.append(set_pretrained(cfg, source, args.trust_checkpoint))
         check_frozen(cfg)
+        notes += filter(None, [describe_start(cfg)])
     return notes
 
 

@@ -37,6 +37,8 @@ def usable_cores(quota: Path = Path('/sys/fs/cgroup/cpu.max')) -> int:
 class PixelGate:
     """Lets threads work on images at the same time as long as they have few pixels together.
 
+    The images are let through in the order in which they come, so none waits forever.
+
     Args:
         limit: Number of pixels. A larger image is let through when no other one is inside.
     """
@@ -44,14 +46,26 @@ class PixelGate:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.inside = 0
+        self._waiting: deque[object] = deque()
         self._changed = threading.Condition()
 
     @contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
         """Wait until an image of ``pixels`` fits, and keep its place until the block ends."""
+        place = object()
+
+        def free() -> bool:
+            fits = not self.inside or self.inside + pixels <= self.limit
+            return fits and self._waiting[0] is place
+
         with self._changed:
-            self._changed.wait_for(lambda: not self.inside or self.inside + pixels <= self.limit)
-            self.inside += pixels
+            self._waiting.append(place)
+            try:
+                self._changed.wait_for(free)
+                self.inside += pixels
+            finally:
+                self._waiting.remove(place)
+                self._changed.notify_all()
         try:
             yield
         finally:

@@ -100,11 +100,11 @@ def find_shards(
         if given.startswith('@'):
             lists.append((path.stem, tuple(read_list(path))))
         elif path.is_dir():
-            files, skipped = walk(path)
-            inside = [file for file in files if file.suffix == '.tar']
+            there, skipped = walk(path)
+            inside = [file for file in there if file.suffix == '.tar']
             tars += inside
             if inside:
-                others += [Skipped(file, NO_TAR) for file in files if file.suffix != '.tar']
+                others += [Skipped(file, NO_TAR) for file in there if file.suffix != '.tar']
                 others += skipped
             else:
                 lists.append((path.resolve().name, _list_folder(path, others)))

@@ -14,7 +14,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmface.models.dense_heads.scrfd_module import RawMaps
-from mmface.models.task_modules.batched_atss_assigner import PriorGrid, SlotAssignment, box_iou
+from mmface.models.task_modules.batched_atss_assigner import SlotAssignment, box_iou
+from mmface.models.task_modules.nearest_priors import PriorGrid
 from mmface.models.task_modules.original_image import to_original
 from mmface.models.task_modules.padded_ground_truth import (
     CROWD,

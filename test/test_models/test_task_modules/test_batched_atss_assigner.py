@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mmface.models import BatchedATSSAssigner
 from mmface.models.task_modules import batched_atss_assigner as module
-from mmface.models.task_modules.batched_atss_assigner import PriorGrid
+from mmface.models.task_modules import nearest_priors
+from mmface.models.task_modules.nearest_priors import PriorGrid
 from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth
 
 
@@ -199,7 +200,7 @@ def test_assign__result_does_not_depend_on_chunks(monkeypatch):
     padded = pad([random_faces(generator, 50)], 64)
     assigner = BatchedATSSAssigner(full_search=True)
     whole = assigner.assign_batch(priors, grids, *padded)
-    monkeypatch.setattr(module, '_PAIRS_AT_ONCE', 7 * grids[0].size)
+    monkeypatch.setattr(nearest_priors, '_PAIRS_AT_ONCE', 7 * grids[0].size)
     parts = assigner.assign_batch(priors, grids, *padded)
     assert torch.equal(whole.positive, parts.positive)
 
