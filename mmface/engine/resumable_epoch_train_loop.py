@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from mmdet.registry import LOOPS
+from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import BatchSampler
@@ -30,7 +31,13 @@ def seed_iteration(seed: int, iteration: int, rank: int) -> None:
     """Make the random numbers of the model in an iteration depend only on the arguments."""
     derived = derive_seed(seed, iteration, rank)
     seed_host_generators(derived)
-    torch.manual_seed(derived)
+    # Not torch.manual_seed: it also formats a stack trace for each kind of device that is not
+    # used, which takes as long as a hundredth of a small network's step.
+    torch.default_generator.manual_seed(derived)
+    device = get_device()
+    if device != 'cpu':
+        module = getattr(torch, device)
+        getattr(module, 'manual_seed_all', module.manual_seed)(derived)
 
 
 @LOOPS.register_module()

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -39,7 +39,10 @@ class StepGuard:
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
         norms = [module for module in model.modules() if isinstance(module, _NormBase)]
         self._norms = [norm for norm in norms if norm.running_mean is not None]
+        # All running statistics in one tensor: before the forward pass, and after it.
         self._kept: Tensor | None = None
+        self._after: Tensor | None = None
+        self._parts: tuple[Tensor, ...] = ()  # of _after, one for each statistic
         device = next(model.parameters()).device
         self._one = torch.ones((), device=device)
         self._nan = torch.full((), torch.nan, device=device)
@@ -83,16 +86,24 @@ class StepGuard:
         ]
 
     def _restore_statistics(self, bad: Tensor) -> None:
+        if self._kept is None or self._after is None:
+            return
         statistics = self._statistics()
-        if self._kept is not None and statistics:
-            values = torch.where(bad, self._kept, torch.cat(statistics))
-            parts = values.split([len(value) for value in statistics])
-            torch._foreach_copy_(statistics, parts)
+        torch.cat(statistics, out=self._after)
+        torch.where(bad, self._kept, self._after, out=self._after)
+        torch._foreach_copy_(statistics, self._parts)
 
     @torch.no_grad()
     def _before_forward(self, model: nn.Module, _: Any) -> None:
-        if model.training and self._norms:
-            self._kept = torch.cat(self._statistics())
+        if not model.training or not self._norms:
+            return
+        statistics = self._statistics()
+        if self._kept is None:
+            self._kept = torch.cat(statistics)
+            self._after = torch.empty_like(self._kept)
+            self._parts = self._after.split([len(value) for value in statistics])
+        else:
+            torch.cat(statistics, out=self._kept)
 
     def _after_forward(self, model: nn.Module, _: Any, losses: Any) -> Any:
         if not model.training or not isinstance(losses, dict):  # not mode='loss'
@@ -103,8 +114,9 @@ class StepGuard:
                 return None
             values = torch.stack(list(parts.values()))
             flags = self._one.new_zeros(2)
-            if self._norms:
-                flags[0] = ~torch.cat(self._statistics()).isfinite().all()
+            if self._after is not None:
+                torch.cat(self._statistics(), out=self._after)
+                flags[0] = ~self._after.isfinite().all()
             bad = ~values.isfinite().all() | (flags[0] > 0)
             self.names = tuple(parts)
             self._status = torch.cat([values, flags])
@@ -114,18 +126,21 @@ class StepGuard:
 
     @torch.no_grad()
     def _before_update(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        params = [param for group in optimizer.param_groups for param in group['params']]
-        gradients = [param.grad for param in params if param.grad is not None]
-        spoilt = _any_not_finite(gradients, self._one)
-        _multiply_bits(gradients, spoilt == 0)
+        gradients: dict[torch.dtype, list[Tensor]] = {}  # in order
+        for group in optimizer.param_groups:
+            for param in group['params']:
+                if (gradient := param.grad) is not None:
+                    gradients.setdefault(gradient.dtype, []).append(gradient)
+        spoilt = _any_not_finite(gradients.values(), self._one)
+        _multiply_bits(gradients.values(), spoilt == 0)
         if self._status is not None:
             self._status[-1] = spoilt
 
 
 def _total(loss: Tensor | Sequence[Tensor]) -> Tensor:
     if isinstance(loss, Tensor):
-        return loss.float().mean()
-    return torch.stack([item.float().mean() for item in loss]).sum()
+        return loss.float().mean() if loss.dim() else loss.float()
+    return torch.stack([_total(item) for item in loss]).sum()
 
 
 def _scaled(loss: Any, factor: Tensor) -> Any:
@@ -134,23 +149,23 @@ def _scaled(loss: Any, factor: Tensor) -> Any:
     return [_scaled(loss[0], factor), *loss[1:]]
 
 
-def _any_not_finite(tensors: list[Tensor], one: Tensor) -> Tensor:
-    """Return a float32 scalar on the device that is above 0 if a value is not finite."""
+def _any_not_finite(groups: Iterable[list[Tensor]], one: Tensor) -> Tensor:
+    """Return a float32 scalar on the device that is above 0 if a value is not finite.
+
+    Args:
+        groups: Lists of tensors of one type.
+        one: The number 1, float32, on the device.
+    """
     found = torch.zeros_like(one)
-    for group in _by_type(tensors):
+    for group in groups:
         # The operator of the scalers: it reads all tensors at once, and times 1 changes nothing.
         torch._amp_foreach_non_finite_check_and_unscale_(group, found, one)
     return found
 
 
-def _by_type(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
-    for dtype in {tensor.dtype: None for tensor in tensors}:  # in order, unlike a set
-        yield [tensor for tensor in tensors if tensor.dtype == dtype]
-
-
-def _multiply_bits(tensors: list[Tensor], keep: Tensor) -> None:
+def _multiply_bits(groups: Iterable[list[Tensor]], keep: Tensor) -> None:
     """Set tensors to zero where ``keep`` is False, also where they are NaN; else keep them."""
-    for group in _by_type(tensors):
+    for group in groups:
         kind = BITS[group[0].element_size()]
         torch._foreach_mul_([tensor.view(kind) for tensor in group], keep.to(kind))
 

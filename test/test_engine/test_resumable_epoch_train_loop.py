@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from helpers import assert_same_tensors, seed_all, state_of
+from mmface.engine.resumable_epoch_train_loop import seed_iteration
+from mmface.utils.seeding import derive_seed
 
 BATCHES = 6  # per epoch, see conftest
 
@@ -86,3 +88,12 @@ def test_run__another_sampler_resumes_at_the_right_batch(small_run, train_and_ki
     train_and_kill('broken', 8, default_hooks=hook, **sampler)
     resumed = _train(small_run('broken', resume=True, **sampler))
     assert (resumed.epoch, resumed.iter) == (3, 18)
+
+
+def test_seed_iteration__generators_of_torch_get_the_seed_of_manual_seed():
+    seed_iteration(3, 5, 1)
+    drawn = torch.rand(4)
+    torch.manual_seed(derive_seed(3, 5, 1))
+    assert drawn.equal(torch.rand(4))
+    seed_iteration(3, 6, 1)
+    assert not drawn.equal(torch.rand(4))

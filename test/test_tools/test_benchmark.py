@@ -33,7 +33,9 @@ def test_benchmark__mistakes_are_one_line(door, toy):
 
 def test_benchmark__every_subject_can_be_timed(repo):
     tool = runpy.run_path(str(repo / 'tools/benchmark/benchmark.py'))
-    assert {'data', 'assign', 'step', 'test', 'eval', 'import'} <= tool['SUBJECTS'].keys()
+    assert {'data', 'assign', 'step', 'iteration', 'test', 'eval', 'import'} <= tool[
+        'SUBJECTS'
+    ].keys()
     for subject in tool['SUBJECTS']:
         module = tool['_module'](subject)
         parser = argparse.ArgumentParser(conflict_handler='error')

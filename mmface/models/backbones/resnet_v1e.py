@@ -10,6 +10,7 @@ from mmdet.models.layers import ResLayer
 from mmdet.registry import MODELS
 from torch import nn
 
+from mmface.models.backbones.lean_stem import LeanStem
 from mmface.models.backbones.staged_backbone import StagedBackbone, conv_norm_relu
 
 _BLOCKS = {'basic': (BasicBlock, 'norm2'), 'bottleneck': (Bottleneck, 'norm3')}
@@ -60,11 +61,11 @@ class ResNetV1e(StagedBackbone):
             )
         super().__init__(out_indices, init_cfg, frozen_stages, norm_eval)
         half = base_channels // 2
-        self.stem = nn.Sequential(
+        conv, norm, relu = conv_norm_relu(half, base_channels)
+        self.stem = LeanStem(
             *conv_norm_relu(3, half, stride=2),
             *conv_norm_relu(half, half),
-            *conv_norm_relu(half, base_channels),
-            nn.MaxPool2d(kernel_size=2, stride=2),
+            *(conv, norm, nn.MaxPool2d(kernel_size=2, stride=2), relu),
         )
         block_class, last_norm = _BLOCKS[block]
         in_channels = base_channels
