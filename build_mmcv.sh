@@ -100,6 +100,7 @@ else
 fi
 cache="${MMFACE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mmface}"
 mkdir -p "$cache" 2> /dev/null || die "cannot write to $cache: set MMFACE_CACHE to a writable folder"
+cache="$(cd "$cache" && pwd)"
 
 if ((only_npu_sources)); then
   [[ -n "$(check --installed torch)" ]] ||
@@ -182,27 +183,32 @@ done
 
 # ---------------------------------------------------------------- install
 : > "$log"
+fail() {  # LOG: show its end and stop
+  tail -n 15 "$1" >&2
+  if tail -n 50 "$1" | grep -qi 'no space left on device'; then
+    die "the disk is full: free some space in $prefix, $cache and ${TMPDIR:-/tmp}, then run this again"
+  fi
+  die "this step failed (the end of $1 is above): fix the cause and run this again"
+}
 run() {  # text, command...: the output goes to the log; its end is shown on failure
   local start=$SECONDS
   echo "$1 ..."
   shift
-  if ! "$@" >> "$log" 2>&1; then
-    tail -n 15 "$log" >&2
-    if tail -n 50 "$log" | grep -qi 'no space left on device'; then
-      die "the disk is full: free some space in $prefix, $cache and ${TMPDIR:-/tmp}, then run this again"
-    fi
-    die "this step failed (the end of $log is above): fix the cause and run this again"
-  fi
+  "$@" >> "$log" 2>&1 || fail "$log"
   ((SECONDS - start < 5)) || echo "  took $((SECONDS - start)) s"
 }
+# Modules are compiled to bytecode when they are first imported. Most of torch's never are.
+pip_install() { "$python" -m pip install --no-compile "$@"; }
 export PIP_DISABLE_PIP_VERSION_CHECK=1 MAX_JOBS="${MAX_JOBS:-$(nproc)}"
 "$python" -m pip --version > /dev/null 2>&1 || run 'installing pip' "$python" -m ensurepip
 # mmcv's setup.py and mmengine's hub import pkg_resources, which setuptools 82 removed.
-run 'installing build tools' "$python" -m pip install 'setuptools>=77,<82' wheel packaging ninja
+tools=('setuptools>=77,<82' wheel packaging ninja)
 if [[ -z "$torch" ]]; then
-  run 'installing torch 2.13.0 (a large download)' "$python" -m pip install torch==2.13.0
+  run 'installing torch 2.13.0 (a large download) and build tools' pip_install "${tools[@]}" torch==2.13.0
   torch="$(check --installed torch)"
   torch="${torch#torch }"
+else
+  run 'installing build tools' pip_install "${tools[@]}"
 fi
 # No step below may install another torch. The published accuracy was measured with OpenCV 4.12 (the
 # package also runs with 5). Python 3.14 has no numpy that OpenCV 4.12 accepts.
@@ -212,17 +218,12 @@ if (($(check --installed opencv | wc -l) > 1)); then  # they overwrite each othe
   run 'removing all but one OpenCV' "$python" -m pip uninstall -y opencv-python opencv-python-headless \
     opencv-contrib-python opencv-contrib-python-headless
 fi
-extras=cpu,train,heif,bulk,video,dev
-[[ "$device" != npu ]] || extras+=,npu
-# First, so that missing system libraries of OpenCV are found before the compilation.
-run 'installing mmface' "$python" -m pip install -c "$constraints" --no-build-isolation -e ".[$extras]"
-check --only-opencv || exit 2
-[[ "$device" != npu ]] || check --only-torch --device npu || exit 2  # mmcv's setup.py would not show the cause
 
+# mmcv is compiled while all else is downloaded and installed.
 case "$device" in  # mmcv's own switches; an unwanted GPU must be hidden from its setup.py
-  cpu) export FORCE_CUDA=0 CUDA_VISIBLE_DEVICES='' ;;
-  cuda) export FORCE_CUDA=1 ;;
-  npu) export FORCE_NPU=1 ;;
+  cpu) mmcv_env=(FORCE_CUDA=0 CUDA_VISIBLE_DEVICES='') ;;
+  cuda) mmcv_env=(FORCE_CUDA=1) ;;
+  npu) mmcv_env=(FORCE_NPU=1) ;;
 esac
 ops_work() { check --only-ops --device "$device" >> "$log" 2>&1; }
 wheels="$(wheels_for "$torch")"
@@ -235,43 +236,70 @@ build_wheel() (  # merged|plain SDIST OUTDIR: a wheel of mmcv with its operators
   work="$(mktemp -d "${TMPDIR:-/tmp}/mmface-build.XXXXXX")" || exit
   trap 'rm -rf "$work"' EXIT
   tar -xzf "$2" -C "$work" || exit
-  source_dir=("$work"/*/)
-  export MMCV_WITH_OPS=1
+  cd "$work"/*/ || exit
+  export MMCV_WITH_OPS=1 "${mmcv_env[@]}"
   if [[ "$1" == merged ]]; then
-    "$python" tools/setup/merge_sources.py "${source_dir[0]}" || exit
+    "$python" "$here/tools/setup/merge_sources.py" . || exit
     export CFLAGS="${CFLAGS:-} -O1 -g0 -w" CXXFLAGS="${CXXFLAGS:-} -O1 -g0 -w"
   fi
-  "$python" -m pip wheel --no-build-isolation --no-deps --no-cache-dir -w "$3" "${source_dir[0]}"
+  # Not with `pip wheel`, which runs setup.py three times.
+  "$python" setup.py bdist_wheel --dist-dir "$3"
 )
-install_mmcv() {
-  if [[ -z "$(cached_wheel)" ]]; then
-    need_compiler
-    mkdir -p "$wheels"
-    build="$(mktemp -d "$wheels/build.XXXXXX")"
-    trap 'rm -rf "$build"' EXIT
-    run "fetching the source of $mmcv" "$python" -m pip download --no-deps --no-binary :all: \
-      --no-build-isolation -c "$constraints" -d "$build" "$mmcv"
-    local sdist
-    sdist="$(echo "$build"/*.tar.gz)"
-    echo "compiling mmcv for $device with $MAX_JOBS jobs ..."
-    local start=$SECONDS
-    if ! build_wheel merged "$sdist" "$build" >> "$log" 2>&1; then
-      echo '  the merged sources did not compile here; compiling file by file, which takes ten times as long'
-      run 'compiling' build_wheel plain "$sdist" "$build"
-    fi
-    echo "  took $((SECONDS - start)) s"
-    mv "$build"/*.whl "$wheels/"
-  fi
-  run "installing $mmcv" "$python" -m pip install -c "$constraints" --force-reinstall --no-deps "$(cached_wheel)"
+compile_mmcv() {  # OUTDIR: put a wheel there; its own log, because this runs beside other steps
+  "$python" -m pip download --no-deps --no-binary :all: --no-build-isolation -c "$constraints" \
+    -d "$1" "$mmcv" || return
+  build_wheel merged "$1"/*.tar.gz "$1" || {
+    echo 'mmface: the merged sources did not compile here; compiling file by file'
+    build_wheel plain "$1"/*.tar.gz "$1"
+  }
 }
+start_compiling() {
+  need_compiler
+  mkdir -p "$wheels"
+  build="$(mktemp -d "$wheels/build.XXXXXX")"
+  compile_log="$prefix/mmface-mmcv.log"
+  echo "compiling mmcv for $device with $MAX_JOBS jobs (log: $compile_log) ..."
+  set -m  # its own process group, to be stopped with all of its compilers
+  compile_mmcv "$build" > "$compile_log" 2>&1 < /dev/null &
+  compiler=$!
+  set +m
+  trap 'kill -- "-$compiler" 2> /dev/null || true; rm -rf "$build"' EXIT
+}
+install_mmcv() {  # wait for the compiler if it runs
+  if [[ -n "$compiler" ]]; then
+    local start=$SECONDS
+    wait "$compiler" || fail "$compile_log"
+    compiler=''
+    echo "  waited $((SECONDS - start)) s for the compilation of mmcv"
+    if grep -q '^mmface: ' "$compile_log"; then
+      echo '  note: its merged sources did not compile here; file by file takes ten times as long'
+    fi
+    mv "$build"/*.whl "$wheels/"
+    rm -rf "$build"
+    trap - EXIT
+  fi
+  run "installing $mmcv" pip_install -c "$constraints" --force-reinstall --no-deps "$(cached_wheel)"
+}
+compiler=''
+# setup.py would not show why torch_npu does not load, so this is checked before.
+if [[ -z "$present" && -z "$(cached_wheel)" && "$device" != npu ]]; then
+  start_compiling
+fi
+extras=cpu,train,heif,bulk,video,dev
+[[ "$device" != npu ]] || extras+=,npu
+run 'installing mmface' pip_install -c "$constraints" --no-build-isolation -e ".[$extras]"
+check --only-opencv || exit 2  # the system libraries of OpenCV may be missing
+[[ "$device" != npu ]] || check --only-torch --device npu || exit 2
 # Their dependencies are in mmface's extra "train". pip would install a second OpenCV for imaug.
-run "installing ${packages[*]}" "$python" -m pip install -c "$constraints" --no-deps --no-build-isolation "${packages[@]}"
+run "installing ${packages[*]}" pip_install -c "$constraints" --no-deps --no-build-isolation "${packages[@]}"
 if ! { [[ -n "$present" ]] && ops_work; }; then
   from_cache="$(cached_wheel)"
+  [[ -n "$from_cache$compiler" ]] || start_compiling
   install_mmcv
   if [[ -n "$from_cache" ]] && ! ops_work; then
     echo 'note: the cached wheel does not load here, so it is built again'
     rm -f "$from_cache"
+    start_compiling
     install_mmcv
   fi
 fi

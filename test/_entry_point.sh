@@ -243,6 +243,7 @@ entry_point() {  # KIND CARDS ARGS...
     summary+=(--train-dir "$work_dir" --seconds $((SECONDS - start)))
     if [[ $kind == full ]]; then
       find_checkpoint
+      config=$work_dir/${config##*/} # as trained, with the options behind --
       evaluate "$work_dir/eval"
       summary+=(--eval-dir "$work_dir/eval")
     fi

@@ -163,6 +163,7 @@ def door(repo):
             args.insert(place, f'experiment_name=door_{next(numbers)}')
         out, err = io.StringIO(), io.StringIO()
         before, argv, cwd, path = dict(os.environ), sys.argv, Path.cwd(), sys.path[:]
+        code: object = 0  # scripts of others end without sys.exit
         try:
             os.chdir(repo)
             sys.argv = [script, *args]

@@ -12,6 +12,8 @@ from mmface.apis.detect.results import Results
 from mmface.apis.detect.shards import Shard, find_shards
 from mmface.utils.cli import main_guard, make_parser, one_line
 from mmface.utils.extras import optional_imports
+from mmface.utils.sources import count_reasons
+from mmface.utils.walk import Skipped
 
 
 class ShardDetector:
@@ -74,9 +76,16 @@ def main() -> None:
         import ray
     settings = {'score_thr': args.score_thr, 'parquet': True}
     results = Results(args.out, [args.model], settings, MarkFaces())
+    others: list[Skipped] = []
+    found = find_shards(args.inputs, others=others)
+    if others:
+        print(f'{len(others)} files of the folders are in no shard: {count_reasons(others)}')
+    loose = [shard.name for shard in found if shard.tar is None]
+    if loose:
+        raise ValueError(f'{loose[0]} is a list or a folder without tar files: expected tar files')
     shards = [
         shard
-        for shard in find_shards(args.inputs)
+        for shard in found
         if not results.up_to_date([args.out / f'{shard.name}.parquet'], shard.tar)
     ]
     if not shards:

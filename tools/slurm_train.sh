@@ -10,6 +10,7 @@ Train under slurm; environment:
   GPUS           total number of devices (default 8)
   GPUS_PER_NODE  devices per host (default 8)
   CPUS_PER_TASK  CPU cores per device (default 5)
+  GRES           what slurm calls the devices: gpu (default) or npu
   SRUN_ARGS      more options of srun
 
 If a training is preempted, or SIGUSR1 announces the end of its time, it saves a checkpoint and ends
@@ -18,8 +19,7 @@ with --resume.
 
 example:
   GPUS=16 bash tools/slurm_train.sh gpu scrfd configs/scrfd/scrfd_10g.py work_dirs/scrfd_10g
-  sbatch --requeue --signal=USR1@120 --open-mode=append --ntasks=16 --ntasks-per-node=8 \
-      --gres=gpu:8 tools/slurm_train.sh gpu scrfd configs/scrfd/scrfd_10g.py work_dirs/scrfd_10g
+  sbatch tools/slurm_job.sh configs/scrfd/scrfd_10g_8p_o2.py work_dirs/scrfd_10g
 EOF
   [[ ${1:-} == -h || ${1:-} == --help ]] && exit 0 || exit 2
 fi
@@ -34,7 +34,7 @@ fi
 tools=$(dirname "${BASH_SOURCE[0]}")
 [[ -f $tools/train.py ]] || tools=${SLURM_SUBMIT_DIR:-.}/tools
 # shellcheck disable=SC2086 # SRUN_ARGS is a list of words
-srun -p "$partition" --job-name="$job" --gres="gpu:$per_node" --ntasks="$gpus" \
+srun -p "$partition" --job-name="$job" --gres="${GRES:-gpu}:$per_node" --ntasks="$gpus" \
   --ntasks-per-node="$per_node" --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 \
   ${SRUN_ARGS:-} python -u "$tools/train.py" "$config" \
   --work-dir "$work_dir" --launcher slurm "$@" &

@@ -29,7 +29,7 @@ from mmface.utils.checkpoint import load_checkpoint_file
 from mmface.utils.device import use_device
 from mmface.utils.draw import mark_faces
 from mmface.utils.fuse_norms import fuse_norms
-from mmface.utils.images import Image, PathLike, as_bgr, write_image
+from mmface.utils.images import MAX_INPUT_PIXELS, Image, PathLike, as_bgr, write_image
 from mmface.utils.memory_format import use_memory_format
 from mmface.utils.progress import progress_bar
 from mmface.utils.sources import Source, count_reasons, find_sources, read_source, result_path
@@ -42,7 +42,7 @@ class FaceInferencer(DetInferencer):
     """Face detector built from a config and its weights: SCRFD, CenterFace or CenterNet2.
 
     Images pass through the test pipeline and the data preprocessor of the config. The results
-    are therefore those of ``tools/test.py``.
+    are therefore those of ``tools/test.py``, but for images above ``max_pixels``.
 
     Args:
         config_or_name: A config file, or the name of a config of mmface, such as
@@ -52,6 +52,8 @@ class FaceInferencer(DetInferencer):
         score_thr: Faces have scores above this value, as in ``FaceDetector``. The threshold of the
             config always applies too. ``None``: only the config's threshold, which is low for
             evaluation (0.02 for SCRFD).
+        max_pixels: Networks that take each image in its own size get larger images shrunk to this
+            number of pixels, as in ``FaceDetector``. ``None``: no limit.
         show_progress: Whether to show a progress bar when there is more than one image.
         trust_checkpoint: Load any Python object in the checkpoint. Such an object can run code.
 
@@ -75,10 +77,12 @@ class FaceInferencer(DetInferencer):
         device: str | None = None,
         *,
         score_thr: float | None = 0.5,
+        max_pixels: int | None = MAX_INPUT_PIXELS,
         show_progress: bool = True,
         trust_checkpoint: bool = False,
     ) -> None:
         self.score_thr = 0.0 if score_thr is None else score_thr
+        self._max_pixels = max_pixels
         self._trust = trust_checkpoint
         self._names: tuple[str, ...] = ()
         super().__init__(
@@ -230,7 +234,7 @@ class FaceInferencer(DetInferencer):
 
     def _init_pipeline(self, cfg: Config) -> Callable:
         """Build the test pipeline so that it accepts an array."""
-        pipeline = image_pipeline(cfg)
+        pipeline = image_pipeline(cfg, self._max_pixels)
 
         def prepare(image: Image) -> dict:
             try:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ FILES = {
     'MobileNetV2Taps': ('mobilenet_v2-b0353104.pth',),
     'ResNet': ('R-50.pkl', 'resnet50_msra-5891d200.pth'),
 }
+#: Options of a backbone for which the files are made. Others make it wider, narrower or deeper.
+SIZES = {'width': 1, 'depth': 50, 'base_channels': 64, 'stem_channels': 64}
 CONVERTED = 'pretrained.pth'
 
 
@@ -60,12 +63,33 @@ def find_pretrained(cfg: Config) -> Path | None:
     if _has_weights(cfg) or not cfg.get('data_root'):
         return None
     root = Path(cfg.data_root)
-    kind = str((cfg.model.get('backbone') or {}).get('type'))
     for folder in (root, root.parent):
-        for name in FILES.get(kind, ()):
+        for name in published_files(cfg.model.get('backbone') or {}):
             if (folder / name).is_file():
                 return folder / name
     return None
+
+
+def published_files(backbone: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of published weights that fit a backbone.
+
+    Args:
+        backbone: Its options in a config.
+    """
+    if any((backbone.get(key) or size) != size for key, size in SIZES.items()):
+        return ()
+    return FILES.get(str(backbone.get('type')), ())
+
+
+def describe_start(cfg: Config) -> str | None:
+    """Return a sentence if a backbone starts at random that its recipe starts from a file."""
+    names = published_files(cfg.model.get('backbone') or {})
+    if not names or _has_weights(cfg):
+        return None
+    return (
+        'no pretrained backbone: it starts from random weights. Its recipe starts from '
+        f'{names[0]}, which is also found by itself in the data folder'
+    )
 
 
 def check_frozen(cfg: Config) -> None:
@@ -77,7 +101,7 @@ def check_frozen(cfg: Config) -> None:
     backbone = cfg.model.get('backbone') or {}
     frozen = _frozen(backbone)
     if frozen and not _has_weights(cfg):
-        names = FILES.get(str(backbone.get('type')), ())
+        names = published_files(backbone)
         known = f' (such as {names[0]}, also found by itself in the data folder)' if names else ''
         raise ValueError(
             f'the config freezes {frozen} of its backbone {backbone.get("type")}, which has no '

@@ -13,6 +13,7 @@ from mmface.evaluation.wider_gt import SUBSETS
 from mmface.utils.files import write_text
 
 NOT_MEASURED = 'not measured'
+NOT_LOGGED = 'not logged: the run was shorter than its log interval (default_hooks.logger.interval)'
 
 
 def read_scalars(work_dir: Path) -> list[dict[str, float]]:
@@ -22,13 +23,19 @@ def read_scalars(work_dir: Path) -> list[dict[str, float]]:
         FileNotFoundError: The folder has no training log.
         ValueError: A line of a log cannot be read.
     """
-    # A resumed run logs the iterations after its checkpoint again.
-    by_step = {int(entry['step']): entry for entry in _entries(work_dir) if 'loss' in entry}
-    if not by_step:
+    entries = _losses(work_dir)
+    if not entries:
         raise FileNotFoundError(
             f'no training log in {work_dir}: expected {work_dir}/<time>/vis_data/scalars.json, '
-            'as tools/train.py --work-dir writes it'
+            'as tools/train.py --work-dir writes it. A run that is shorter than its log interval '
+            '(default_hooks.logger.interval) logs no loss'
         )
+    return entries
+
+
+def _losses(work_dir: Path) -> list[dict[str, float]]:
+    # A resumed run logs the iterations after its checkpoint again.
+    by_step = {int(entry['step']): entry for entry in _entries(work_dir) if 'loss' in entry}
     return [by_step[step] for step in sorted(by_step)]
 
 
@@ -99,12 +106,13 @@ def summarise(
     if train_dir is not None:
         measured = read_json(train_dir / 'throughput.json', "training's ThroughputHook")
         ranks, batch = measured['world_size'], measured['batch_size_per_card']
+        losses = _losses(train_dir)
         case = f'{network}_bs{batch}_{ranks}p_{"perf" if eval_dir is None else "acc"}'
         values |= {
             'BatchSize': str(batch),
             'ActualFPS': f'{measured["images_per_second"]:.2f}',
             'TrainingTime': f'{measured["seconds_per_iteration"]:.4f}',
-            'ActualLoss': f'{read_scalars(train_dir)[-1]["loss"]:.4f}',
+            'ActualLoss': f'{losses[-1]["loss"]:.4f}' if losses else NOT_LOGGED,
         }
     if eval_dir is not None:
         found = read_json(eval_dir / 'metrics.json', 'tools/test.py --work-dir')

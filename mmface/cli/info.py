@@ -19,6 +19,7 @@ from mmface.utils.environment import (
     torch_devices,
     version_rows,
 )
+from mmface.utils.npu_report import print_report
 
 
 def lines() -> list[str]:
@@ -47,7 +48,17 @@ def lines() -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the rows of the environment."""
-    make_parser(f'{__doc__}', 'mmface info').parse_args(argv)
+    parser = make_parser(f'{__doc__}', 'mmface info')
+    parser.add_argument(
+        '--npu',
+        action='store_true',
+        help='report on Ascend NPUs: driver, CANN, torch_npu, cards, and what fails and why. Paste '
+        'all of it into a report',
+    )
+    args = parser.parse_args(argv)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        print('\n'.join(lines()))
+        if args.npu:
+            print_report()
+        else:
+            print('\n'.join(lines()))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Lengths of the performance runs in the Ascend model zoo: SCRFD, CenterNet2.
 PERF_EPOCHS, PERF_ITERS = 3, 401
+#: Config options that set the length.
+LENGTHS = {'max_epochs', 'max_iters', 'train_cfg.max_epochs', 'train_cfg.max_iters'}
 PRECISIONS = {
     'fp32': '_base_/precision/fp32.py',
     'o1': '_base_/precision/amp_o1.py',
@@ -179,7 +181,7 @@ def build_config(args: argparse.Namespace) -> Config:
         edit.set_lr(cfg, args.lr)
     if args.num_epochs is not None:
         edit.set_length(cfg, args.num_epochs)
-    elif args.perf:
+    elif args.perf and not LENGTHS & set(args.cfg_options or {}):
         edit.cut_length(cfg, PERF_EPOCHS, PERF_ITERS)
     if args.lr_step is not None:
         if 'num_epochs' in cfg.train_cfg:
@@ -217,7 +219,13 @@ def build_config(args: argparse.Namespace) -> Config:
 
 def set_weights(cfg: Config, args: argparse.Namespace) -> list[str]:
     """Choose the weights to start from. Return what to tell the user about them."""
-    from mmface.apis.pretrained import check_frozen, find_pretrained, set_pretrained, unfreeze
+    from mmface.apis.pretrained import (
+        check_frozen,
+        describe_start,
+        find_pretrained,
+        set_pretrained,
+        unfreeze,
+    )
 
     notes = []
     if args.from_scratch:
@@ -227,6 +235,7 @@ def set_weights(cfg: Config, args: argparse.Namespace) -> list[str]:
         if source is not None:
             notes.append(set_pretrained(cfg, source, args.trust_checkpoint))
         check_frozen(cfg)
+        notes += filter(None, [describe_start(cfg)])
     return notes
 
 

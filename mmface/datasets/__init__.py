@@ -12,6 +12,7 @@ from mmface.utils.extras import SET_UP
 
 try:
     from mmface.datasets import transforms
+    from mmface.datasets.class_balanced import SeededClassBalancedDataset
     from mmface.datasets.coco_boxes import CocoBoxDataset
     from mmface.datasets.endless_batch_sampler import EndlessBatchSampler
     from mmface.datasets.samplers import EpochIndexSampler
@@ -32,6 +33,7 @@ __all__ = [
     'CocoBoxDataset',
     'EndlessBatchSampler',
     'EpochIndexSampler',
+    'SeededClassBalancedDataset',
     'WiderFaceDataset',
     'transforms',
 ]

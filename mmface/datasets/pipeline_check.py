@@ -18,6 +18,7 @@ from mmdet.registry import DATASETS
 from mmengine.dataset import Compose
 
 LOAD = 'LoadFaceAnnotations'
+MMDET_LOAD = 'LoadAnnotations'
 PACK = 'PackFaceInputs'
 #: Transforms of this package that move the image.
 OWN_MOVES = (
@@ -70,7 +71,10 @@ HARMLESS = (
 )
 _CROP = 'RandomSquareCrop or FaceAffineCrop'
 _ROTATE = 'RandomSquareCrop or FaceAffineCrop, which crop but do not rotate or shear'
-_MIX = 'a pipeline without it: no transform that mixes images keeps keypoints'
+_MIX = (
+    'a pipeline without it: no transform that mixes images keeps keypoints. For boxes alone, write '
+    "JSON with tools/data/convert_labels.py and use mmdet's CocoDataset"
+)
 _DROP = 'min_size of WiderFaceDataset, which ignores small faces, or classes in its metainfo'
 #: Transforms of mmcv and mmdet with a replacement, and its name. Others are refused without it.
 REPLACEMENTS = {
@@ -84,7 +88,7 @@ REPLACEMENTS = {
     'FixShapeResize': 'FaceResize',
     'GeomTransform': _ROTATE,
     'ImageToTensor': PACK,
-    'LoadAnnotations': LOAD,
+    MMDET_LOAD: LOAD,
     'LoadEmptyAnnotations': LOAD,
     'LoadPanopticAnnotations': LOAD,
     'LoadTrackAnnotations': LOAD,
@@ -116,10 +120,14 @@ REPLACEMENTS = {
 
 @dataclass(frozen=True)
 class _State:
-    """What happened before a step: whether labels are loaded, and what moved the image."""
+    """What happened before a step: whether labels are loaded, and what moved the image.
+
+    ``mmdet_labels``: mmdet's transform has loaded boxes without keypoints, in testing.
+    """
 
     loaded: bool
     moved: str = ''
+    mmdet_labels: bool = False
 
 
 def check_pipeline(
@@ -128,7 +136,8 @@ def check_pipeline(
     """Check the transforms of a data set with keypoints.
 
     Before the labels are loaded, a pipeline for testing may contain any transform: labels stay in
-    pixels of the image as stored.
+    pixels of the image as stored. It may also consist of mmdet's transforms only, for models and
+    tools of mmdet, which use no keypoints.
 
     Args:
         steps: The transforms.
@@ -151,7 +160,7 @@ def _walk(steps: Iterable[Any], state: _State, training: bool, flip_known: bool)
         name = _known_name(step)
         if name in WRAPPERS:
             ends = [_walk(part, state, training, flip_known) for part in _parts(step)] or [state]
-            state = _State(any(end.loaded for end in ends), ends[0].moved)
+            state = replace(ends[0], loaded=any(end.loaded for end in ends))
         elif name is not None:
             state = _check(name, state, training, flip_known or _says_pairs(step))
     return state
@@ -170,6 +179,10 @@ def _check(name: str, state: _State, training: bool, flip_known: bool) -> _State
             f'the pipeline packs samples without labels: put {LOAD} before {PACK} and before the '
             'transforms that move the image'
         )
+    if state.mmdet_labels:
+        if name in (LOAD, PACK, *OWN_MOVES):
+            raise _refusal(MMDET_LOAD, LOAD)
+        return state
     if name in OWN_MOVES:
         if name == 'FaceFlip' and not flip_known:
             raise ValueError(
@@ -181,13 +194,24 @@ def _check(name: str, state: _State, training: bool, flip_known: bool) -> _State
         return state if state.loaded else replace(state, moved=name)
     if name == PACK or name in HARMLESS or name in OWN_OTHERS:
         return state
-    if training or state.loaded or REPLACEMENTS.get(name) in (LOAD, PACK):
-        remedy = REPLACEMENTS.get(name, 'a transform of mmface.datasets.transforms')
-        raise ValueError(
-            f'{name} does not know the keypoints of faces, so samples would have wrong or no '
-            f'labels: instead, use {remedy}'
-        )
-    return replace(state, moved=name)
+    remedy = REPLACEMENTS.get(name, 'a transform of mmface.datasets.transforms')
+    if training:
+        raise _refusal(name, remedy)
+    if name == MMDET_LOAD and not (state.loaded or state.moved in OWN_MOVES):
+        # The items have boxes in mmdet's form too, for its models and its analysis of results.
+        return replace(state, mmdet_labels=True)
+    if remedy in (LOAD, PACK):
+        raise _refusal(name, remedy)
+    if state.loaded:
+        raise _refusal(name, f'{remedy}, or put {LOAD} after it')
+    return replace(state, moved=state.moved or name)
+
+
+def _refusal(name: str, remedy: str) -> ValueError:
+    return ValueError(
+        f'{name} does not know the keypoints of faces, so samples would have wrong or no labels: '
+        f'instead, use {remedy}'
+    )
 
 
 def _known_name(step: Any) -> str | None:

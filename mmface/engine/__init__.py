@@ -10,6 +10,7 @@ from mmface.engine.hooks.class_count_hook import ClassCountHook
 from mmface.engine.hooks.face_early_stopping_hook import FaceEarlyStoppingHook
 from mmface.engine.hooks.fuse_conv_bn_hook import FuseConvBNHook
 from mmface.engine.hooks.keypoint_count_hook import KeypointCountHook
+from mmface.engine.hooks.late_runtime_info_hook import LateRuntimeInfoHook
 from mmface.engine.hooks.loss_scale_hook import LossScaleHook
 from mmface.engine.hooks.master_ema_hook import MasterEMAHook
 from mmface.engine.hooks.non_finite_hook import NonFiniteHook
@@ -34,6 +35,7 @@ __all__ = [
     'FaceRunner',
     'FuseConvBNHook',
     'KeypointCountHook',
+    'LateRuntimeInfoHook',
     'LossScaleHook',
     'MasterEMAHook',
     'NonFiniteHook',

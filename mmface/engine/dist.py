@@ -8,12 +8,21 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.distributed as torch_dist
+from mmengine.config import Config
 from mmengine.device import get_device
+from torch import nn
 
 BACKENDS = {'cuda': 'nccl', 'npu': 'hccl', 'cpu': 'gloo'}
+
+#: DDP's own size of a bucket of gradients in MiB, which suits large networks.
+LARGEST_BUCKET = 25
+#: Number of buckets for smaller networks.
+BUCKETS = 8
 
 #: Seconds that the backend waits longer than the watch, which names the rank that is stuck.
 GRACE = 120
@@ -63,6 +72,41 @@ def init_distributed(launcher: str, backend: str | None = None, timeout: float =
         world_size=int(os.environ['WORLD_SIZE']),
         timeout=datetime.timedelta(seconds=timeout + GRACE),
     )
+
+
+def wrapper_options(
+    model: nn.Module, cfg: Config, given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the options of the wrapper of a model for several ranks.
+
+    Ranks exchange a bucket of gradients as soon as all of them are computed, while the backward
+    pass goes on. In DDP's own buckets of 25 MiB, the gradients of a small network would wait for
+    its end: scrfd_10g has 15 MiB. With an eighth of them in a bucket, only the last one waits.
+
+    Args:
+        model: The model in its final data types.
+        cfg: Config of the run.
+        given: Options that replace those below. If they name another wrapper than
+            ``MMDistributedDataParallel``, the others are left out.
+    """
+    options: dict[str, Any] = {
+        'type': 'MMDistributedDataParallel',
+        'broadcast_buffers': False,
+        'find_unused_parameters': cfg.get('find_unused_parameters', False),
+        'bucket_cap_mb': min(gradient_bytes(model) / 2**20 / BUCKETS, LARGEST_BUCKET),
+    }
+    given = dict(given or {})
+    options = (
+        {**options, **given} if given.get('type', options['type']) == options['type'] else given
+    )
+    if get_device() == 'cpu':
+        options['device_ids'] = None  # DDP requires it, but mmengine always passes an id
+    return options
+
+
+def gradient_bytes(model: nn.Module) -> int:
+    """Return the bytes of the gradients that ranks exchange in a step."""
+    return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
 def leave_distributed(status: int = 0) -> None:

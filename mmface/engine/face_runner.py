@@ -18,7 +18,7 @@ from mmengine.dist import (
 )
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper, revert_sync_batchnorm
+from mmengine.model import BaseTTAModel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint
@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 
 from mmface.engine.autocast_optim_wrapper import AutocastOptimWrapper
 from mmface.engine.console import for_console
-from mmface.engine.dist import init_distributed
+from mmface.engine.dist import init_distributed, wrapper_options
 from mmface.engine.hooks.master_ema_hook import MasterEMAHook
 from mmface.engine.loader_workers import WorkerStart
 from mmface.engine.master_weights import cast_to_half, round_masters, weights_and_masters
@@ -55,6 +55,7 @@ CAST_OPTIONS = ('dtype', 'half_norms')
 OWN_WRAPPERS = (AutocastOptimWrapper, O2OptimWrapper)
 #: Hooks of every run. An entry of ``default_hooks`` of the same name changes options, None removes.
 DEFAULT_HOOKS = {
+    'runtime_info': {'type': 'LateRuntimeInfoHook'},
     'bad_images': {'type': 'BadImagesHook'},
     'class_count': {'type': 'ClassCountHook'},
     'keypoint_count': {'type': 'KeypointCountHook'},
@@ -125,22 +126,15 @@ class FaceRunner(Runner):
         """Move the model to its device, cast it for O2, and wrap it for several ranks."""
         use_memory_format(model, self.cfg, get_device())
         if self.distributed and get_device() == 'cpu' and not is_model_wrapper(model):
-            # Synchronized batch norm supports accelerators only. For a model on the CPU, DDP
-            # requires device_ids=None, but mmengine always passes an id.
-            model = revert_sync_batchnorm(model)
-            model_wrapper_cfg = {
-                'type': 'MMDistributedDataParallel',
-                'broadcast_buffers': False,
-                'find_unused_parameters': self.cfg.get('find_unused_parameters', False),
-                **(model_wrapper_cfg or {}),
-                'device_ids': None,
-            }
+            model = revert_sync_batchnorm(model)  # synchronized it supports accelerators only
         wrapper = self._optim_wrapper_class()
         if wrapper is not None and issubclass(wrapper, O2OptimWrapper):
             # Masters are made from initialized weights, and DDP must see the final dtypes.
             model.init_weights()  # type: ignore[operator]
             options = {k: self.optim_wrapper[k] for k in CAST_OPTIONS if k in self.optim_wrapper}
             cast_to_half(model.to(get_device()), **options)
+        if self.distributed and not is_model_wrapper(model):
+            model_wrapper_cfg = wrapper_options(model, self.cfg, model_wrapper_cfg)
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
@@ -333,7 +327,10 @@ class FaceRunner(Runner):
             )
         self._take_as_data(checkpoint, str(filename))
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = self.model
+        # Test-time augmentation loads the weights of its detector, as in mmengine.
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
         allow_partial = self.cfg.get('allow_partial', False)
         load_fitting_weights(
             model, checkpoint, str(filename), strict or self._strict, allow_partial

@@ -62,10 +62,22 @@ REPLACED = {
     'lr_scheduler': 'set it in a config: param_scheduler',
     'lr_gamma': 'give it to tools/train.py behind --: -- --cfg-options drops.gamma=0.1',
     'weight_decay': 'give it behind --: -- --cfg-options optim_wrapper.optimizer.weight_decay=0',
-    'loss_scale': 'give it behind --: -- --cfg-options optim_wrapper.loss_scale=128.0',
+    'loss_scale': 'give it with --precision=o1 or o2, and behind --: -- --cfg-options '
+    'optim_wrapper.loss_scale=128.0',
     'annot_path': 'the labels lie in --data_path; tools/data/prepare_widerface.py puts them there',
     'img_dir': 'the images lie in --data_path; tools/data/prepare_widerface.py puts them there',
 }
+REPLACED |= dict.fromkeys(
+    ('task_set', 'task_set_core'), 'set OMP_NUM_THREADS, the number of cores for each process'
+)
+REPLACED |= dict.fromkeys(
+    ('ground_truth_mat', 'save_dir', 'test_model', 'ckpt_name', 'rank', 'device_num'),
+    'use test/train_eval_1p.sh with --data_path and --ckpt, or tools/test.py with --save-txt',
+)
+REPLACED |= dict.fromkeys(
+    ('start', 'end', 'steps_per_epoch'),
+    'tools/evaluation/sweep_checkpoints.py tests all checkpoints of a run',
+)
 #: Name of the last checkpoint in the old documents, by folder of the config.
 FAMILIES = {'centerface': 'CenterFace', 'centernet2': 'CenterNet2', 'scrfd': 'SCRFD'}
 LAST_NAMES = {'centerface': 'checkpoint.pth.tar', 'centernet2': 'model_final.pth'}

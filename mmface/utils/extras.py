@@ -12,8 +12,6 @@ EXTRAS = {
     'onnxruntime': 'cpu',
     'matplotlib': 'eval',
     'av': 'video',
-    'trackers': 'video',
-    'supervision': 'video',
     'pillow_heif': 'heif',
     'pyarrow': 'bulk',
     'pycocotools': 'eval',

@@ -27,6 +27,10 @@ WRITTEN_SUFFIXES = frozenset(
     ['.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm']
 )
 
+#: Default limit of the pixels of a network's input that has the size of the image: CenterFace
+#: needs 0.23 kB of memory for a pixel.
+MAX_INPUT_PIXELS = 4_000_000
+
 PathLike = str | os.PathLike[str]
 
 
@@ -81,6 +85,21 @@ def as_bgr(image: NDArray[np.generic]) -> Image:
     if image.shape[2] == 1:
         return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2BGR), np.uint8)
     return np.ascontiguousarray(image[..., :3])
+
+
+def shrinkage(pixels: int, max_pixels: int | None) -> float:
+    """Return the factor of both sides that keeps an image of ``pixels`` below a limit."""
+    return 1.0 if max_pixels is None else min(1.0, (max_pixels / pixels) ** 0.5)
+
+
+def check_limit(max_pixels: int | None) -> None:
+    """Check a limit of pixels.
+
+    Raises:
+        ValueError: It is below 1.
+    """
+    if max_pixels is not None and max_pixels < 1:
+        raise ValueError(f'max_pixels {max_pixels}: expected a number of pixels, or None')
 
 
 def image_size(file: PathLike | IO[bytes]) -> tuple[int, int]:

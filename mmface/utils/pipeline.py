@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from types import TracebackType
+from typing import TypeVar, cast
 
 T = TypeVar('T')
 R = TypeVar('R')
@@ -35,6 +37,8 @@ def usable_cores(quota: Path = Path('/sys/fs/cgroup/cpu.max')) -> int:
 class PixelGate:
     """Lets threads work on images at the same time as long as they have few pixels together.
 
+    The images are let through in the order in which they come, so none waits forever.
+
     Args:
         limit: Number of pixels. A larger image is let through when no other one is inside.
     """
@@ -42,14 +46,26 @@ class PixelGate:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.inside = 0
+        self._waiting: deque[object] = deque()
         self._changed = threading.Condition()
 
     @contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
         """Wait until an image of ``pixels`` fits, and keep its place until the block ends."""
+        place = object()
+
+        def free() -> bool:
+            fits = not self.inside or self.inside + pixels <= self.limit
+            return fits and self._waiting[0] is place
+
         with self._changed:
-            self._changed.wait_for(lambda: not self.inside or self.inside + pixels <= self.limit)
-            self.inside += pixels
+            self._waiting.append(place)
+            try:
+                self._changed.wait_for(free)
+                self.inside += pixels
+            finally:
+                self._waiting.remove(place)
+                self._changed.notify_all()
         try:
             yield
         finally:
@@ -93,3 +109,72 @@ def ordered(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def read_ahead(items: Iterable[T], ahead: int) -> Generator[T, None, None]:
+    """Iterate over ``items`` in a thread of its own, which is at most ``ahead`` items in advance.
+
+    When the caller stops early, the item that is being made is awaited. Close the generator before
+    what it reads from is closed.
+
+    Args:
+        items: The items. Only that thread uses their iterator.
+        ahead: Number of items.
+
+    Yields:
+        The items.
+    """
+    iterator, end = iter(items), object()
+    turns = itertools.repeat(iterator)
+    with closing(ordered(turns, lambda each: next(each, end), 1, ahead)) as read:
+        for item in read:
+            if item is end:
+                return
+            yield cast(T, item)
+
+
+class Behind:
+    """Does calls in a thread of its own, one after the other, while its owner goes on.
+
+    Use it in a ``with`` block. At its end, the calls that wait are done; after an exception, only
+    the one that runs is.
+
+    Args:
+        limit: Number of calls that may wait or run. A further one makes the owner wait.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._waiting: deque[Future[None]] = deque()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix='mmface-behind')
+
+    def call(self, work: Callable[[T], None], item: T) -> None:
+        """Call ``work(item)`` later.
+
+        Raises:
+            Exception: What an earlier call has raised.
+        """
+        while len(self._waiting) >= self._limit:
+            self._waiting.popleft().result()
+        self._waiting.append(self._pool.submit(work, item))
+
+    def __enter__(self) -> Behind:
+        """Return this object."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finish the calls.
+
+        Raises:
+            Exception: What a call has raised, if the block has not raised anything itself.
+        """
+        try:
+            while self._waiting and kind is None:
+                self._waiting.popleft().result()
+        finally:
+            self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,5 +1,5 @@
 # Copyright (c) mmface authors. Licensed under the Apache License 2.0.
-"""Use the framework and OpenCV without their unneeded messages."""
+"""Use the framework and OpenCV without their unneeded messages and imports."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import gc
 import importlib
 import io
 import warnings
+from collections.abc import Iterator
+
+from mmface.utils.deferred_imports import deferred_imports
 
 # Warnings about settings of our configs for accelerators and DDP. Harmless elsewhere.
 HARMLESS = (
@@ -15,25 +18,54 @@ HARMLESS = (
     r'`broadcast_buffers` is deprecated',
 )
 NOISY = ('mmdet.models', 'mmdet.datasets', 'mmdet.evaluation', 'mmdet.visualization')
+#: What mmdet imports for lanes, tracking, plots and corrupted images: half of the time.
+SELDOM_USED = (
+    'faster_coco_eval',
+    'imagecorruptions',
+    'imgaug',
+    'matplotlib',
+    'scipy',
+    'shapely',
+    'skimage',
+    'terminaltables',
+    'tifffile',
+)
 
 
 def import_mmdet_quietly() -> None:
-    """Import mmdet's packages without messages about missing optional packages.
+    """Import mmdet without messages about missing optional packages, and register mmface.
 
     At its first import, mmdet prints and warns about packages that face detection does not
     need. Two warnings about harmless settings are ignored from then on. Errors are still raised.
+    Packages that only a few parts of mmdet need are imported when such a part is used.
     """
     for message in HARMLESS:
         warnings.filterwarnings('ignore', message)
-    collects = gc.isenabled()
-    # Objects made by the modules stay: collecting garbage among them takes a fifth of the time.
-    gc.disable()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    with _no_garbage_collection():
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            warnings.catch_warnings(),
+            deferred_imports(*SELDOM_USED),
+        ):
             warnings.simplefilter('ignore')
             for name in NOISY:
                 importlib.import_module(name)
+        importlib.import_module('mmface.registry')
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Import modules in this block without looking for garbage among their objects.
+
+    They stay until the end of the process. Looking at them takes a fifth of the time of the import,
+    and later collections, also in the workers, do not need to look at them either.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
+        gc.freeze()
         if collects:
             gc.enable()
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,48 @@ from mmdet.visualization import DetLocalVisualizer
 from mmface.utils.draw import TRUTH_COLOUR, draw_faces
 from mmface.utils.images import write_image
 
+#: Attributes of ``Visualizer`` that belong to its matplotlib figure.
+FIGURE = ('fig_save_canvas', 'fig_save', 'ax_save', 'dpi')
+
 
 @VISUALIZERS.register_module()
 class FaceVisualizer(DetLocalVisualizer):
     """``DetLocalVisualizer`` that draws faces: boxes, classes, scores and keypoints.
 
     mmdet's own class draws no keypoints. ``DetVisualizationHook`` uses this class (``tools/test.py
-    --show-dir``).
+    --show-dir``). The matplotlib figure, which only the inherited drawing methods need, is made
+    when it is first used.
 
     Args: see ``DetLocalVisualizer``.
     """
+
+    def __init__(
+        self,
+        name: str = 'visualizer',
+        image: np.ndarray | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        self._later_figure = image is None
+        super().__init__(name, image, *args, **kwargs)
+        if self._later_figure:
+            for attribute in FIGURE:
+                del self.__dict__[attribute]
+            self._later_figure = False
+
+    def _initialize_fig(self, fig_cfg: dict[str, Any]) -> tuple[Any, Any, Any]:
+        """Make the canvas, figure and axes; only what the constructor asks for while it runs."""
+        if self._later_figure:
+            return None, SimpleNamespace(get_dpi=lambda: None), None
+        return super()._initialize_fig(fig_cfg)
+
+    def __getattr__(self, name: str) -> Any:
+        """Make the figure."""
+        if name not in FIGURE:
+            raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
+        self.fig_save_canvas, self.fig_save, self.ax_save = self._initialize_fig(self.fig_save_cfg)
+        self.dpi = self.fig_save.get_dpi()
+        return self.__dict__[name]
 
     def add_datasample(
         self,

@@ -206,6 +206,22 @@ def test_call__batches_of_other_models(name, resize, photos, tmp_path):
             assert isinstance(detector(long), list)
 
 
+def test_call__large_images_are_shrunk_where_they_keep_their_size(tmp_path):
+    files = _model(tmp_path, 'centerface', "dict(type='FaceStretch', divisor=32)")
+    sizes = []
+    for limit in (10_000, None):
+        detector = FaceInferencer(
+            *files, device='cpu', score_thr=None, max_pixels=limit, show_progress=False
+        )
+        forward = detector.model.backbone.forward
+        detector.model.backbone.forward = lambda x, f=forward: sizes.append(x.shape[-2:]) or f(x)
+        faces = detector(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8))
+        corners = np.stack([face.bbox for face in faces])
+        assert corners[:, 2].max() > 300  # in pixels of the image
+        assert corners[:, 3].max() > 220
+    assert [tuple(size) for size in sizes] == [(96, 128), (320, 416)]
+
+
 def test_init__wrong_weights(weights, tmp_path):
     with pytest.raises(ValueError, match='does not fit the model of this config'):
         FaceInferencer('scrfd_1g', weights, device='cpu')

@@ -10,7 +10,13 @@ import torch
 from mmengine.config import Config
 
 from helpers import named_as
-from mmface.apis.pretrained import check_frozen, find_pretrained, set_pretrained, unfreeze
+from mmface.apis.pretrained import (
+    check_frozen,
+    describe_start,
+    find_pretrained,
+    set_pretrained,
+    unfreeze,
+)
 from mmface.weights.convert import build_model
 from mmface.weights.mobilenet_v2 import Layout
 
@@ -48,6 +54,17 @@ def test_find_pretrained__in_the_data_folder_and_above(load, mobilenet):
     cfg.load_from = 'x.pth'
     assert find_pretrained(cfg) is None
     assert find_pretrained(load('scrfd/scrfd_10g')) is None
+    # Half as wide: the file does not fit.
+    assert find_pretrained(load('centerface/centerface_small')) is None
+
+
+def test_describe_start__names_the_file_of_the_recipe(load):
+    cfg = load('centerface/centerface')
+    assert MOBILENET in describe_start(cfg)
+    cfg.load_from = 'x.pth'
+    assert describe_start(cfg) is None
+    others = ('centerface/centerface_small', 'centernet2/centernet2_toy', 'scrfd/scrfd_10g')
+    assert [describe_start(load(name)) for name in others] == [None] * 3
 
 
 def test_set_pretrained__backbone_has_the_tensors_of_the_file(load, mobilenet):

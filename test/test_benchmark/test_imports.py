@@ -50,3 +50,10 @@ def test_repeat_labels__refuses_other_formats(tmp_path):
     (tmp_path / 'gt.txt').write_text('0--Parade/a.jpg\n1\n1 2 3 4\n')
     with pytest.raises(ValueError, match='labelv2'):
         repeat_labels(tmp_path / 'gt.txt', tmp_path, tmp_path / 'out.txt', 3)
+
+
+def test_imports__are_compared_with_torch_and_take_less_memory_than_all_of_mmdet():
+    found = imports._imports(1)
+    assert [ratio.baseline for ratio in found.ratios] == ['mmdet.models', 'torch']
+    memory = {name: found.notes[f'memory of {name}, MiB'] for name in imports.IMPORTS}
+    assert memory['torch'] < memory['tools/train.py'] < memory['mmdet.models']

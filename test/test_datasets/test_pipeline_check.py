@@ -177,6 +177,30 @@ def test_packing_without_labels__is_refused_in_training_only(root):
         make(root, *LOAD, dict(type='PackDetInputs'), test_mode=True)
 
 
+def test_pipelines_of_mmdet__load_boxes_in_testing_only(root):
+    image, resize = dict(type='LoadImageFromFile'), dict(type='Resize', scale=(320, 240))
+    load, pack = dict(type='LoadAnnotations'), dict(type='PackDetInputs')
+    with pytest.raises(ValueError, match=r'use .*JSON|use LoadFaceAnnotations'):
+        make(root, image, load, resize, pack)
+    for steps, box in (
+        ([resize, load], [100, 100, 180, 190]),  # as mmdet's test pipelines
+        ([load, resize], [50, 50, 90, 95]),
+    ):
+        instances = make(root, image, *steps, pack, test_mode=True)[0]['data_samples']
+        assert instances.gt_instances.bboxes.tensor.tolist() == [box]
+        assert len(instances.ignored_instances) == 1
+    fitted = dict(type='FaceLetterbox', size=320)
+    for steps in ([fitted, load, pack], [fitted, resize, load, pack], [load, fitted, pack]):
+        with pytest.raises(ValueError, match='LoadAnnotations does not know the keypoints'):
+            make(root, image, *steps, test_mode=True)
+
+
+def test_transform_after_the_labels__may_come_before_them_in_testing(root):
+    flip = dict(type='RandomFlip', prob=1.0)
+    with pytest.raises(ValueError, match='FaceFlip, or put LoadFaceAnnotations after it'):
+        make(root, *LOAD, flip, PACK, test_mode=True)
+
+
 @pytest.mark.parametrize(
     'step', [dict(type='FaceResize', scale=(320, 240)), dict(type='Resize', scale=(320, 240))]
 )

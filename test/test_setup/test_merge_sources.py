@@ -45,3 +45,12 @@ def test_merge__folder_without_sources_is_refused(run_tool, tmp_path):
     done = run_tool(SCRIPT, tmp_path, ok=False)
     assert done.returncode == 2
     assert 'expected an unpacked source distribution of mmcv' in done.stderr
+
+
+def test_merge__bindings_read_fewer_headers(run_tool, source):
+    bindings = source / 'mmcv' / 'ops' / 'csrc' / 'pytorch' / 'pybind.cpp'
+    rest = bindings.read_text()
+    bindings.write_text(f'#include <torch/extension.h>\n{rest}')
+    run_tool(SCRIPT, source)
+    fewer = '#include <torch/types.h>\n#include <torch/csrc/utils/pybind.h>\n'
+    assert bindings.read_text() == fewer + rest

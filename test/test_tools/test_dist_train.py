@@ -48,9 +48,11 @@ def test_two_ranks__train_resume_and_test(run_tool, door, toy, small, tmp_path):
     assert (one / 'metrics.json').read_text() == (two / 'metrics.json').read_text()
 
 
-@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+@pytest.mark.parametrize(
+    'script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_job.sh']
+)
 def test_help__shows_an_example(run_tool, script):
-    assert f'bash tools/{script}' in run_tool(f'tools/{script}', '--help').stdout
+    assert f'tools/{script} ' in run_tool(f'tools/{script}', '--help').stdout
     assert run_tool(f'tools/{script}', ok=False).returncode == 2
 
 

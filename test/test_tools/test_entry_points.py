@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from mmengine.config import Config
 from mmengine.device import get_device
 
 KEYS = [
@@ -129,7 +130,7 @@ def test_performance_8p__two_processes_have_a_log_each(script, flags, tmp_path):
 
 def test_full_1p_and_eval_1p__measure_the_accuracy(script, flags, tmp_path):
     """The evaluation of the last checkpoint alone yields the accuracy of the full run."""
-    done = script('train_full_1p.sh', *flags)
+    done = script('train_full_1p.sh', *flags, '--', '--cfg-options', 'test_dataloader.batch_size=3')
     (work_dir,) = (tmp_path / '0').glob('run_*')
     summary = _summary(tmp_path / '0' / 'tiny_bs2_1p_acc.log')
     _check(summary, done, work_dir, 'tiny_bs2_1p_acc')
@@ -138,6 +139,9 @@ def test_full_1p_and_eval_1p__measure_the_accuracy(script, flags, tmp_path):
     expected = [100 * ap[name] for name in ('easy', 'medium', 'hard')]
     assert json.loads(summary['TrainAccuracy']) == pytest.approx(expected, abs=0.01)
     assert 'Epoch(val)' not in (tmp_path / '0' / 'train_0.log').read_text()
+    # The options behind -- also hold for the evaluation.
+    evaluated = Config.fromfile(work_dir / 'eval' / 'tiny_1p_o2.py')
+    assert evaluated.test_dataloader.batch_size == 3
     assert 'Epoch(test)' in (tmp_path / '0' / 'eval_0.log').read_text()
 
     done = script('train_eval_1p.sh', *flags[:3])

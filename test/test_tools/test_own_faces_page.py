@@ -99,12 +99,3 @@ def test_commands__run_and_print_what_the_page_says(place, door):
     assert (place / 'out/browse/samples_1.jpg').is_file()
     assert (place / 'out/runs.png').is_file()
     assert list((place / 'work_dirs/logged').glob('*/vis_data/events.out.tfevents.*'))
-
-
-def test_pages__have_the_same_code():
-    twin = (REPO / 'configs/OWN_FACES.zh-CN.md').read_text()
-    assert blocks(twin) == blocks(PAGE)
-    # Tables, titles and links agree, too.
-    for mark in (r'^#+ ', r'^\| ', r'\]\('):
-        count = [len(re.findall(mark, page, re.MULTILINE)) for page in (PAGE, twin)]
-        assert count[0] == count[1]

@@ -5,10 +5,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
+from mmengine.device import get_device
+
+from helpers import assert_same_tensors
+from mmface.utils.checkpoint import load_checkpoint_file
 
 # Like the real one: options, then the command. Signals reach the task, whose status is returned.
 SRUN = """#!/usr/bin/env bash
@@ -17,6 +24,11 @@ trap 'exit 75' USR1 TERM
 [[ $END == wait ]] || exit "$END"
 touch "$LOG/ready"
 while :; do sleep 0.05; done
+"""
+# Runs the command as the only task. MORE is only for a start that is to be preempted.
+ONE_TASK = """#!/usr/bin/env bash
+while [[ $1 == -* ]]; do [[ $1 != -p ]] || shift; shift; done
+SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NTASKS=1 exec "$@" $MORE
 """
 SCONTROL = """#!/usr/bin/env bash
 printf '%s\\n' "$@" > "$LOG/scontrol.txt"
@@ -78,3 +90,40 @@ def test_signals__reach_srun(start, tmp_path, number):
     process.send_signal(number)
     assert process.wait(60) == 75
     assert (tmp_path / 'scontrol.txt').exists()
+
+
+@pytest.mark.skipif(get_device() != 'cpu', reason='compares with a run without ranks')
+def test_job__preempted_and_requeued_ends_like_the_unbroken_run(
+    repo, toy, small, checkpoint, tmp_path
+):
+    for name, text in (('srun', ONE_TASK), ('scontrol', SCONTROL)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    work = tmp_path / 'work'
+    config = 'configs/scrfd/scrfd_500m_bnkps.py'
+    options = ['--data-path', toy, '--seed', '5', *small]
+
+    def start(**env):
+        return subprocess.run(
+            ['bash', 'tools/slurm_job.sh', config, work, *options],
+            cwd=repo, capture_output=True, text=True, timeout=600,
+            env={
+                **os.environ, **JOB, 'SLURM_NTASKS': '1', 'SLURM_SUBMIT_DIR': str(repo),
+                'SLURM_JOB_PARTITION': 'p', 'SLURM_JOB_NAME': 'j', 'MASTER_ADDR': '127.0.0.1',
+                'MASTER_PORT': str(port), 'LOG': str(tmp_path), 'VIRTUAL_ENV': sys.prefix,
+                'PATH': f'{tmp_path}:{Path(sys.executable).parent}:{os.environ["PATH"]}', **env,
+            },
+        )  # fmt: skip
+
+    first = start(MORE='--max-minutes 0.0001')
+    assert first.returncode == 75, first.stderr[-3000:]
+    assert (tmp_path / 'scontrol.txt').read_text().split() == ['requeue', '17']
+    assert (work / 'last_checkpoint').read_text().endswith(('iter_1.pth', 'iter_2.pth'))
+    second = start(MORE='', SLURM_RESTART_COUNT='1')
+    assert second.returncode == 0, second.stderr[-3000:]
+    assert_same_tensors(
+        *(load_checkpoint_file(f)['state_dict'] for f in (work / 'epoch_2.pth', checkpoint))
+    )

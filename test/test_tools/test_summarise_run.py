@@ -84,11 +84,20 @@ def test_evaluation_on_coco__has_one_number(door, trained):
     assert 'TrainAccuracy = 42.90\n' in (trained / 'out' / 'net_1p_eval.log').read_text()
 
 
+def test_run_shorter_than_its_log_interval__says_why_there_is_no_loss(door, trained):
+    (trained / 'train/20260101_000000/vis_data/scalars.json').unlink()
+    args = ['--network', 'net', '--train-dir', trained / 'train', '--out-dir', trained / 'out']
+    door(TOOL, *args)
+    lines = (trained / 'out' / 'net_bs32_8p_perf.log').read_text().splitlines()
+    assert 'ActualFPS = 170.13' in lines
+    (loss,) = (line for line in lines if line.startswith('ActualLoss'))
+    assert 'shorter than its log interval (default_hooks.logger.interval)' in loss
+
+
 @pytest.mark.parametrize(
     ('gone', 'message'),
     [
         ('train/throughput.json', "throughput.json does not exist; training's ThroughputHook"),
-        ('train/20260101_000000/vis_data/scalars.json', 'no training log in'),
         ('eval/metrics.json', 'metrics.json does not exist; tools/test.py --work-dir writes it'),
     ],
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mmface.cli.train import build_config, parse_args
 from mmface.utils.checkpoint import load_checkpoint_file
 
 CONFIG = 'configs/scrfd/scrfd_500m_bnkps.py'
@@ -46,6 +47,23 @@ def test_perf__three_epochs_without_validation(door, toy, small, tmp_path):
     assert 'Epoch(train) [3][1/1]' in text
     assert 'Epoch(val)' not in text
     assert 'based on batch size of 32 and the current batch size is 12' in text
+
+
+@pytest.mark.parametrize(
+    ('config', 'options', 'length'),
+    [
+        ('centernet2_r50_1x_1p_o1', [], 401),
+        ('centernet2_r50_1x_1p_o1', ['max_iters=10'], 10),
+        ('centernet2_r50_1x_1p_o1', ['train_cfg.max_iters=10'], 10),
+        ('scrfd_10g', ['max_epochs=5'], 5),
+    ],
+)
+def test_perf__a_given_length_stays(toy, config, options, length):
+    more = ['--cfg-options', *options] if options else []
+    train_cfg = build_config(
+        parse_args([config, '--data-path', str(toy), '--perf', *more])
+    ).train_cfg
+    assert train_cfg.get('max_iters', train_cfg.get('max_epochs')) == length
 
 
 def test_precision__o2_weights_are_plain_float32_for_the_test(door, toy, small, tmp_path):

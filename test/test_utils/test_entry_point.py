@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,22 @@ def test_settings__spellings_are_equal(flags, tmp_path):
     found = settings('full', 1, [flag.format(tmp_path) for flag in flags])
     wanted = dict(data_path=str(tmp_path), batch_size='4', num_epochs='2', device_list='0')
     assert {key: found[key] for key in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ('flag', 'remedy'),
+    [
+        ('--task_set=1', 'OMP_NUM_THREADS'),
+        ('--loss-scale=1024', '--precision=o1 or o2, and behind --'),
+        ('--ground_truth_mat=val.mat', 'tools/test.py'),
+        ('--start=89', 'sweep_checkpoints.py'),
+        ('--num-machines=1', 'NNODES'),
+        ('--eval-only', 'train_eval_1p.sh'),
+    ],
+)
+def test_settings__flag_without_a_counterpart_names_what_to_use(flag, remedy, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(remedy)):
+        settings('full', 1, [f'--data_path={tmp_path}', flag])
 
 
 def test_settings__arguments_behind_dashes_go_to_the_tool(tmp_path):

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from mmface.utils.pipeline import PixelGate, ordered, usable_cores
+from mmface.utils.pipeline import Behind, PixelGate, ordered, read_ahead, usable_cores
 
 
 def test_usable_cores__respects_the_affinity():
@@ -121,3 +121,98 @@ def test_pixel_gate__a_failure_frees_the_place():
     with pytest.raises(RuntimeError), gate.hold(80):
         raise RuntimeError
     assert gate.inside == 0
+
+
+def test_read_ahead__in_order_from_another_thread_and_bounded():
+    made, threads = [], set()
+
+    def items():
+        for number in range(50):
+            threads.add(threading.get_ident())
+            made.append(number)
+            yield number
+
+    seen = []
+    for number in read_ahead(items(), 3):
+        time.sleep(0.001)  # a slow consumer
+        assert len(made) <= number + 1 + 4
+        seen.append(number)
+    assert seen == list(range(50))
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+def test_read_ahead__an_exception_comes_behind_the_items_before_it():
+    def items():
+        yield from range(5)
+        raise RuntimeError('item 5')
+
+    seen = []
+    with pytest.raises(RuntimeError, match='item 5'):
+        for number in read_ahead(items(), 8):
+            seen.append(number)
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_read_ahead__closing_it_waits_for_the_item_that_is_being_made():
+    state = {'open': True}
+
+    def items():
+        for number in range(100):
+            time.sleep(0.01)
+            assert state['open']
+            yield number
+
+    frames = read_ahead(items(), 4)
+    assert next(frames) == 0
+    frames.close()
+    state['open'] = False
+    threads = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in threads if name.startswith('mmface')]
+
+
+def test_behind__does_all_calls_in_order_and_makes_the_owner_wait():
+    done, ahead = [], []
+
+    def work(number):
+        time.sleep(0.001)
+        done.append(number)
+
+    with Behind(3) as behind:
+        for number in range(30):
+            behind.call(work, number)
+            ahead.append(number + 1 - len(done))
+    assert done == list(range(30))
+    assert 1 < max(ahead) <= 4  # a call that has ended may not be counted yet
+
+
+@pytest.mark.parametrize('last', [False, True])
+def test_behind__raises_what_a_call_raises_and_does_no_further_one(last):
+    done = []
+
+    def work(number):
+        if number == 5:
+            raise RuntimeError('call 5')
+        done.append(number)
+
+    with pytest.raises(RuntimeError, match='call 5'), Behind(2) as behind:
+        for number in range(6 if last else 1000):
+            behind.call(work, number)
+    assert done[:5] == [0, 1, 2, 3, 4]
+    assert len(done) < 10
+
+
+def test_behind__an_exception_of_the_owner_drops_what_waits():
+    done = []
+
+    def work(number):
+        time.sleep(0.05)
+        done.append(number)
+
+    with pytest.raises(KeyError), Behind(10) as behind:
+        for number in range(10):
+            behind.call(work, number)
+        raise KeyError
+    count = len(done)
+    time.sleep(0.1)
+    assert len(done) == count <= 2

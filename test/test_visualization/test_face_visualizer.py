@@ -55,3 +55,19 @@ def test_add_datasample__classes_have_colours_and_names():
     np.testing.assert_array_equal(drawn[0], drawn[2])
     assert not np.array_equal(drawn[1][:30], drawn[3][:30])
     np.testing.assert_array_equal(drawn[1][31:], drawn[3][31:])
+
+
+def test_figure__is_made_when_a_drawing_method_of_mmengine_needs_it():
+    image = np.full((40, 60, 3), 7, np.uint8)
+    visualizer = FaceVisualizer(name='test_face_visualizer_figure')
+    assert 'fig_save' not in vars(visualizer)
+    visualizer.set_image(image)
+    visualizer.draw_bboxes(np.array([[10, 10, 30, 30]]), edge_colors='r', line_widths=1)
+    drawn = super(FaceVisualizer, visualizer).get_image()
+    assert drawn.shape == image.shape
+    assert drawn[5, 5].tolist() == [7, 7, 7]
+    assert drawn[10, 20, 0] > 100
+    given = FaceVisualizer('test_face_visualizer_image', image)
+    np.testing.assert_array_equal(super(FaceVisualizer, given).get_image(), image)
+    with np.testing.assert_raises(AttributeError):
+        visualizer.nothing  # noqa: B018

@@ -18,6 +18,7 @@ SUBJECTS = {
     'data': 'training pipelines of SCRFD and CenterFace, against those of the references',
     'assign': "assignment and losses of SCRFD, against mmdet's",
     'step': 'a training step, against the network alone',
+    'ranks': 'a training step of several ranks, against the buckets of torch',
     'iteration': 'whole training iterations of a run, against the network alone',
     'test': 'tools/test.py, against the network and decoding alone',
     'eval': 'the WIDER FACE AP, against the usual Python port',

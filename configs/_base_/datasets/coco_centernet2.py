@@ -34,7 +34,8 @@ train_steps = dict(
 train_pipeline = list(filter(None, train_steps.values()))
 # Annotations come after the resize: ground truth stays in pixels of the image as stored.
 test_steps = dict(
-    image=dict(type='LoadFaceImage'),
+    # LoadFaceImage under the name that mmdet's DetInferencer looks for.
+    image=dict(type='mmface.LoadImageFromFile'),
     resize=dict(type='Resize', scale=test_scale, **resize),
     annotations=dict(type='LoadAnnotations', box_type=None),
     pack=dict(type='PackFaceInputs'),

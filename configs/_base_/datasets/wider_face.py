@@ -31,7 +31,8 @@ train_steps = dict(
 train_pipeline = list(train_steps.values())
 # Annotations come after the resize: ground truth stays in pixels of the image as stored.
 test_steps = dict(
-    image=dict(type='LoadFaceImage'),
+    # LoadFaceImage under the name that mmdet's DetInferencer looks for.
+    image=dict(type='mmface.LoadImageFromFile'),
     resize=dict(type='FaceResize', scale=image_size, keep_ratio=True),
     annotations=dict(type='LoadFaceAnnotations'),
     pack=dict(type='PackFaceInputs'),

@@ -14,6 +14,8 @@ from mmface.apis.detect.results import Results
 from mmface.apis.detect.size_options import size_settings
 from mmface.utils.cli import one_line
 from mmface.utils.progress import progress_bar
+from mmface.utils.sources import count_reasons
+from mmface.utils.walk import Skipped
 
 
 def add_bulk_options(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +63,10 @@ def run_bulk(
     from mmface.apis.detect.parquet import detect_shard
     from mmface.apis.detect.shards import find_shards
 
-    shards = find_shards(args.inputs, *args.shard)
+    others: list[Skipped] = []
+    shards = find_shards(args.inputs, *args.shard, others=others)
+    if others:
+        print(f'{len(others)} files of the folders are in no shard: {count_reasons(others)}')
     settings = {'score_thr': args.score_thr, 'parquet': True, **size_settings(args)}
     results = Results(args.out, model, settings, MarkFaces(), overwrite=args.overwrite)
     targets = {shard: args.out / f'{shard.name}.parquet' for shard in shards}

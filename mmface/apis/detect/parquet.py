@@ -19,6 +19,7 @@ from mmface.utils.files import whole_file
 from mmface.utils.image_decoding import Image, OnDamage, decode_image
 from mmface.utils.images import read_image
 from mmface.utils.pipeline import PixelGate, ordered
+from mmface.utils.sources import read_source
 from mmface.utils.walk import Skipped
 
 with optional_imports():
@@ -82,7 +83,8 @@ def detect_shard(shard: Shard, target: Path, detector: Detector, workers: int = 
     gate = PixelGate(MAX_PIXELS)
 
     def work(entry: Entry) -> dict[str, Any]:
-        file = entry.name if entry.content is None else io.BytesIO(entry.content)
+        path = entry.name if entry.source is None else entry.source.path
+        file = path if entry.content is None else io.BytesIO(entry.content)
         with gate.hold(count_pixels(file)):
             return _row(entry, detector)
 
@@ -147,6 +149,8 @@ def _row(entry: Entry, detector: Detector) -> dict[str, Any]:
 
 
 def _read(entry: Entry, on_damage: OnDamage) -> Image:
+    if entry.source is not None:
+        return read_source(entry.source, on_damage)
     if entry.content is None:
         return read_image(entry.name, on_damage)
     return decode_image(entry.content, entry.name, on_damage)

@@ -12,16 +12,21 @@ from mmface.utils.file_kinds import kind_of_content
 from mmface.utils.pillow import heif_installed
 from mmface.utils.sources import (
     HEIF_REMEDY,
+    IS_VIDEO,
     NEEDS_HEIF,
     NO_IMAGE,
     SEVERAL_FRAMES,
+    Source,
     find_sources,
     local_path,
 )
-from mmface.utils.walk import Skipped
+from mmface.utils.walk import UNREADABLE, Skipped, walk
 
 #: Larger members of a tar file are not read. Bytes.
 MAX_MEMBER = 256 << 20
+NO_TAR = 'beside tar files'
+#: Reasons for which a file has a row with an error: it would be an image of the results.
+UNUSED = (NEEDS_HEIF, SEVERAL_FRAMES, IS_VIDEO, UNREADABLE)
 _BLOCK = 512
 
 
@@ -32,11 +37,13 @@ class Entry(NamedTuple):
         name: Name of the member, or path of the file.
         content: Bytes of the file, ``None`` for a file that is still to be read.
         problem: Why the image is not used, empty if it is.
+        source: A page of a file with several pages, which is still to be read.
     """
 
     name: str
     content: bytes | None = None
     problem: str = ''
+    source: Source | None = None
 
 
 class Shard(NamedTuple):
@@ -45,12 +52,12 @@ class Shard(NamedTuple):
     Attributes:
         name: Name of the results, without suffix.
         tar: A tar file, or ``None``.
-        files: The files of a list or folder.
+        files: The files of a list or folder: only the path of an ordinary image.
     """
 
     name: str
     tar: Path | None
-    files: tuple[str, ...] = ()
+    files: tuple[str | Entry, ...] = ()
 
     def entries(self, others: list[Skipped]) -> Iterator[Entry]:
         """Iterate over the images.
@@ -63,36 +70,44 @@ class Shard(NamedTuple):
         """
         if self.tar is not None:
             return read_tar(self.tar, others)
-        return (Entry(name) for name in self.files)
+        return (each if isinstance(each, Entry) else Entry(each) for each in self.files)
 
 
-def find_shards(inputs: Iterable[str], part: int = 0, parts: int = 1) -> list[Shard]:
+def find_shards(
+    inputs: Iterable[str], part: int = 0, parts: int = 1, others: list[Skipped] | None = None
+) -> list[Shard]:
     """List the shards of one of several runs that share the work.
 
     Each tar file is a shard, also in folders. The files of a list (``@list.txt``, one path a line)
-    or the images of a folder are cut into ``parts`` shards of which this run gets one.
+    or the images of a folder without tar files are cut into ``parts`` shards of which this run
+    gets one.
 
     Args:
         inputs: Tar files, folders and lists.
         part: Index of this run, from 0.
         parts: Number of runs.
+        others: Gets the files of the folders that are in no shard, in every run.
 
     Raises:
         FileNotFoundError: An input does not exist.
         ValueError: Two shards have the same name, or an input is empty.
     """
     tars: list[Path] = []
-    lists: list[tuple[str, tuple[str, ...]]] = []
+    lists: list[tuple[str, tuple[str | Entry, ...]]] = []
+    others = [] if others is None else others
     for given in inputs:
         path = Path(local_path(given.removeprefix('@')))
         if given.startswith('@'):
             lists.append((path.stem, tuple(read_list(path))))
         elif path.is_dir():
-            inside = sorted(path.rglob('*.tar'))
+            there, skipped = walk(path)
+            inside = [file for file in there if file.suffix == '.tar']
             tars += inside
-            if not inside:
-                sources = find_sources([path]).sources
-                lists.append((path.resolve().name, tuple(str(each.path) for each in sources)))
+            if inside:
+                others += [Skipped(file, NO_TAR) for file in there if file.suffix != '.tar']
+                others += skipped
+            else:
+                lists.append((path.resolve().name, _list_folder(path, others)))
         elif path.is_file():
             tars.append(path)
         else:
@@ -115,6 +130,23 @@ def find_shards(inputs: Iterable[str], part: int = 0, parts: int = 1) -> list[Sh
         suffix = f'.{part}-of-{parts}' if parts > 1 else ''
         shards.append(Shard(f'{name}{suffix}', None, files[start:stop]))
     return shards
+
+
+def _list_folder(folder: Path, others: list[Skipped]) -> tuple[str | Entry, ...]:
+    """List the images of a folder, and what looks like one but cannot be used, by path."""
+    found = find_sources([folder])
+    rows: list[tuple[Path, str | Entry]] = []
+    for source in found.sources:
+        path = source.path.with_name(source.name.name)
+        page = None if source.page is None else Entry(str(path), source=source)
+        rows.append((path, page or str(path)))
+    for item in found.skipped:
+        if item.reason in UNUSED:
+            text = f'{item.reason}: {item.detail}' if item.detail else item.reason
+            rows.append((item.path, Entry(str(item.path), problem=text)))
+        else:
+            others.append(item)
+    return tuple(row for _, row in sorted(rows, key=lambda each: each[0]))
 
 
 def read_list(path: Path) -> list[str]:

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
 
 from mmface.apis.detect.base import IMAGE_ERRORS, Detector, Render, batches, describe
 from mmface.apis.detect.images import UNDECODABLE
@@ -15,20 +15,22 @@ from mmface.apis.detect.results import Results
 from mmface.apis.video.base import Frame, VideoSource
 from mmface.apis.video.gaps import GapFiller, SeenFrame
 from mmface.apis.video.open import open_source
+from mmface.apis.video.tracks import FaceTracker
 from mmface.structures import Face
 from mmface.utils.cli import one_line
 from mmface.utils.files import whole_file
-from mmface.utils.pipeline import ordered
+from mmface.utils.pipeline import Behind, ordered, read_ahead
 from mmface.utils.progress import progress_bar
 from mmface.utils.walk import Skipped
 
-if TYPE_CHECKING:
-    from mmface.apis.video.tracks import FaceTracker
-
+R = TypeVar('R')
 NEEDS_VIDEO = 'needs the extra video'
 # A face that turns away or blurs keeps a score far above that of most backgrounds.
 _LOW_SHARE = 0.25
 _LOWEST = 0.05
+# Numbers of frames that are read before the network needs them, and that wait to be drawn and
+# written. They level out that no two frames take the same time.
+_READ_AHEAD = _UNWRITTEN = 8
 
 
 class VideoJob(NamedTuple):
@@ -87,7 +89,8 @@ def do_videos(
         detector: Finds faces in a list of images, down to ``gaps.detector_thr``.
         batch_size: Frames per call of ``detector``.
         gaps: How faces are followed.
-        workers: Number of threads that call ``detector``, while this one reads and writes.
+        workers: Number of threads that call ``detector``, while this one reads and another one
+            draws and writes.
 
     Returns:
         The videos without a result.
@@ -128,11 +131,10 @@ def do_video(
     """Detect faces in a video to its end, or in a camera until Ctrl-C. Return a report line.
 
     Raises:
-        ModuleNotFoundError: PyAV or trackers is not installed. The message has the pip command.
+        ModuleNotFoundError: PyAV is not installed. The message has the pip command.
         ValueError: The video has no frames, or the network fails on one. Nothing is written.
     """
-    # Imported here: only videos need these packages.
-    from mmface.apis.video.tracks import FaceTracker
+    # Imported here: only videos need PyAV.
     from mmface.apis.video.writer import open_video
 
     def detect(chunk: list[Frame]) -> tuple[list[Frame], list[list[Face]]]:
@@ -150,17 +152,19 @@ def do_video(
         tmp.open('w', encoding='utf-8') if tmp else nullcontext() as lines,
     ):
         output = _Output(name, video, lines, render, gaps.score_thr)
-        try:
-            chunks = batches(source, 1 if source.live else batch_size)
-            # At most twice the workers' batches are in memory. A camera waits for nothing.
-            for chunk, found in ordered(chunks, detect, workers, 0 if source.live else None):
-                for frame, faces in zip(chunk, found, strict=True):
-                    output.write(filler.push(_follow(frame, faces, tracker)))
-                bar.update(len(chunk))
-        except KeyboardInterrupt:
-            if not source.live:
-                raise
-        output.write(filler.finish())
+        with Behind(_UNWRITTEN) as behind:
+            try:
+                with closing(_detected(source, detect, batch_size, workers)) as chunks:
+                    for chunk, found in chunks:
+                        for frame, faces in zip(chunk, found, strict=True):
+                            for ready in filler.push(_follow(frame, faces, tracker)):
+                                behind.call(output.write, ready)
+                        bar.update(len(chunk))
+            except KeyboardInterrupt:
+                if not source.live:
+                    raise
+            for ready in filler.finish():
+                behind.call(output.write, ready)
         if not output.frames:
             raise KeyboardInterrupt
         damaged_sound = video.damaged_sound
@@ -184,6 +188,22 @@ def do_video(
     return f'{targets[0]}: {", ".join(notes)}'
 
 
+def _detected(
+    source: VideoSource, detect: Callable[[list[Frame]], R], batch_size: int, workers: int
+) -> Generator[R, None, None]:
+    """Call ``detect`` for the batches of the frames in threads, while another one reads."""
+    if source.live:  # nothing waits, so that each frame is a new one
+        with closing(ordered(batches(source, 1), detect, workers, 0)) as found:
+            yield from found
+        return
+    # At most twice the workers' batches are in memory.
+    with (
+        closing(read_ahead(source, _READ_AHEAD)) as frames,
+        closing(ordered(batches(frames, batch_size), detect, workers)) as found,
+    ):
+        yield from found
+
+
 class _Output:
     """Writes complete frames and counts what it has written."""
 
@@ -194,20 +214,20 @@ class _Output:
         self._score_thr = score_thr
         self.frames = self.faces = self.low = self.missed = 0
 
-    def write(self, ready: Iterable[tuple[SeenFrame, list[Face]]]) -> None:
-        for seen, missed in ready:
-            frame = seen.frame
-            faces = [*seen.faces, *missed]
-            image = self._render(frame.image, faces, self._name, frame.number)
-            self._video.write(frame._replace(image=image))
-            if self._lines:
-                first = {'video': self._name, 'frame': frame.number}
-                first['seconds'] = round(frame.seconds, 4)
-                self._lines.write(describe(frame.image, seen.faces, seen.tracks, **first))
-            self.frames += 1
-            self.faces += len(seen.faces)
-            self.low += sum(face.score < self._score_thr for face in seen.faces)
-            self.missed += len(missed)
+    def write(self, ready: tuple[SeenFrame, list[Face]]) -> None:
+        seen, missed = ready
+        frame = seen.frame
+        faces = [*seen.faces, *missed]
+        image = self._render(frame.image, faces, self._name, frame.number)
+        self._video.write(frame._replace(image=image))
+        if self._lines:
+            first = {'video': self._name, 'frame': frame.number}
+            first['seconds'] = round(frame.seconds, 4)
+            self._lines.write(describe(frame.image, seen.faces, seen.tracks, **first))
+        self.frames += 1
+        self.faces += len(seen.faces)
+        self.low += sum(face.score < self._score_thr for face in seen.faces)
+        self.missed += len(missed)
 
 
 def _follow(frame: Frame, faces: Sequence[Face], tracker: FaceTracker) -> SeenFrame:

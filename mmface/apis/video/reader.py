@@ -18,6 +18,7 @@ from mmface.utils.images import Image, PathLike
 with optional_imports():
     import av
     import av.stream
+    from av.video.reformatter import VideoReformatter
 
 
 class VideoReader(VideoSource):
@@ -75,6 +76,7 @@ class VideoReader(VideoSource):
         # what its decoder needs beforehand.
         self.start = max((self._container.start_time or 0) / av.time_base, 0.0)
         self._clock = Clock(1 / self.fps)
+        self._reformatter = VideoReformatter()
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
         if self._first is None:
@@ -114,7 +116,9 @@ class VideoReader(VideoSource):
         while frame is not None:
             self.damaged += bool(frame.is_corrupt)
             try:
-                image = _turn(frame.to_ndarray(format='bgr24'), _display_matrix(frame))
+                # frame.reformat would start and end threads for each frame.
+                plain = self._reformatter.reformat(frame, format='bgr24', threads=1)
+                image = _turn(plain.to_ndarray(), _display_matrix(frame))
             except (av.FFmpegError, ValueError, MemoryError):
                 self.damaged += 1
             else:

@@ -20,14 +20,22 @@ from mmface.utils.images import Image, PathLike
 
 with optional_imports():
     import av
+    from av.video.reformatter import Colorspace, VideoReformatter
 
 #: Unit of the time stamps. All common frame rates, 24000/1001 too, and milliseconds are whole
 #: numbers of it.
 TIME_BASE = Fraction(1, 120000)
-#: veryfast takes a third of the CPU time of the default. 20 is a quality without visible loss.
+#: ultrafast with the 8x8 transform, which costs a tenth more and gains 2 dB of PSNR. Of veryfast,
+#: this takes 0.26 of the CPU time for 1.27 of the size (640x480 with noise). 20 is a quality
+#: without visible loss.
 #: Without B-frames, packets have the order of the frames: with them, mp4 tells a shorter duration
 #: than the frames have if these are unevenly spaced.
-_X264 = {'preset': 'veryfast', 'crf': '20', 'bf': '0'}
+_X264 = {
+    'preset': 'ultrafast',
+    'crf': '20',
+    'bf': '0',
+    'x264-params': '8x8dct=1:partitions=i8x8',
+}
 #: Playing can start before all is loaded. A video that starts later than its sound does so exactly:
 #: mp4 counts this delay in milliseconds otherwise.
 _MP4 = {'movflags': '+faststart', 'movie_timescale': str(TIME_BASE.denominator)}
@@ -64,6 +72,7 @@ class VideoWriter:
     ) -> None:
         self._size = size
         self._output = av.open(str(path), 'w', format='mp4', options=_MP4)
+        self._reformatter = VideoReformatter()
         self._durations: dict[int, int] = {}
         self._last = -1
         self._step = round(1 / fps / TIME_BASE)
@@ -100,8 +109,12 @@ class VideoWriter:
         Raises:
             FFmpegError: The file cannot be written.
         """
-        coded = av.VideoFrame.from_ndarray(self._pixels(frame.image), format='bgr24').reformat(
-            format='yuv420p', dst_colorspace='ITU709', dst_color_range='MPEG'
+        coded = self._reformatter.reformat(
+            av.VideoFrame.from_numpy_buffer(self._pixels(frame.image), format='bgr24'),
+            format='yuv420p',
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range='MPEG',
+            threads=1,
         )
         coded.time_base = TIME_BASE
         coded.pts = max(round(frame.seconds / TIME_BASE), self._last + 1)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import mmengine.registry
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
@@ -36,3 +37,10 @@ class LoadFaceImage(BaseTransform):
         results['height'], results['width'] = shape = results['img'].shape[:2]
         results['img_shape'] = results['ori_shape'] = shape
         return results
+
+
+# mmdet's DetInferencer replaces the step of a test pipeline whose type ends in LoadImageFromFile,
+# and refuses pipelines without one. As mmface.LoadImageFromFile our class has such a name.
+mmengine.registry.Registry(
+    'transform', parent=mmengine.registry.TRANSFORMS, scope='mmface'
+).register_module(name='LoadImageFromFile', module=LoadFaceImage)

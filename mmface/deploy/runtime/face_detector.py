@@ -8,6 +8,7 @@ import math
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, cast, overload
 
@@ -23,7 +24,6 @@ from mmface.deploy.runtime.letterbox import (
     CANVASES,
     Placement,
     place,
-    shrinkage,
     size_divisor,
     to_blob,
 )
@@ -32,7 +32,8 @@ from mmface.deploy.runtime.session import open_session
 from mmface.deploy.runtime.tiles import cut_tiles, join, to_image
 from mmface.structures import Face
 from mmface.utils.extras import optional_imports
-from mmface.utils.images import as_bgr
+from mmface.utils.images import MAX_INPUT_PIXELS, as_bgr, check_limit, shrinkage
+from mmface.utils.pipeline import PixelGate
 from mmface.weights.fetch import model_file
 
 with optional_imports():
@@ -51,8 +52,8 @@ _INPUT_TYPES = {
 }
 #: Other packages whose boxes a detector can reproduce.
 COMPATS = ('insightface',)
-#: Limit of the pixels of an input that has the size of the image: about 1 GB of memory.
-MAX_PIXELS = 4_000_000
+# Number of images with ``max_pixels`` that pass through such a network at once, in all threads.
+_AT_ONCE = 4
 # Height and width of tiles where the size of the input is that of the image.
 _TILE = (640, 640)
 # What the insightface package does after the network, in addition to its letterbox.
@@ -83,7 +84,8 @@ class FaceDetector:
             size that the model was tested with.
         max_pixels: Networks that take each image in its own size (CenterFace) get larger images
             shrunk to this number of pixels: they need 0.23 kB of memory for a pixel, so that one
-            photo of 48 MP would take 11 GB. ``None``: no limit.
+            photo of 48 MP would take 11 GB. All threads together pass at most four times this
+            number through the network at once. ``None``: no limit.
         tiles: Whether images that are larger than the input also pass through the network in
             overlapping tiles of the input's size (640x640 for networks that take each image in its
             own size), in full resolution and in steps of a quarter. This finds small faces in
@@ -122,7 +124,7 @@ class FaceDetector:
         compat: str | None = None,
         canvas: str = 'full',
         size: Sequence[int] | None = None,
-        max_pixels: int | None = MAX_PIXELS,
+        max_pixels: int | None = MAX_INPUT_PIXELS,
         tiles: bool = False,
         nms_iou: float | None = None,
         max_per_img: int | None = None,
@@ -154,9 +156,11 @@ class FaceDetector:
         self.spec = replace(spec, **{k: v for k, v in chosen.items() if v is not None})
         self.letterbox = 'insightface' if compat == 'insightface' else 'exact'
         self.canvas = canvas
-        if max_pixels is not None and max_pixels < 1:
-            raise ValueError(f'max_pixels {max_pixels}: expected a number of pixels, or None')
+        check_limit(max_pixels)
         self.max_pixels = max_pixels
+        self._gate: PixelGate | None = None
+        if max_pixels is not None and self.spec.size == (0, 0):
+            self._gate = PixelGate(_AT_ONCE * max_pixels)
         self.tiles = tiles
         self.input_name = source.name
         self.output_names = [each.name for each in ports]
@@ -278,8 +282,11 @@ class FaceDetector:
         Raises:
             RuntimeError: onnxruntime fails.
         """
+        batch, _, height, width = blob.shape
+        gate = self._gate
         try:
-            return self.session.run(self.output_names, {self.input_name: blob})
+            with gate.hold(batch * height * width) if gate is not None else nullcontext():
+                return self.session.run(self.output_names, {self.input_name: blob})
         except Exception as error:  # its exceptions have no other base class
             raise RuntimeError(f'{self.path}: {" ".join(str(error).split())}') from error
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmface.deploy.model_spec import ModelSpec
-from mmface.utils.images import as_bgr
+from mmface.utils.images import as_bgr, shrinkage
 
 LETTERBOXES = ('exact', 'insightface')
 CANVASES = ('full', 'tight')
@@ -160,11 +160,6 @@ def to_canvas(
     canvas[:] = fill
     canvas[:rows, :columns] = pixels
     return canvas
-
-
-def shrinkage(pixels: int, max_pixels: int | None) -> float:
-    """Return the factor of both sides that keeps an image of ``pixels`` below a limit."""
-    return 1.0 if max_pixels is None else min(1.0, (max_pixels / pixels) ** 0.5)
 
 
 def size_divisor(spec: ModelSpec) -> int:

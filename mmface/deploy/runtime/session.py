@@ -45,6 +45,9 @@ def open_session(
     # Old exports declare output sizes that are valid for one input size only. Every run with
     # another size would print a warning.
     options.log_severity_level = 3
+    # A plan of the memory for each size of input would be kept. With images of many sizes in 16
+    # threads, CenterFace then takes 6.3 GB in place of 3.6; the time is the same.
+    options.enable_mem_pattern = False
     if threads is not None:
         options.intra_op_num_threads = threads
     session = None if free else _start(path, str(path), options, providers)

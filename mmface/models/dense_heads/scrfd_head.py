@@ -14,7 +14,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmface.models.dense_heads.scrfd_module import RawMaps
-from mmface.models.task_modules.batched_atss_assigner import PriorGrid, SlotAssignment, box_iou
+from mmface.models.task_modules.batched_atss_assigner import SlotAssignment, box_iou
+from mmface.models.task_modules.nearest_priors import PriorGrid
 from mmface.models.task_modules.original_image import to_original
 from mmface.models.task_modules.padded_ground_truth import (
     CROWD,
@@ -169,7 +170,7 @@ class SCRFDHead(BaseDenseHead):
             slots, gt = self.assigner.assign_crowd(priors, grids, gt)
             layout, slot_levels = (len(gt.mask), 1, len(priors)), sizes
         else:
-            slots = self.assigner.assign(priors, grids, gt.bboxes, gt.mask)
+            slots = self.assigner.assign_batch(priors, grids, gt.bboxes, gt.mask)
             # Within each face, the slots of a level are contiguous.
             layout = tuple(slots.prior_index.shape)
             slot_levels = [min(self.assigner.topk, size) for size in sizes]

@@ -3,45 +3,26 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
+from mmdet.models.task_modules.assigners import AssignResult
 from mmdet.registry import TASK_UTILS
+from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmface.models.task_modules.nearest_priors import (
+    PriorGrid,
+    alike_levels,
+    nearest_in_windows,
+    nearest_of_all,
+)
 from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth
 
 # Faces of a crowd assigned at a time: the slots of all faces would take gigabytes.
 _FACES_AT_ONCE = 1024
-# Number of (face, prior) distances that a full search computes at a time. This limits the extra
-# memory to a few times 64 MiB, whatever the number of faces.
-_PAIRS_AT_ONCE = 1 << 24
-
-
-class PriorGrid(NamedTuple):
-    """Layout of the priors of a level: row by row, with the priors of a cell next to each other.
-
-    Attributes:
-        height: Number of rows.
-        width: Number of columns.
-        per_cell: Priors of a cell; they share a centre.
-        stride: (x, y) distance between neighbouring centres in input pixels.
-        origin: (x, y) centre of the first cell in input pixels.
-    """
-
-    height: int
-    width: int
-    per_cell: int
-    stride: tuple[float, float]
-    origin: tuple[float, float] = (0.0, 0.0)
-
-    @property
-    def size(self) -> int:
-        """Return the number of priors."""
-        return self.height * self.width * self.per_cell
 
 
 class SlotAssignment(NamedTuple):
@@ -116,6 +97,46 @@ class BatchedATSSAssigner:
 
     @torch.no_grad()
     def assign(
+        self,
+        pred_instances: InstanceData,
+        num_level_priors: Sequence[int],
+        gt_instances: InstanceData,
+        gt_instances_ignore: InstanceData | None = None,
+    ) -> AssignResult:
+        """Assign the priors of one image, as the heads of mmdet for ATSS ask for it.
+
+        SCRFD uses ``assign_batch``. This searches all priors, because such heads leave some out.
+
+        Args:
+            pred_instances: With ``priors``, (A, 4 or more), xyxy in input pixels.
+            num_level_priors: Number of priors of each level.
+            gt_instances: With ``bboxes`` (N, 4), xyxy in input pixels, and ``labels`` (N,).
+            gt_instances_ignore: Not used: ignored faces are background, as in SCRFD.
+
+        Raises:
+            ValueError: The head does not give the number of priors of each level.
+        """
+        if isinstance(num_level_priors, InstanceData):
+            raise ValueError(
+                'BatchedATSSAssigner expects the number of priors of each level, as GFLHead and '
+                'ATSSHead of mmdet give it; this head gives none: use MaxIoUAssigner'
+            )
+        priors = pred_instances.priors[:, :4]
+        # One more row, which is masked: an image without a face has a row, too.
+        bboxes = F.pad(gt_instances.bboxes, (0, 0, 0, 1))[None]
+        labels = F.pad(gt_instances.labels, (0, 1), value=-1)
+        mask = torch.arange(len(labels), device=labels.device)[None] < len(gt_instances)
+        grids = [PriorGrid(1, int(count), 1, (1.0, 1.0)) for count in num_level_priors]
+        candidates = self.candidates(priors, grids, bboxes, full_search=True)
+        slots = self.assign_candidates(priors, candidates, bboxes, mask)
+        gt_inds = slots.gt_inds(len(priors))[0]
+        iou = torch.where(slots.positive, slots.iou, 0).flatten()
+        overlaps = iou.new_zeros(len(priors))
+        overlaps.scatter_reduce_(0, slots.prior_index.flatten(), iou, 'amax')
+        return AssignResult(len(gt_instances), gt_inds, overlaps, labels=labels[gt_inds - 1])
+
+    @torch.no_grad()
+    def assign_batch(
         self, priors: Tensor, grids: Sequence[PriorGrid], gt_bboxes: Tensor, gt_mask: Tensor
     ) -> SlotAssignment:
         """Assign priors to the faces of a batch.
@@ -132,18 +153,28 @@ class BatchedATSSAssigner:
         candidates = self.candidates(priors, grids, gt_bboxes)
         return self.assign_candidates(priors, candidates, gt_bboxes, gt_mask)
 
-    def candidates(self, priors: Tensor, grids: Sequence[PriorGrid], gt_bboxes: Tensor) -> Tensor:
-        """Find the nearest priors of each level, (B, N, S) indices into ``priors``."""
+    def candidates(
+        self,
+        priors: Tensor,
+        grids: Sequence[PriorGrid],
+        gt_bboxes: Tensor,
+        full_search: bool | None = None,
+    ) -> Tensor:
+        """Find the nearest priors of each level, (B, N, S) indices into ``priors``.
+
+        ``full_search`` as in the class, whose value is the default.
+        """
+        full_search = self.full_search if full_search is None else full_search
         gt_centres = ((gt_bboxes[..., :2] + gt_bboxes[..., 2:]) / 2).flatten(0, 1)
         found = []
         start = 0
-        for alike in _alike_levels(tuple(grids), self.topk, together=not self.full_search):
+        for alike in alike_levels(tuple(grids), self.topk, together=not full_search):
             count = min(self.topk, alike[0].size)
-            if self.full_search:
+            if full_search:
                 level = priors[start : start + alike[0].size]
-                nearest = _nearest_of_all((level[:, :2] + level[:, 2:]) / 2, gt_centres, count)
+                nearest = nearest_of_all((level[:, :2] + level[:, 2:]) / 2, gt_centres, count)
             else:
-                nearest = _nearest_in_windows(alike, gt_centres, count)
+                nearest = nearest_in_windows(alike, gt_centres, count)
             found.append(nearest + start)
             start += sum(grid.size for grid in alike)
         return torch.cat(found, dim=1).unflatten(0, gt_bboxes.shape[:2])
@@ -151,7 +182,7 @@ class BatchedATSSAssigner:
     def assign_candidates(
         self, priors: Tensor, candidates: Tensor, gt_bboxes: Tensor, gt_mask: Tensor
     ) -> SlotAssignment:
-        """Decide which of the given candidates are positive; see ``assign``."""
+        """Decide which of the given candidates are positive; see ``assign_batch``."""
         boxes = priors[candidates]
         gts = gt_bboxes[:, :, None]
         iou = box_iou(boxes, gts)
@@ -178,12 +209,13 @@ class BatchedATSSAssigner:
     ) -> tuple[SlotAssignment, PaddedGroundTruth]:
         """Assign priors to so many faces that their slots would not fit into memory.
 
-        The priors get the same faces as with ``assign``, some faces at a time. The result has one
-        slot for each prior instead of S slots for each face, so its size is that of the maps.
+        The priors get the same faces as with ``assign_batch``, some faces at a time. The result
+        has one slot for each prior instead of S slots for each face, so its size is that of the
+        maps.
 
         Args:
-            priors: Same as for ``assign``.
-            grids: Same as for ``assign``.
+            priors: Same as for ``assign_batch``.
+            grids: Same as for ``assign_batch``.
             gt: The padded faces.
 
         Returns:
@@ -195,7 +227,7 @@ class BatchedATSSAssigner:
         best = priors.new_full((batch, count), -1)
         for start in range(0, gt.bboxes.shape[1], _FACES_AT_ONCE):
             part = slice(start, start + _FACES_AT_ONCE)
-            slots = self.assign(priors, grids, gt.bboxes[:, part], gt.mask[:, part])
+            slots = self.assign_batch(priors, grids, gt.bboxes[:, part], gt.mask[:, part])
             number = slots.gt_inds(count)
             claim = torch.where(slots.positive, slots.iou, -1).flatten(1)
             iou = torch.full_like(best, -1)
@@ -233,118 +265,6 @@ def _rows(values: Tensor, index: Tensor) -> Tensor:
     flat = values.flatten(2)
     taken = flat.gather(1, index[..., None].expand(-1, -1, flat.shape[-1]))
     return taken.unflatten(-1, values.shape[2:])
-
-
-def _nearest_of_all(points: Tensor, centres: Tensor, count: int) -> Tensor:
-    """Find the ``count`` points (A, 2) nearest to each of centres (R, 2); return (R, count)."""
-    found = []
-    for chunk in centres.split(max(_PAIRS_AT_ONCE // len(points), 1)):
-        squared = (points[None, :, 0] - chunk[:, None, 0]).square_()
-        squared += (points[None, :, 1] - chunk[:, None, 1]).square_()
-        # The root does not change the order, but it makes the same ties as the reference.
-        found.append(squared.sqrt_().topk(count, dim=1, largest=False).indices)
-    return torch.cat(found)
-
-
-@lru_cache(16)
-def _alike_levels(
-    grids: tuple[PriorGrid, ...], topk: int, together: bool
-) -> list[tuple[PriorGrid, ...]]:
-    """Group neighbouring levels with windows of the same size, or return each level alone."""
-    if not together:
-        return [(grid,) for grid in grids]
-
-    def kind(grid: PriorGrid) -> tuple[int, ...]:
-        count = min(topk, grid.size)
-        return count, grid.per_cell, *_window(grid, count)
-
-    return [tuple(alike) for _, alike in itertools.groupby(grids, kind)]
-
-
-def _window(grid: PriorGrid, count: int) -> tuple[int, int]:
-    """Return the width and height of the window of cells with the ``count`` nearest priors.
-
-    The n nearest cells lie within n neighbouring rows and columns, symmetric about the nearest
-    cell unless the grid ends. A window of n (odd) rows and columns therefore contains them,
-    wherever the centre is.
-    """
-    side = -(-count // grid.per_cell) | 1
-    return min(side, grid.width), min(side, grid.height)
-
-
-class _Windows(NamedTuple):
-    """Numbers of L levels on the device; the first three are pairs, along x and along y.
-
-    Attributes:
-        origins: (L, 1) centre of the first cell in input pixels.
-        strides: (L, 1) distance between neighbouring centres in input pixels.
-        rooms: (L, 1) largest start of a window in cells.
-        columns: (L, 1, 1) cells in a row of the grid.
-        offsets: (L, 1, 1) number of priors in the levels before.
-    """
-
-    origins: tuple[Tensor, Tensor]
-    strides: tuple[Tensor, Tensor]
-    rooms: tuple[Tensor, Tensor]
-    columns: Tensor
-    offsets: Tensor
-
-
-@lru_cache(16)
-def _windows(
-    grids: tuple[PriorGrid, ...], window: tuple[int, int], device: torch.device
-) -> _Windows:
-    def column(values: Iterable[float]) -> Tensor:
-        # Filled on the device: a copy from the host would wait for it.
-        return torch.stack([torch.full((1,), value, device=device) for value in values])
-
-    (x, across, room_x), (y, down, room_y) = (
-        (
-            column(grid.origin[axis] for grid in grids),
-            column(grid.stride[axis] for grid in grids),
-            column(float((grid.width, grid.height)[axis] - window[axis]) for grid in grids),
-        )
-        for axis in (0, 1)
-    )
-    starts = itertools.accumulate((grid.size for grid in grids[:-1]), initial=0)
-    columns, offsets = column(grid.width for grid in grids), column(starts)
-    return _Windows(
-        (x, y), (across, down), (room_x, room_y), columns[..., None], offsets[..., None]
-    )
-
-
-def _nearest_in_windows(grids: tuple[PriorGrid, ...], centres: Tensor, count: int) -> Tensor:
-    """Find the priors of each of L levels nearest to each of centres (R, 2).
-
-    Args:
-        grids: Levels with windows of the same size.
-        centres: Centres of the faces, x and y in input pixels.
-        count: Number of priors to find in each level.
-
-    Returns:
-        (R, L * count) indices into the priors of these levels.
-    """
-    per_cell = grids[0].per_cell
-    window = _window(grids[0], count)
-    cells = -(-count // per_cell)
-    known = _windows(grids, window, centres.device)
-    starts, distances = [], []
-    for axis in (0, 1):
-        place = (centres[:, axis] - known.origins[axis]) / known.strides[axis]
-        start = (place.round() - (cells | 1) // 2).clamp(min=0)
-        start = torch.minimum(start, known.rooms[axis])
-        steps = torch.arange(window[axis], device=centres.device)
-        offset = start[..., None] + steps - place[..., None]
-        distances.append((offset * known.strides[axis][..., None]).square())
-        starts.append(start.long())
-    (left, top), (across, down) = starts, distances
-    squared = (down[..., :, None] + across[..., None, :]).flatten(2)
-    chosen = squared.topk(cells, dim=-1, largest=False).indices
-    row = top[..., None] + chosen // window[0]
-    cell = row * known.columns + left[..., None] + chosen % window[0]
-    priors = torch.arange(per_cell, device=centres.device)
-    nearest = (cell[..., None] * per_cell + priors).flatten(2)[..., :count] + known.offsets
-    return nearest.transpose(0, 1).flatten(1)
 
 
 def box_iou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:

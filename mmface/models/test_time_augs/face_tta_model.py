@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from mmdet.registry import MODELS
@@ -53,14 +52,6 @@ class FaceTTAModel(BaseTTAModel):
         self.module.data_preprocessor.pad_size = None
         self.tta_cfg = tta_cfg
         self.flip_indices = None if flip_indices is None else tuple(flip_indices)
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return the weights of the detector, under its own names."""
-        return self.module.state_dict(*args, **kwargs)
-
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Load the weights of the detector."""
-        return self.module.load_state_dict(*args, **kwargs)
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[DetDataSample]]) -> list:
         """Merge the views of each image.

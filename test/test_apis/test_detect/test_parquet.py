@@ -223,3 +223,64 @@ def test_find_shards__lists_of_one_name_are_refused(tmp_path):
     lists = [f'@{tmp_path / folder / "list.txt"}' for folder in 'ab']
     with pytest.raises(ValueError, match=r'would have the same result, list\.parquet'):
         find_shards(lists)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Fill a folder with images, and with files that are none or cannot be used."""
+    (tmp_path / 'photos' / 'sub').mkdir(parents=True)
+    for number, name in enumerate(('a.jpg', 'sub/b.jpg', 'z.jpg')):
+        (tmp_path / 'photos' / name).write_bytes(jpeg(number))
+    frames = [PIL.Image.new('RGB', (8, 6), (90 * i, 0, 0)) for i in range(2)]
+    for name in ('m.gif', 'pages.tif'):
+        frames[0].save(tmp_path / 'photos' / name, save_all=True, append_images=frames[1:])
+    heic = b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(100)
+    (tmp_path / 'photos' / 'phone.heic').write_bytes(heic)
+    (tmp_path / 'photos' / 'notes.txt').write_text('text')
+    (tmp_path / 'photos' / '.hidden.jpg').write_bytes(jpeg(0))
+    return tmp_path / 'photos'
+
+
+@pytest.mark.parametrize('parts', [1, 3])
+def test_find_shards__every_file_of_a_folder_is_accounted_for(parts, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmface.utils.sources.heif_installed', lambda: False)
+    rows = {}
+    for part in range(parts):
+        others = []
+        (shard,) = find_shards([str(folder)], part, parts, others)
+        assert sorted((item.path.name, item.reason) for item in others) == [
+            ('.hidden.jpg', 'hidden'),
+            ('notes.txt', 'not an image'),
+        ]
+        target = tmp_path / f'{part}.parquet'
+        detect_shard(shard, target, find_faces)
+        rows |= {row['image']: row for row in pq.read_table(target).to_pylist()}
+    names = ['a.jpg', 'm.gif', 'pages.page1.tif', 'pages.page2.tif', 'phone.heic', 'sub/b.jpg']
+    assert list(rows) == [str(folder / name) for name in (*names, 'z.jpg')]
+    errors = {name.split('/')[-1]: row['error'] for name, row in rows.items() if row['error']}
+    assert errors.pop('m.gif') == 'several frames'
+    assert 'needs the extra heif: install it with: pip' in errors.pop('phone.heic')
+    assert not errors
+
+
+def test_find_shards__files_beside_tar_files_are_counted(folder):
+    write_tar(folder / 'sub' / 'one.tar', [('a.jpg', jpeg(0))])
+    others = []
+    (shard,) = find_shards([str(folder)], others=others)
+    assert shard.name == 'one'
+    assert {item.reason for item in others} == {'beside tar files'}
+    assert len(others) == 8
+
+
+@pytest.mark.usefixtures('no_handler')
+def test_detect__bulk_run_says_what_is_in_no_shard(door, folder, tmp_path):
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnx')
+    from mmface_benchmark.toy_onnx import write_toy_centerface
+
+    network = write_toy_centerface(tmp_path / 'toy.onnx')
+    done = door(TOOL, folder, '--model', network, '--parquet', '--out', tmp_path / 'out', ok=False)
+    assert done.returncode == 1
+    assert '2 files of the folders are in no shard: 1 hidden, 1 not an image' in done.stdout
+    assert 'photos.parquet: 7 images' in done.stdout
+    assert '2 could not be used' in done.stdout  # the GIF, and the HEIC file without a picture

@@ -30,6 +30,16 @@ def test_stretch__sides_are_multiples(size, scale, shape):
     np.testing.assert_array_equal(results['img'], cv2.resize(img, shape[::-1]))
 
 
+def test_stretch__large_images_are_shrunk():
+    img = np.zeros((300, 400, 3), np.uint8)
+    results = FaceStretch(max_pixels=30_000)(dict(img=img))
+    assert results['img_shape'] == (160, 224)  # 150 x 200, to multiples of 32
+    assert results['scale_factor'] == (224 / 400, 160 / 300)
+    assert FaceStretch(max_pixels=120_000)(dict(img=img))['img_shape'] == (320, 416)
+    with pytest.raises(ValueError, match='max_pixels 0: expected'):
+        FaceStretch(max_pixels=0)
+
+
 def test_stretch__labels_come_later():
     img = np.zeros((10, 10, 3), np.uint8)
     with pytest.raises(ValueError, match='LoadFaceAnnotations'):

@@ -38,6 +38,7 @@ def test_import__needs_no_framework(repo):
         'utils.image_decoding',
         'utils.images',
         'utils.pillow',
+        'utils.pipeline',
         'utils.png',
         'weights',
         'weights.fetch',

@@ -65,11 +65,12 @@ def test_centre__equals_the_test_pipeline(make_image, size):
     assert placement == meta
 
 
+@pytest.mark.parametrize('limit', [None, 40_000])
 @pytest.mark.parametrize('size', SIZES)
-def test_stretch__equals_the_test_pipeline(make_image, size):
+def test_stretch__equals_the_test_pipeline(make_image, size, limit):
     image, spec = make_image(*size), make_spec('stretch', size=(0, 0))
-    results = FaceStretch().transform(dict(img=image))
-    pixels, placement = place(image, spec)
+    results = FaceStretch(max_pixels=limit).transform(dict(img=image))
+    pixels, placement = place(image, spec, max_pixels=limit)
     blob = to_blob([pixels], [placement], spec)
     np.testing.assert_array_equal(blob, expected(results, spec, None))
     assert placement == (results['scale_factor'], (0, 0), *(results['img_shape'],) * 2)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -125,6 +128,31 @@ def test_detector__the_limit_does_not_touch_smaller_images(centerface):
     assert small.place(image)[1].size == (192, 320)
     with pytest.raises(ValueError, match='max_pixels 0: expected'):
         centerface(max_pixels=0)
+
+
+def test_detector__threads_together_have_a_limit(centerface):
+    detector = centerface(max_pixels=10_000)
+    images = [np.zeros((int(side), 96, 3), np.uint8) for side in (96, 64, 300, 32, 96) * 8]
+    lock, now, most, run = threading.Lock(), [], [], detector.session.run
+
+    class Session:
+        def run(self, names, feed):
+            pixels = feed[detector.input_name][0, 0].size
+            with lock:
+                now.append(pixels)
+                most.append(sum(now))
+            time.sleep(0.002)
+            try:
+                return run(names, feed)
+            finally:
+                with lock:
+                    now.remove(pixels)
+
+    detector.session = Session()
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(detector, images))
+    assert len(most) == 40
+    assert 20_000 < max(most) <= 40_000
 
 
 def test_detector__tiles_change_nothing_for_small_images(centerface):

@@ -8,12 +8,15 @@ import resource
 import numpy as np
 import pytest
 import torch
+from mmdet.models.task_modules.assigners import ATSSAssigner
 from mmdet.registry import TASK_UTILS
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmface.models import BatchedATSSAssigner
 from mmface.models.task_modules import batched_atss_assigner as module
-from mmface.models.task_modules.batched_atss_assigner import PriorGrid
+from mmface.models.task_modules import nearest_priors
+from mmface.models.task_modules.nearest_priors import PriorGrid
 from mmface.models.task_modules.padded_ground_truth import PaddedGroundTruth
 
 
@@ -87,7 +90,7 @@ def test_assign__equals_golden(mode, reference_dir):
     priors, grids = scrfd_priors()
     gts = [torch.from_numpy(golden[f'gt_{case}']) for case in range(3)]
     bboxes, mask = pad(gts, 64)
-    slots = BatchedATSSAssigner(topk=9, inside_mode=mode, full_search=True).assign(
+    slots = BatchedATSSAssigner(topk=9, inside_mode=mode, full_search=True).assign_batch(
         priors, grids, bboxes, mask
     )
     gt_inds = slots.gt_inds(len(priors))
@@ -112,7 +115,7 @@ def test_assign__equals_literal_per_image_loop(mode):
     gts = [random_faces(generator, count) / 2 for count in (0, 1, 7, 40)]
     bboxes, mask = pad(gts, 64)
     assigner = BatchedATSSAssigner(topk=9, inside_mode=mode)
-    slots = assigner.assign(priors, grids, bboxes, mask)
+    slots = assigner.assign_batch(priors, grids, bboxes, mask)
     gt_inds = slots.gt_inds(len(priors))
     for image, gt in enumerate(gts):
         expected = assign_one(priors, slots.prior_index[image, : len(gt)], gt, mode)
@@ -163,23 +166,23 @@ def test_assign__padding_and_other_images_change_nothing():
     priors, grids = scrfd_priors()
     gts = [random_faces(generator, 5), random_faces(generator, 30)]
     assigner = BatchedATSSAssigner()
-    together = assigner.assign(priors, grids, *pad(gts, 64)).gt_inds(len(priors))
+    together = assigner.assign_batch(priors, grids, *pad(gts, 64)).gt_inds(len(priors))
     for image, gt in enumerate(gts):
-        alone = assigner.assign(priors, grids, *pad([gt], len(gt))).gt_inds(len(priors))
+        alone = assigner.assign_batch(priors, grids, *pad([gt], len(gt))).gt_inds(len(priors))
         assert torch.equal(together[image], alone[0])
 
 
 def test_assign__two_identical_faces_share_nothing():
     priors, grids = scrfd_priors()
     face = torch.tensor([[100.0, 100.0, 150.0, 160.0]])
-    slots = BatchedATSSAssigner().assign(priors, grids, *pad([face.repeat(2, 1)], 2))
+    slots = BatchedATSSAssigner().assign_batch(priors, grids, *pad([face.repeat(2, 1)], 2))
     assert slots.positive[0, 0].any()
     assert not slots.positive[0, 1].any()
 
 
 def test_assign__no_face_gives_no_positive():
     priors, grids = scrfd_priors()
-    slots = BatchedATSSAssigner().assign(priors, grids, *pad([torch.zeros(0, 4)], 32))
+    slots = BatchedATSSAssigner().assign_batch(priors, grids, *pad([torch.zeros(0, 4)], 32))
     assert not slots.positive.any()
 
 
@@ -187,7 +190,7 @@ def test_assign__level_with_fewer_priors_than_topk():
     priors, grids = scrfd_priors(64)
     assert grids[-1].size == 8
     gts = torch.tensor([[5.0, 5.0, 60.0, 60.0]])
-    slots = BatchedATSSAssigner(topk=9).assign(priors, grids, *pad([gts], 4))
+    slots = BatchedATSSAssigner(topk=9).assign_batch(priors, grids, *pad([gts], 4))
     assert slots.prior_index.shape == (1, 4, 9 + 9 + 8)
 
 
@@ -196,9 +199,9 @@ def test_assign__result_does_not_depend_on_chunks(monkeypatch):
     priors, grids = scrfd_priors()
     padded = pad([random_faces(generator, 50)], 64)
     assigner = BatchedATSSAssigner(full_search=True)
-    whole = assigner.assign(priors, grids, *padded)
-    monkeypatch.setattr(module, '_PAIRS_AT_ONCE', 7 * grids[0].size)
-    parts = assigner.assign(priors, grids, *padded)
+    whole = assigner.assign_batch(priors, grids, *padded)
+    monkeypatch.setattr(nearest_priors, '_PAIRS_AT_ONCE', 7 * grids[0].size)
+    parts = assigner.assign_batch(priors, grids, *padded)
     assert torch.equal(whole.positive, parts.positive)
 
 
@@ -208,7 +211,7 @@ def test_assign__thousands_of_faces_need_little_memory(full_search):
     priors, grids = scrfd_priors()
     padded = pad([random_faces(generator, 2500)], 4096)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    slots = BatchedATSSAssigner(full_search=full_search).assign(priors, grids, *padded)
+    slots = BatchedATSSAssigner(full_search=full_search).assign_batch(priors, grids, *padded)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
     assert slots.positive.any()
     assert grown < 0.5, f'{grown:.2f} GiB'
@@ -227,7 +230,7 @@ def test_crowd__is_assigned_as_one_by_one():
     bboxes, mask = pad([faces, faces[:7]], 4096)
     gt = PaddedGroundTruth(bboxes, mask.long(), mask, bboxes[:, :, :3, None].repeat(1, 1, 1, 3))
     assigner = BatchedATSSAssigner()
-    whole = assigner.assign(priors, grids, bboxes, mask)
+    whole = assigner.assign_batch(priors, grids, bboxes, mask)
     slots, owners = assigner.assign_crowd(priors, grids, gt)
     wanted = whole.gt_inds(len(priors))
     assert (wanted[0] > module._FACES_AT_ONCE).any()
@@ -238,3 +241,27 @@ def test_crowd__is_assigned_as_one_by_one():
         mine = wanted[row] > 0
         assert torch.equal(owners.bboxes[row][mine], bboxes[row][number[row][mine]])
         assert torch.equal(owners.keypoints[row][mine], gt.keypoints[row][number[row][mine]])
+
+
+@pytest.mark.parametrize('count', [0, 1, 30])
+def test_assign__equals_mmdets_for_a_head_of_mmdet(count):
+    priors, grids = scrfd_priors(320)
+    sizes = [grid.size for grid in grids]
+    priors = InstanceData(priors=priors[::2] + torch.arange(len(priors) // 2)[:, None] * 1e-4)
+    faces = random_faces(torch.Generator().manual_seed(count), count) / 2
+    gt = InstanceData(bboxes=faces, labels=torch.arange(count) % 3)
+    levels = [size // 2 for size in sizes]
+    ours = BatchedATSSAssigner(topk=9).assign(priors, levels, gt)
+    theirs = ATSSAssigner(topk=9).assign(priors, levels, gt)
+    assert ours.gt_inds.tolist() == theirs.gt_inds.tolist()
+    assert ours.labels.tolist() == theirs.labels.tolist()
+    assert bool(count) == bool((ours.gt_inds > 0).any())
+    positive = ours.gt_inds > 0
+    torch.testing.assert_close(ours.max_overlaps[positive], theirs.max_overlaps[positive])
+
+
+def test_assign__refuses_a_head_without_levels():
+    gt = InstanceData(bboxes=torch.zeros(1, 4), labels=torch.zeros(1, dtype=torch.long))
+    priors = InstanceData(priors=torch.zeros(3, 4))
+    with pytest.raises(ValueError, match='this head gives none: use MaxIoUAssigner'):
+        BatchedATSSAssigner().assign(priors, gt, None)

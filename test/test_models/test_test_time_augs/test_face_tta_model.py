@@ -246,14 +246,6 @@ def test_merge__refuses(repo, change, flip_indices, message):
         model.merge_preds([views(change)])
 
 
-def test_checkpoints__of_the_detector_fit(repo):
-    model = build(repo, 'scrfd', NMS)
-    assert list(model.state_dict()) == list(model.module.state_dict())
-    weights = {key: torch.zeros_like(value) for key, value in model.state_dict().items()}
-    assert not any(model.load_state_dict(weights))
-    assert not any(value.any() for value in model.module.state_dict().values())
-
-
 @pytest.mark.parametrize('name', ['face_tta', 'centerface_tta'])
 def test_files__have_views_of_their_sizes(repo, name):
     cfg = Config.fromfile(repo / f'configs/_base_/tta/{name}.py')

@@ -21,8 +21,10 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmface.apis.config import load_config, set_precision
+from mmface.cli.train import PRECISIONS
 from mmface.engine.master_weights import cast_to_half
 from mmface.utils.allocator import keep_freed_memory
+from mmface.utils.config_files import config_path
 from mmface.utils.memory_format import use_memory_format
 from mmface_benchmark.baseline_cascade_rcnn import cascade_rcnn
 from mmface_benchmark.timing import Comparison, compare
@@ -30,8 +32,6 @@ from mmface_benchmark.timing import Comparison, compare
 NETWORK = 'network alone'
 STEP = 'training step'
 CASCADE = 'mmdet Cascade R-CNN'
-_PRECISIONS = Path('configs/_base_/precision')
-_FILES = dict(fp32='fp32.py', o1='amp_o1.py', o2='amp_o2.py')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--batch-size', type=int, default=8, help='images (%(default)s)')
     add('--size', type=int, nargs=2, default=(640, 640), metavar=('H', 'W'), help='of images')
     add('--faces', type=int, default=30, help='per image (%(default)s)')
-    add('--precision', choices=tuple(_FILES), help='default: the precision in the config')
+    add('--precision', choices=tuple(PRECISIONS), help='default: the precision in the config')
     add('--formats', action='store_true', help='also time both memory formats of the weights')
     add('--profile', action='store_true', help='also show where the time of a step goes')
 
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> list[Comparison]:
     MMLogger.get_instance('benchmark').setLevel('ERROR')
     cfg = load_config(args.config)
     if args.precision:
-        set_precision(cfg, _PRECISIONS / _FILES[args.precision])
+        set_precision(cfg, config_path(PRECISIONS[args.precision]))
     batch = make_batch(args.batch_size, tuple(args.size), args.faces)
     step, model = make_step(cfg, device)
     ways: dict[str, Callable[[], object]]

@@ -50,7 +50,7 @@ _KNOWN_READERS = {
     'mmengine/logging/': 'logger',
     'mmengine/hooks/': 'logger',
 }
-_MACHINERY = (f'{Path(torch.__file__).parent}/', __file__)
+MACHINERY = (f'{Path(torch.__file__).parent}/', __file__)
 _ANOMALY_FRAME = re.compile(r'File "(.+)", line (\d+), in (\S+)')
 
 
@@ -217,7 +217,7 @@ def _stack() -> Iterator[Frame]:
 
 def _place(frames: list[Frame]) -> str:
     """Describe the innermost line outside torch, and the line of ours that led to it."""
-    outside = [frame for frame in frames if not frame.path.startswith(_MACHINERY)]
+    outside = [frame for frame in frames if not frame.path.startswith(MACHINERY)]
     if not outside:
         return str(frames[-1])
     ours = next((f for f in outside if 'site-packages' not in f.path), None)

@@ -33,7 +33,9 @@ def write_toy_centerface(path: str | os.PathLike[str], batch: int | None = None)
         heat = name == 'output1'
         logits = f'{name}.logits' if heat else name
         nodes.append(
-            helper.make_node('Conv', ['image', f'{name}.weight'], [logits], strides=[4, 4])
+            helper.make_node(
+                'Conv', ['image', f'{name}.weight'], [logits], kernel_shape=[4, 4], strides=[4, 4]
+            )
         )
         if heat:
             nodes.append(helper.make_node('Sigmoid', [logits], [name]))

@@ -44,7 +44,9 @@ from torch_npu import npu  # noqa: E402
 torch._register_device_module('npu', npu)
 torch.utils.generate_methods_for_privateuse1_backend(for_storage=True)
 
-from torch_npu import hccl, optim, waits  # noqa: E402
+from torch_npu import hccl, mmcv_ops, optim, waits  # noqa: E402
+
+mmcv_ops.install()
 
 
 @atexit.register
