@@ -33,9 +33,8 @@ def test_benchmark__mistakes_are_one_line(door, toy):
 
 def test_benchmark__every_subject_can_be_timed(repo):
     tool = runpy.run_path(str(repo / 'tools/benchmark/benchmark.py'))
-    assert {'data', 'assign', 'step', 'iteration', 'test', 'eval', 'import'} <= tool[
-        'SUBJECTS'
-    ].keys()
+    subjects = {'data', 'assign', 'step', 'iteration', 'inferencer', 'test', 'eval', 'import'}
+    assert subjects <= tool['SUBJECTS'].keys()
     for subject in tool['SUBJECTS']:
         module = tool['_module'](subject)
         parser = argparse.ArgumentParser(conflict_handler='error')
