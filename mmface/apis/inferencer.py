@@ -44,6 +44,11 @@ class FaceInferencer(DetInferencer):
     Images pass through the test pipeline and the data preprocessor of the config. The results
     are therefore those of ``tools/test.py``, but for images above ``max_pixels``.
 
+    On a CPU, use ``mmface.deploy.runtime.FaceDetector`` with an exported ONNX file if time matters.
+    For one image and one thread, this class takes 1.24 times as long as the network alone in
+    onnxruntime with scrfd_2.5g_bnkps, but 3.7 times as long with scrfd_500m_bnkps, whose many
+    small layers are slow in torch (tools/benchmark/README.md).
+
     Args:
         config_or_name: A config file, or the name of a config of mmface, such as
             'scrfd_2.5g_bnkps'.

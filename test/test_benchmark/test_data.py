@@ -71,9 +71,11 @@ def test_run__a_table_of_each_place_of_the_colours(toy, repo):
     found = data.run(make_args(toy, str(repo / CONFIGS[0])))
     names = [[timing.name for timing in comparison.timings] for comparison in found]
     references = [data.STOCK, data.BATCHED]
-    assert names == [[data.OURS, *references], [data.OURS, *references, data.DECODING]]
+    alone = [data.DECODING, data.SIMPLEJPEG]
+    assert names == [[data.OURS, *references], [data.OURS, data.COLOURED, *references, *alone]]
     assert all(timing.median > 0 for comparison in found for timing in comparison.timings)
-    assert float(found[1].notes['ours / decoding alone']) > 0
+    for whole in (data.OURS, data.COLOURED):
+        assert all(float(found[1].notes[f'{whole} / {each}']) > 0 for each in alone)
 
 
 def test_run__refuses_other_pipelines_and_half_a_place(toy, repo):

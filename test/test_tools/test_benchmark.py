@@ -19,7 +19,7 @@ def test_benchmark__data_of_a_toy_set(run_tool, toy, tmp_path):
     assert 'x mmface' in done.stdout
     assert not done.stdout.startswith('Could not import')
     written = json.loads((tmp_path / 'data.json').read_text())
-    assert [len(comparison['timings']) for comparison in written] == [3, 4]
+    assert [len(comparison['timings']) for comparison in written] == [3, 6]
     assert all(c['ratios'][0]['median'] > 0 and c['timings'][0]['runs'] == 2 for c in written)
 
 
@@ -33,9 +33,8 @@ def test_benchmark__mistakes_are_one_line(door, toy):
 
 def test_benchmark__every_subject_can_be_timed(repo):
     tool = runpy.run_path(str(repo / 'tools/benchmark/benchmark.py'))
-    assert {'data', 'assign', 'step', 'iteration', 'test', 'eval', 'import'} <= tool[
-        'SUBJECTS'
-    ].keys()
+    subjects = {'data', 'assign', 'step', 'iteration', 'inferencer', 'test', 'eval', 'import'}
+    assert subjects <= tool['SUBJECTS'].keys()
     for subject in tool['SUBJECTS']:
         module = tool['_module'](subject)
         parser = argparse.ArgumentParser(conflict_handler='error')

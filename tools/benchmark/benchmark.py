@@ -20,6 +20,7 @@ SUBJECTS = {
     'step': 'a training step, against the network alone',
     'ranks': 'a training step of several ranks, against the buckets of torch',
     'iteration': 'whole training iterations of a run, against the network alone',
+    'inferencer': 'FaceInferencer with one image, against its network in onnxruntime',
     'test': 'tools/test.py, against the network and decoding alone',
     'eval': 'the WIDER FACE AP, against the usual Python port',
     'import': 'imports, and loading a data set of 12,880 images',
