@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmface.evaluation.wider_gt import WiderGroundTruth
+from mmface.evaluation.wider_gt import WiderGroundTruth, find_face_file
 from mmface.utils.mat_files import read_mat_files
 
 #: The attributes and the meaning of their values (readme.txt of the annotations of WIDER FACE).
@@ -29,7 +29,7 @@ def read_attributes(
     """Read the attributes of all faces from ``wider_face_val.mat``.
 
     Args:
-        folder: Folder of the ground truth.
+        folder: Folder of the ground truth, or one of its files.
         gt: The ground truth read from the same folder, possibly restricted.
 
     Returns:
@@ -39,7 +39,7 @@ def read_attributes(
         FileNotFoundError: The file does not exist.
         ValueError: The numbers of values and faces of an image differ.
     """
-    path = Path(folder, 'wider_face_val.mat')
+    path = find_face_file(Path(folder))
     wanted = {name: f'{name}_label_list' for name in ATTRIBUTES}
     (fields,) = read_mat_files({path: ('event_list', 'file_list', *wanted.values())})
     names = [

@@ -95,10 +95,22 @@ class WiderGroundTruth:
 
 
 def is_wider(path: Path) -> bool:
-    """Return whether a path may be a folder of the official files: it has some, or is missing."""
-    return not path.exists() or (
-        path.is_dir() and (any(path.glob('*.mat')) or not any(path.iterdir()))
-    )
+    """Return whether a path may be the official files: it is or has one, or is missing."""
+    if path.is_dir():
+        return any(path.glob('*.mat')) or not any(path.iterdir())
+    return not path.exists() or path.suffix.lower() == '.mat'
+
+
+def find_face_file(folder: Path) -> Path:
+    """Return the file of all faces: ``wider_face_val.mat``, or ``val.mat`` of MindSpore's zoo.
+
+    Args:
+        folder: Folder of the ground truth, or one of its files.
+    """
+    if folder.suffix.lower() == '.mat' and folder.is_file():
+        folder = folder.parent
+    official, other = folder / 'wider_face_val.mat', folder / 'val.mat'
+    return other if other.is_file() and not official.is_file() else official
 
 
 def read_ground_truth(folder: str | os.PathLike[str]) -> WiderGroundTruth:
@@ -111,12 +123,10 @@ def read_ground_truth(folder: str | os.PathLike[str]) -> WiderGroundTruth:
         FileNotFoundError: The folder or one of the files does not exist.
         ValueError: The content of a file is not as expected; the message names the file.
     """
-    root = Path(folder)
-    if root.suffix.lower() == '.mat' and root.is_file():
-        root = root.parent
+    face_file = find_face_file(Path(folder))
+    root = face_file.parent
     if not root.is_dir():
         raise FileNotFoundError(f'ground truth folder {root} does not exist; {_REMEDY}')
-    face_file = root / 'wider_face_val.mat'
     fields, *subsets = _load(root)
     names: list[str] = []
     boxes: list[NDArray[np.float64]] = []
@@ -173,7 +183,7 @@ def _read_subset(path: Path, cells: Any, splits: NDArray[np.int64]) -> NDArray[n
 def _load(root: Path) -> tuple[dict[str, Any], ...]:
     """Read the four files, that of all faces first, and check that they have the fields."""
     wanted: dict[Path, tuple[str, ...]] = {}
-    wanted[root / 'wider_face_val.mat'] = ('event_list', 'file_list', 'face_bbx_list')
+    wanted[find_face_file(root)] = ('event_list', 'file_list', 'face_bbx_list')
     wanted |= {root / f'wider_{subset}_val.mat': ('gt_list',) for subset in SUBSETS}
     missing = [path for path in wanted if not path.is_file()]
     if missing:

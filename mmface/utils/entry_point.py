@@ -76,7 +76,8 @@ REPLACED |= dict.fromkeys(
 )
 REPLACED |= dict.fromkeys(
     ('start', 'end', 'steps_per_epoch'),
-    'tools/evaluation/sweep_checkpoints.py tests all checkpoints of a run',
+    'tools/evaluation/sweep_checkpoints.py CONFIG WORK_DIR tests the checkpoints of a run; it has '
+    '--start and --end',
 )
 #: Name of the last checkpoint in the old documents, by folder of the config.
 FAMILIES = {'centerface': 'CenterFace', 'centernet2': 'CenterNet2', 'scrfd': 'SCRFD'}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import cv2
@@ -84,7 +85,9 @@ def outputs(path, folder):
 @pytest.mark.parametrize('method', METHODS)
 def test_quantised_file__is_near_the_float_one(folder, tmp_path, capsys, method):
     target = tmp_path / 'int8.onnx'
-    kept = quantize_onnx(folder / 'float.onnx', target, folder / 'images', method=method)
+    kept = quantize_onnx(
+        folder / 'float.onnx', target, folder / 'images', method=method, keep_edges=False
+    )
     assert kept == []
     assert capsys.readouterr() == ('', '')
     model = onnx.load(target)
@@ -103,7 +106,9 @@ def test_quantised_file__is_near_the_float_one(folder, tmp_path, capsys, method)
 def test_keep_float__leaves_those_nodes_alone(folder, tmp_path):
     target = tmp_path / 'int8.onnx'
     names = ['size_conv', 'offset_conv']
-    kept = quantize_onnx(folder / 'float.onnx', target, folder / 'images', 2, keep_float=names)
+    kept = quantize_onnx(
+        folder / 'float.onnx', target, folder / 'images', 2, keep_float=names, keep_edges=False
+    )
     assert kept == names
     model = onnx.load(target)
     floats = {item.name for item in model.graph.initializer if item.data_type == TensorProto.FLOAT}
@@ -118,6 +123,7 @@ def test_keep_float__leaves_those_nodes_alone(folder, tmp_path):
         (dict(method='median'), "method 'median'"),
         (dict(max_images=0), '0 calibration images'),
         (dict(keep_float=['nose']), 'no node of .* has a name that contains nose'),
+        ({}, 'no convolution between the first and the last ones'),
     ],
 )
 def test_wrong_options__are_refused(folder, tmp_path, options, message):
@@ -131,8 +137,10 @@ def test_quantised_file__is_not_quantised_again(folder, run_tool, tmp_path):
     target = tmp_path / 'int8.onnx'
     tool = 'tools/deploy/quantize_onnx.py'
     images = folder / 'images'
-    done = run_tool(tool, folder / 'float.onnx', target, '--calibration', images)
+    source = folder / 'float.onnx'
+    done = run_tool(tool, source, target, '--calibration', images, '--quantize-edges')
     assert f'wrote {target}' in done.stdout
+    assert re.search(r'on this CPU \(.*\), it takes \d+\.\d\dx the time', done.stdout)
     done = run_tool(tool, target, tmp_path / 'b.onnx', '--calibration', images, ok=False)
     assert done.returncode == 2
     assert 'is already quantised' in done.stderr
@@ -146,5 +154,11 @@ def test_folder_without_images__is_named(folder, tmp_path):
 @pytest.mark.reference
 def test_published_file__whose_resizes_have_empty_inputs(folder, reference_dir, tmp_path):
     source = reference_dir / 'data/scrfd/weights/scrfd_500m_bnkps.onnx'
-    quantize_onnx(source, tmp_path / 'int8.onnx', folder / 'images', max_images=2)
+    kept = quantize_onnx(source, tmp_path / 'int8.onnx', folder / 'images', max_images=2)
     assert FaceDetector(tmp_path / 'int8.onnx').spec.family == 'scrfd'
+    # The published file numbers its nodes: seven convolutions up to stride 4, and for each of
+    # three strides one convolution for scores, boxes and keypoints each.
+    convolutions = [name for name in kept if name.startswith('Conv')]
+    assert convolutions[:7] == [f'Conv_{number}' for number in range(0, 14, 2)]
+    assert len(convolutions) == 7 + 9
+    assert sum(name.startswith('Sigmoid') for name in kept) == 3

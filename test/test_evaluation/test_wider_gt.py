@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from mmface.evaluation.wider_gt import SUBSETS, read_ground_truth
+from mmface.evaluation.wider_gt import SUBSETS, is_wider, read_ground_truth
 
 
 def test_read_ground_truth__gives_back_what_the_files_hold(small_gt, write_mats, tmp_path):
@@ -17,6 +17,14 @@ def test_read_ground_truth__gives_back_what_the_files_hold(small_gt, write_mats,
     for subset in SUBSETS:
         np.testing.assert_array_equal(gt.keep[subset], small_gt.keep[subset])
     assert not gt.partial
+
+
+def test_read_ground_truth__val_mat_of_mindspores_zoo(small_gt, write_mats, tmp_path):
+    folder = write_mats(small_gt, tmp_path / 'gt')
+    (folder / 'wider_face_val.mat').rename(folder / 'val.mat')
+    for path in (folder, folder / 'val.mat'):
+        assert is_wider(path)
+        assert read_ground_truth(path).names == small_gt.names
 
 
 def test_read_ground_truth__keeps_degenerate_boxes_and_images_without_box(

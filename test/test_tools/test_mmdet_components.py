@@ -67,6 +67,57 @@ train_dataloader['dataset'] = dict(
 train_cfg = dict(max_epochs=1, val_interval=1)
 """
 
+OWN_JSON = """
+_base_ = '{repo}/configs/scrfd/scrfd_500m.py'
+load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)]
+train_pipeline = [
+    dict(type='Mosaic', img_scale=(48, 48)),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs'),
+]
+keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+test_pipeline = [
+    load[0],
+    dict(type='Resize', scale=(96, 96), keep_ratio=True),
+    load[1],
+    dict(type='PackDetInputs', meta_keys=keys),
+]
+faces = dict(type='CocoDataset', data_root='{data}/', metainfo=dict(classes=('face',)))
+train_faces = dict(
+    faces, ann_file='{folder}/train.json', data_prefix=dict(img='train/images/'), pipeline=load
+)
+loader = dict(num_workers=0, persistent_workers=False)
+train_dataloader = dict(
+    batch_size=4,
+    dataset=dict(
+        _delete_=True, type='MultiImageMixDataset', dataset=train_faces, pipeline=train_pipeline
+    ),
+    **loader,
+)
+val_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        ann_file='{folder}/val.json',
+        data_prefix=dict(img='val/images/'),
+        test_mode=True,
+        pipeline=test_pipeline,
+        **faces,
+    ),
+    **loader,
+)
+test_dataloader = val_dataloader
+metric = dict(type='CocoMetric', ann_file='{folder}/val.json', metric='bbox')
+val_evaluator = dict(_delete_=True, **metric)
+test_evaluator = val_evaluator
+model = dict(data_preprocessor=dict(pad_size=(96, 96)), test_cfg=dict(score_thr=0.0001))
+train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1, val_interval=1)
+default_hooks = dict(
+    checkpoint=dict(interval=1, save_best='coco/bbox_mAP'), logger=dict(interval=1)
+)
+vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends)
+"""
+
 THEIRS = """
 _base_ = '{mmdet}/{base}'
 custom_imports = dict(imports=['mmface.registry'], allow_failed_imports=False)
@@ -146,10 +197,10 @@ def train(door, tmp_path):
 
     numbers = itertools.count()
 
-    def run(text):
+    def run(text, *args):
         config, work = tmp_path / 'own.py', tmp_path / f'work_{next(numbers)}'
         config.write_text(text)
-        door(str(TRAIN), config, '--work-dir', work)
+        door(str(TRAIN), config, '--work-dir', work, *args)
         return next(work.glob('*/*.log')).read_text()
 
     return run
@@ -181,6 +232,27 @@ def test_amp_on_a_cpu__is_refused_by_mmengine(door, repo, toy, tmp_path):
 def test_wrappers_of_mmdet__in_our_config(train, repo, toy, tmp_path):
     log = train(OURS.format(repo=repo, data=toy, work=tmp_path) + WRAPPERS)
     assert 'Epoch(train) [1][4/4]' in log  # 4 images, twice each, in both wrappers: 16
+
+
+def test_mosaic_of_mmdet__with_our_network_and_a_data_set_of_mmdet(
+    train, repo, toy, tmp_path, door
+):
+    """Also: the pipelines of mmdet, its visualizer with TensorBoard, its loop, ``save_best``."""
+    for split in ('train', 'val'):
+        labels = toy / split / 'labelv2.txt'
+        door('tools/data/convert_labels.py', labels, tmp_path / f'{split}.json')
+    log = train(OWN_JSON.format(repo=repo, data=toy, folder=tmp_path), '--auto-scale-lr')
+    assert 'batch size of 32 and the current batch size is 4' in log
+    assert 'coco/bbox_mAP: ' in log and all(loss < 100 for loss in losses_of(log))
+    work = tmp_path / 'work_0'
+    assert list(work.glob('best_coco_bbox_mAP_*.pth'))
+    assert list(work.glob('*/vis_data/events.out.tfevents.*'))
+
+
+def test_data_preprocessor_of_mmdet__is_refused_after_our_pipeline(train, toy):
+    text = theirs('gfl', toy).replace("data_preprocessor=dict(type='FaceDataPreprocessor'),", '')
+    with pytest.raises(ValueError, match=r'set model=dict\(data_preprocessor='):
+        train(text)
 
 
 def test_mosaic_of_mmdet__needs_a_data_set_of_mmdet(train, repo, toy, tmp_path):

@@ -144,6 +144,16 @@ def test_train_and_test__leave_a_checkpoint_results_and_images(family, runs):
     assert len(list((runs / f'{family}_test').glob('*/shown/*.jpg'))) == len(results)
 
 
+def test_train_and_resume(runs, tool, tmp_path):
+    work = shutil.copytree(runs / 'scrfd', tmp_path / 'work')
+    saved = (work / 'last_checkpoint').read_text()
+    (work / 'last_checkpoint').write_text(str(work / Path(saved).name))
+    args = ['--work-dir', work, '--resume', '--cfg-options', 'train_cfg.max_epochs=2']
+    tool('train.py', runs / 'scrfd.py', *args)
+    log = max(work.glob('*/*.log')).read_text()
+    assert 'Epoch(train) [2][3/3]' in log and 'Epoch(train) [1]' not in log
+
+
 def test_dist_train_and_dist_test(process, runs, toy, tmp_path):
     args = [2, '--work-dir', tmp_path]
     process('dist_train.sh', runs / 'scrfd.py', *args, PORT='29553', OMP_NUM_THREADS='1')

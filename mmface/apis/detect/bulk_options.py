@@ -64,7 +64,8 @@ def run_bulk(
     from mmface.apis.detect.shards import find_shards
 
     others: list[Skipped] = []
-    shards = find_shards(args.inputs, *args.shard, others=others)
+    part, parts = args.shard
+    shards = find_shards(args.inputs, part, parts, others)
     if others:
         print(f'{len(others)} files of the folders are in no shard: {count_reasons(others)}')
     settings = {'score_thr': args.score_thr, 'parquet': True, **size_settings(args)}

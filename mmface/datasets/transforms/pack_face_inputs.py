@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
@@ -29,6 +30,25 @@ META_KEYS = (
 )
 DEFAULTS = dict(scale_factor=(1.0, 1.0), flip=False, flip_direction=None)
 LABELS = dict(bboxes='gt_bboxes', labels='gt_bboxes_labels', keypoints='gt_keypoints')
+
+
+class HostArray(np.ndarray):
+    """An array that only ``FaceDataPreprocessor`` can make a tensor of.
+
+    Other preprocessors move samples with ``to`` and would leave arrays as they are.
+    """
+
+    def to(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse to go to a device.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            'PackFaceInputs packs the labels for FaceDataPreprocessor, found another data '
+            "preprocessor: set model=dict(data_preprocessor=dict(_delete_=True, type='"
+            "FaceDataPreprocessor', mean=[...], std=[...])) with the values of the other one"
+        )
 
 
 @TRANSFORMS.register_module()
@@ -83,5 +103,5 @@ def _instances(results: dict, chosen: NDArray[np.bool_] | slice) -> InstanceData
     for name, key in LABELS.items():
         if key in results:
             # Setting an attribute compares lengths, which takes longer than copying the values.
-            instances.set_field(results[key][chosen], name)
+            instances.set_field(results[key][chosen].view(HostArray), name)
     return instances

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import BaseBoxes
 from mmengine.logging import print_log
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
@@ -139,8 +140,10 @@ class FaceDataPreprocessor(BaseDataPreprocessor):
 
 
 def _make_tensors(sample: DetDataSample) -> None:
-    """Convert the labels of a sample from the arrays of the workers to tensors."""
+    """Convert the labels of a sample to tensors: arrays of ``PackFaceInputs``, boxes of mmdet."""
     for instances in (sample.get('gt_instances'), sample.get('ignored_instances')):
         for name, value in instances.items() if instances is not None else ():
             if isinstance(value, np.ndarray):
                 instances.set_field(torch.from_numpy(value), name)
+            elif isinstance(value, BaseBoxes):
+                instances.set_field(value.tensor, name)
