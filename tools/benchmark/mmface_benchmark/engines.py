@@ -120,7 +120,8 @@ def _mnn(path: Path, folder: Path) -> Run:
     import MNN
 
     target = folder / 'mnn.mnn'
-    code = 'from MNN.tools.mnnconvert import main; main()'
+    # Not MNN.tools.mnnconvert: importing that runs pip in this environment.
+    code = 'import sys, MNN, _tools; _tools.mnnconvert(sys.argv)'
     options = ['-f', 'ONNX', '--modelFile', str(path), '--MNNModel', str(target), '--bizCode', 'x']
     _convert([sys.executable, '-c', code, *options], folder)
     names = [output.name for output in onnx.load(str(path)).graph.output]
