@@ -5,7 +5,7 @@ from mmface.utils.config_files import config_path
 
 __all__ = ['__version__', 'config_path', 'register_all_modules']
 
-__version__ = '0.3.0'
+__version__ = '0.4.0'
 
 
 def register_all_modules() -> None:
