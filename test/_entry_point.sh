@@ -158,9 +158,11 @@ run_ranks() {  # LABEL TOOL ARGS...: one process for each rank, each with its ow
 train() {  # KIND
   local args=(--no-validate)
   if [[ -e $work_dir && -n $(ls -A "$work_dir" 2>&1) ]]; then
+    local saved=$work_dir/${config##*/} # with all options of the run
+    [[ -f $saved ]] || die "--work_dir=$work_dir is not empty; name a new one"
     die "--work_dir=$work_dir is not empty; name a new one, or continue the run in it:" \
-      "bash tools/dist_train.sh $config $world_size --data-path $data_path --work-dir $work_dir" \
-      "${precision:+--precision $precision }--no-validate --resume"
+      "bash tools/dist_train.sh $saved $world_size --data-path $data_path --work-dir $work_dir" \
+      "--no-validate --resume"
   fi
   [[ -z $precision ]] || args+=(--precision "$precision")
   [[ -z $batch_size ]] || args+=(--cfg-options "train_dataloader.batch_size=$batch_size")

@@ -23,4 +23,5 @@ def __getattr__(name: str) -> Any:
     import_mmdet_quietly()
     from mmface.apis.inferencer import FaceInferencer
 
+    globals()[name] = FaceInferencer  # so that this is not called again
     return FaceInferencer

@@ -27,5 +27,5 @@ def image_pipeline(cfg: Config, max_pixels: int | None = None) -> Compose:
     steps = [dict(step) for step in steps[places[0] + 1 :]]
     for step in steps:
         if step['type'].split('.')[-1] == 'FaceStretch':
-            step['max_pixels'] = max_pixels
+            step.setdefault('max_pixels', max_pixels)
     return Compose([dict(type='LoadFaceImage'), *steps])

@@ -29,7 +29,14 @@ from mmface.utils.checkpoint import load_checkpoint_file
 from mmface.utils.device import use_device
 from mmface.utils.draw import mark_faces
 from mmface.utils.fuse_norms import fuse_norms
-from mmface.utils.images import MAX_INPUT_PIXELS, Image, PathLike, as_bgr, write_image
+from mmface.utils.images import (
+    MAX_INPUT_PIXELS,
+    Image,
+    PathLike,
+    as_bgr,
+    check_limit,
+    write_image,
+)
 from mmface.utils.memory_format import use_memory_format
 from mmface.utils.progress import progress_bar
 from mmface.utils.sources import Source, count_reasons, find_sources, read_source, result_path
@@ -87,6 +94,7 @@ class FaceInferencer(DetInferencer):
         trust_checkpoint: bool = False,
     ) -> None:
         self.score_thr = 0.0 if score_thr is None else score_thr
+        check_limit(max_pixels)
         self._max_pixels = max_pixels
         self._trust = trust_checkpoint
         self._names: tuple[str, ...] = ()

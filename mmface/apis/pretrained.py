@@ -19,7 +19,14 @@ FILES = {
     'ResNet': ('R-50.pkl', 'resnet50_msra-5891d200.pth'),
 }
 #: Options of a backbone for which the files are made. Others make it wider, narrower or deeper.
-SIZES = {'width': 1, 'depth': 50, 'base_channels': 64, 'stem_channels': 64}
+SIZES = {
+    'width': 1,
+    'depth': 50,
+    'base_channels': 64,
+    'stem_channels': 64,
+    'in_channels': 3,
+    'deep_stem': False,
+}
 CONVERTED = 'pretrained.pth'
 
 
@@ -76,9 +83,9 @@ def published_files(backbone: Mapping[str, Any]) -> tuple[str, ...]:
     Args:
         backbone: Its options in a config.
     """
-    if any((backbone.get(key) or size) != size for key, size in SIZES.items()):
+    if any(backbone.get(key) not in (None, size) for key, size in SIZES.items()):
         return ()
-    return FILES.get(str(backbone.get('type')), ())
+    return FILES.get(str(backbone.get('type')).rpartition('.')[2], ())
 
 
 def describe_start(cfg: Config) -> str | None:

@@ -15,7 +15,10 @@ import torch
 import torch.distributed as torch_dist
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 BACKENDS = {'cuda': 'nccl', 'npu': 'hccl', 'cpu': 'gloo'}
 
@@ -96,11 +99,11 @@ def wrapper_options(
         'bucket_cap_mb': min(gradient_bytes(model) / 2**20 / BUCKETS, LARGEST_BUCKET),
     }
     given = dict(given or {})
-    options = (
-        {**options, **given} if given.get('type', options['type']) == options['type'] else given
-    )
-    if get_device() == 'cpu':
-        options['device_ids'] = None  # DDP requires it, but mmengine always passes an id
+    kind = given.get('type', options['type'])
+    wrapper = kind if isinstance(kind, type) else MODEL_WRAPPERS.get(kind)
+    options = {**options, **given} if wrapper is MMDistributedDataParallel else given
+    if get_device() == 'cpu' and issubclass(wrapper or object, DistributedDataParallel):
+        options['device_ids'] = None  # it requires that, but mmengine always passes an id
     return options
 
 

@@ -11,6 +11,8 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from torch import Tensor
 
+_MOST = 1000  # tensors that wait, each of which holds a block of the device's memory
+
 
 class LateHistoryBuffer(HistoryBuffer):
     """A ``HistoryBuffer`` that takes tensors and copies them to the host when it is read.
@@ -31,6 +33,8 @@ class LateHistoryBuffer(HistoryBuffer):
     def update_late(self, value: Tensor) -> None:
         """Append a tensor with one element. It must not be changed later."""
         self._waiting.append(value.detach().reshape(()))
+        if len(self._waiting) >= _MOST:  # nobody reads
+            self._read()
 
     @property
     def _log_history(self) -> np.ndarray:
@@ -71,7 +75,12 @@ def update_late(hub: MessageHub, key: str, value: Tensor) -> None:
     """Log a tensor with one element without waiting for its device.
 
     Only the first value of a key is read at once.
+
+    Raises:
+        ValueError: The tensor has more than one element.
     """
+    if value.numel() != 1:
+        raise ValueError(f'{key}: expected one element, found the shape {tuple(value.shape)}')
     buffer = hub.log_scalars.get(key)
     if isinstance(buffer, LateHistoryBuffer):
         buffer.update_late(value)

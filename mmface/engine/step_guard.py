@@ -95,7 +95,8 @@ class StepGuard:
 
     @torch.no_grad()
     def _before_forward(self, model: nn.Module, _: Any) -> None:
-        if not model.training or not self._norms:
+        # A pass in inference mode is no step, and its tensors could not be written later.
+        if not model.training or not self._norms or torch.is_inference_mode_enabled():
             return
         statistics = self._statistics()
         if self._kept is None:

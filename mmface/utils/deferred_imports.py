@@ -60,11 +60,12 @@ class LaterModule(ModuleType):
     _finder: _Finder
 
     def __getattr__(self, name: str) -> Any:
-        if name == '__version__':
+        if name in ('__version__', '__all__', '__pyx_capi__'):  # Cython's links to other modules
             return getattr(self.load_real(), name)
         if name.startswith('__'):
             raise AttributeError(name)
-        if self._finder.active:  # perhaps `from module import name`
+        # Perhaps `from module import name`.
+        if self._finder.serves(sys._getframe(1).f_globals.get('__name__')):
             return Later(lambda: _attribute(self.load_real(), name))
         return _attribute(self.load_real(), name)
 
@@ -85,12 +86,20 @@ def _attribute(module: ModuleType, name: str) -> Any:
 class _Finder(MetaPathFinder, Loader):
     """Finds stand-ins for the modules of some packages while it is active."""
 
-    def __init__(self, packages: Sequence[str]) -> None:
+    def __init__(self, packages: Sequence[str], importers: Sequence[str] | None) -> None:
         # A package that is missing must stay missing: modules ask for it with try and except.
         self.packages = {
             name for name in packages if name not in sys.modules and PathFinder.find_spec(name)
         }
+        self.importers = importers
         self.active = True
+
+    def serves(self, module: object) -> bool:
+        """Return whether a module gets stand-ins for what it takes from the packages."""
+        package = str(module).partition('.')[0]
+        # importlib only asks whether there is such an attribute.
+        own = package in ('importlib', '_frozen_importlib')
+        return self.active and (self.importers is None or own or package in self.importers)
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
         if self.active and fullname.partition('.')[0] in self.packages:
@@ -114,7 +123,7 @@ class _Finder(MetaPathFinder, Loader):
 
 
 @contextmanager
-def deferred_imports(*packages: str) -> Iterator[None]:
+def deferred_imports(*packages: str, importers: Sequence[str] | None = None) -> Iterator[None]:
     """Give stand-ins to the modules that are imported in this block.
 
     Afterwards no stand-in is left in ``sys.modules``, so other code imports the real packages. If
@@ -124,8 +133,10 @@ def deferred_imports(*packages: str) -> Iterator[None]:
     Args:
         packages: Names of top-level packages. Those that are missing or already imported are not
             deferred.
+        importers: Names of the top-level packages whose modules get stand-ins for functions and
+            classes. Default: all, also those that other threads import.
     """
-    finder = _Finder(packages)
+    finder = _Finder(packages, importers)
     sys.meta_path.insert(0, finder)
     try:
         yield

@@ -144,16 +144,24 @@ def _is_transport_stream(head: bytes) -> bool:
     )
 
 
-def count_pages(path: str | os.PathLike[str]) -> int:
+def count_pages(source: str | os.PathLike[str] | IO[bytes]) -> int:
     """Return the number of pages of a TIFF file, and 1 for every other image.
 
     The two images of an MPO file show the same scene, so only the first one counts.
+
+    Args:
+        source: Path, or file at its start, which is rewound.
     """
-    with Path(path).open('rb') as file:
-        if file.read(4) not in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
-            return 1
-        file.seek(0)
-        try:
-            return int(getattr(open_image(file), 'n_frames', 1))
-        except Exception:  # Pillow does not know this kind of TIFF, or it is damaged
-            return 1
+    if isinstance(source, (str, os.PathLike)):
+        with Path(source).open('rb') as opened:
+            return count_pages(opened)
+    head = source.read(4)
+    source.seek(0)
+    if head not in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
+        return 1
+    try:
+        return int(getattr(open_image(source), 'n_frames', 1))
+    except Exception:  # Pillow does not know this kind of TIFF, or it is damaged
+        return 1
+    finally:
+        source.seek(0)

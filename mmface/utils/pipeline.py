@@ -144,7 +144,7 @@ class Behind:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self._limit = max(limit, 1)
         self._waiting: deque[Future[None]] = deque()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix='mmface-behind')
 
@@ -154,9 +154,11 @@ class Behind:
         Raises:
             Exception: What an earlier call has raised.
         """
-        while len(self._waiting) >= self._limit:
-            self._waiting.popleft().result()
         self._waiting.append(self._pool.submit(work, item))
+        # An interruption during the wait loses neither this item nor an error of an earlier call.
+        while len(self._waiting) > self._limit:
+            self._waiting[0].result()
+            self._waiting.popleft()
 
     def __enter__(self) -> Behind:
         """Return this object."""

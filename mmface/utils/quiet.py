@@ -7,6 +7,7 @@ import contextlib
 import gc
 import importlib
 import io
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -30,6 +31,8 @@ SELDOM_USED = (
     'terminaltables',
     'tifffile',
 )
+#: Packages that get stand-ins for them. Others, such as those of the user, get the real objects.
+IMPORTERS = ('mmdet', 'mmcv', 'mmengine', 'pycocotools')
 
 
 def import_mmdet_quietly() -> None:
@@ -41,11 +44,13 @@ def import_mmdet_quietly() -> None:
     """
     for message in HARMLESS:
         warnings.filterwarnings('ignore', message)
+    if 'mmface.registry' in sys.modules:
+        return  # the garbage of the caller must not be frozen for nothing
     with _no_garbage_collection():
         with (
             contextlib.redirect_stdout(io.StringIO()),
             warnings.catch_warnings(),
-            deferred_imports(*SELDOM_USED),
+            deferred_imports(*SELDOM_USED, importers=IMPORTERS),
         ):
             warnings.simplefilter('ignore')
             for name in NOISY:

@@ -36,6 +36,7 @@ class FaceVisualizer(DetLocalVisualizer):
         **kwargs: Any,
     ) -> None:
         self._later_figure = image is None
+        self._drawn: np.ndarray | None = None
         super().__init__(name, image, *args, **kwargs)
         if self._later_figure:
             for attribute in FIGURE:
@@ -124,9 +125,14 @@ class FaceVisualizer(DetLocalVisualizer):
             return None
         return [classes[label] for label in instances.labels.tolist()]
 
+    def set_image(self, image: np.ndarray) -> None:
+        """Set the image, (H, W, 3) uint8 RGB, that the inherited methods draw on."""
+        self._drawn = None
+        super().set_image(image)
+
     def get_image(self) -> np.ndarray:
         """Return the last image drawn, (H, W, 3) uint8 RGB."""
-        return self._drawn
+        return super().get_image() if self._drawn is None else self._drawn
 
 
 def _boxes(instances: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ from mmface.apis.pretrained import (
     check_frozen,
     describe_start,
     find_pretrained,
+    published_files,
     set_pretrained,
     unfreeze,
 )
@@ -56,6 +57,10 @@ def test_find_pretrained__in_the_data_folder_and_above(load, mobilenet):
     assert find_pretrained(load('scrfd/scrfd_10g')) is None
     # Half as wide: the file does not fit.
     assert find_pretrained(load('centerface/centerface_small')) is None
+    resnet = dict(type='ResNet', depth=50)
+    assert published_files(resnet) == published_files({**resnet, 'type': 'mmdet.ResNet'}) != ()
+    assert published_files({**resnet, 'deep_stem': True}) == ()
+    assert published_files({**resnet, 'in_channels': 1}) == ()
 
 
 def test_describe_start__names_the_file_of_the_recipe(load):

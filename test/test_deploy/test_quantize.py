@@ -123,7 +123,7 @@ def test_keep_float__leaves_those_nodes_alone(folder, tmp_path):
         (dict(method='median'), "method 'median'"),
         (dict(max_images=0), '0 calibration images'),
         (dict(keep_float=['nose']), 'no node of .* has a name that contains nose'),
-        ({}, 'no convolution between the first and the last ones'),
+        ({}, 'use keep_edges=False'),
     ],
 )
 def test_wrong_options__are_refused(folder, tmp_path, options, message):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import mmengine.device.utils
 import pytest
 from mmengine.config import Config
+from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
 from mmface.engine.dist import BUCKETS, LARGEST_BUCKET, gradient_bytes, wrapper_options
@@ -42,5 +43,11 @@ def test_wrapper_options__the_config_comes_first(small, monkeypatch):
     }
     other = {'type': 'MMSeparateDistributedDataParallel', 'static_graph': True}
     assert wrapper_options(small, Config(), other) == {**other, 'device_ids': None}
+    # Other names of the same wrapper.
+    for kind in ('mmengine.MMDistributedDataParallel', MMDistributedDataParallel):
+        found = wrapper_options(small, Config(), {'type': kind})
+        assert found['broadcast_buffers'] is False
+    other = {'type': 'MMFullyShardedDataParallel'}
+    assert wrapper_options(small, Config(), other) == other
     monkeypatch.setattr(mmengine.device.utils, 'DEVICE', 'cuda')
     assert 'device_ids' not in wrapper_options(small, Config())

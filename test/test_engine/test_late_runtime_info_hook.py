@@ -101,3 +101,18 @@ def test_update_late__is_resumed_as_other_scalars():
     other = MessageHub.get_instance('other')
     other.load_state_dict(hub.state_dict())
     assert other.get_scalar('train/loss').data[0].tolist() == [1.0, 2.0]
+
+
+def test_buffer__a_limited_number_of_tensors_waits(monkeypatch):
+    monkeypatch.setattr('mmface.engine.late_history._MOST', 10)
+    late = LateHistoryBuffer(max_length=30)
+    for value in range(45):
+        late.update_late(torch.tensor(float(value)))
+        assert len(late._waiting) < 10
+    assert late.data[0].tolist() == list(range(15, 45))
+
+
+def test_update_late__names_a_value_that_is_no_scalar():
+    hub = MessageHub.get_instance('vector')
+    with pytest.raises(ValueError, match=r'train/loss: expected one element, found .*\(2,\)'):
+        update_late(hub, 'train/loss', torch.ones(2))

@@ -107,6 +107,8 @@ def test_performance_1p__twice_keeps_both(script, flags, tmp_path):
     again = script('train_performance_1p.sh', *flags, f'--work_dir={tmp_path / "work"}', ok=False)
     assert again.returncode == 2
     assert 'is not empty; name a new one' in again.stderr
+    # With the config of the run, which has all its options.
+    assert f'{tmp_path / "work" / "tiny_1p_o2.py"} 1 --data-path' in again.stderr
     assert old.read_text() in done.stdout
 
 

@@ -156,3 +156,11 @@ def test_mmdet__loads_none_of_the_packages_and_every_stand_in_is_a_function_clas
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 5
+
+
+def test_importers__other_modules_get_the_real_objects(user, tmp_path):
+    (tmp_path / 'user_of_heavy.py').write_text(USER)
+    with deferred_imports('heavy', importers=['mmdet']):
+        module = importlib.import_module('user_of_heavy')
+    assert not isinstance(module.double, Later)
+    assert module.double(4) == 8

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -216,3 +217,19 @@ def test_behind__an_exception_of_the_owner_drops_what_waits():
     count = len(done)
     time.sleep(0.1)
     assert len(done) == count <= 2
+
+
+def test_behind__an_interruption_while_it_waits_loses_no_item():
+    done, go = [], threading.Event()
+
+    def work(number):
+        go.wait(10)
+        done.append(number)
+
+    with Behind(1) as behind:
+        behind.call(work, 0)
+        threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            behind.call(work, 1)
+        go.set()
+    assert done == [0, 1]

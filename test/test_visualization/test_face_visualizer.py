@@ -71,3 +71,13 @@ def test_figure__is_made_when_a_drawing_method_of_mmengine_needs_it():
     np.testing.assert_array_equal(super(FaceVisualizer, given).get_image(), image)
     with np.testing.assert_raises(AttributeError):
         visualizer.nothing  # noqa: B018
+
+
+def test_inherited_methods__draw_on_an_image_that_is_set():
+    visualizer = FaceVisualizer(name='inherited')
+    image = np.full((40, 50, 3), 90, np.uint8)
+    visualizer.set_image(image)
+    visualizer.draw_bboxes(np.array([5, 5, 30, 30]))
+    drawn = visualizer.get_image()
+    assert drawn.shape == image.shape
+    assert (drawn != image).any()

@@ -9,6 +9,5 @@
 #   bash tools/benchmark/gpu.sh --device cuda --out gpu.json
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
-cd "$root"
 export PYTHONPATH="$root:$root/tools/benchmark${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 exec python3 -m mmface_benchmark.device.report "$@"

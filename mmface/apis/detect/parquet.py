@@ -15,6 +15,7 @@ from mmface.apis.detect.shards import Entry, Shard
 from mmface.structures import Face
 from mmface.utils.cli import one_line
 from mmface.utils.extras import optional_imports
+from mmface.utils.file_kinds import count_pages
 from mmface.utils.files import whole_file
 from mmface.utils.image_decoding import Image, OnDamage, decode_image
 from mmface.utils.images import read_image
@@ -129,6 +130,10 @@ def _row(entry: Entry, detector: Detector) -> dict[str, Any]:
     damage: list[str] = []
     try:
         image = _read(entry, damage.append)
+        if entry.source is None:
+            file = entry.name if entry.content is None else io.BytesIO(entry.content)
+            if (pages := count_pages(file)) > 1:
+                damage.append(f'{pages} pages, only the first one is read')
         (faces,) = detector([image])
     except IMAGE_ERRORS as error:
         return row | {'error': one_line(error)}

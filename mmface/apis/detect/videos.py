@@ -166,7 +166,9 @@ def do_video(
             for ready in filler.finish():
                 behind.call(output.write, ready)
         if not output.frames:
-            raise KeyboardInterrupt
+            if source.live:  # interrupted before the first frame
+                raise KeyboardInterrupt
+            raise ValueError(f'{source.name}: no frame could be decoded')
         damaged_sound = video.damaged_sound
     seconds = max(time.monotonic() - start, 1e-9)
     notes = [

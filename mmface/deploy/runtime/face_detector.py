@@ -249,7 +249,10 @@ class FaceDetector:
             pixels, placement = self.place(image)
             group = waiting.setdefault(placement.size, [])
             group.append((index, pixels, placement))
-            if len(group) == limit:
+            most = limit
+            if self._gate is not None and self.batch_size is None:
+                most = max(1, min(limit, self._gate.limit // math.prod(placement.size)))
+            if len(group) >= most:
                 self._flush(waiting.pop(placement.size), results)
         for group in waiting.values():
             self._flush(group, results)

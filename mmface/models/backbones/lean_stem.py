@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
+
+_MODULES = 10
 
 
 class LeanStem(nn.Sequential):
@@ -29,7 +30,8 @@ class LeanStem(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the output for images (B, C, H, W)."""
-        if not self.training or not torch.is_grad_enabled():
+        whole = len(self) == _MODULES  # a slice is a LeanStem, too
+        if not whole or not self.training or not torch.is_grad_enabled():
             return super().forward(x)
         conv1, norm1, relu1, conv2, norm2, relu2, conv3, norm3, _, relu3 = self
         x = conv1(x)
@@ -48,20 +50,27 @@ def _norm_relu_conv(x: Tensor, norm: nn.Module, relu: nn.Module, conv: nn.Module
         return conv(relu(norm(x)))
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _statistics_kept(norm)
+        return nullcontext(), _StatisticsKept(norm)
 
     return checkpoint(run, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
 
 
-@contextmanager
-def _statistics_kept(norm: nn.Module) -> Iterator[None]:
-    """Let a norm update copies of its running statistics: the forward pass has updated them."""
-    buffers = dict(norm.named_buffers(recurse=False))
-    norm._buffers.update({name: value.clone() for name, value in buffers.items()})
-    try:
-        yield
-    finally:
-        norm._buffers.update(buffers)
+class _StatisticsKept(AbstractContextManager):
+    """Lets a norm update copies of its running statistics: the forward pass has updated them.
+
+    It can be entered again, as for a second backward pass.
+    """
+
+    def __init__(self, norm: nn.Module) -> None:
+        self.norm = norm
+
+    def __enter__(self) -> None:
+        self.buffers = dict(self.norm.named_buffers(recurse=False))
+        copies = {name: value.clone() for name, value in self.buffers.items()}
+        self.norm._buffers.update(copies)
+
+    def __exit__(self, *_: object) -> None:
+        self.norm._buffers.update(self.buffers)
 
 
 class _Pool(torch.autograd.Function):

@@ -126,7 +126,7 @@ class BatchedATSSAssigner:
         bboxes = F.pad(gt_instances.bboxes, (0, 0, 0, 1))[None]
         labels = F.pad(gt_instances.labels, (0, 1), value=-1)
         mask = torch.arange(len(labels), device=labels.device)[None] < len(gt_instances)
-        grids = [PriorGrid(1, int(count), 1, (1.0, 1.0)) for count in num_level_priors]
+        grids = [PriorGrid(1, int(count), 1, (1.0, 1.0)) for count in num_level_priors if count]
         candidates = self.candidates(priors, grids, bboxes, full_search=True)
         slots = self.assign_candidates(priors, candidates, bboxes, mask)
         gt_inds = slots.gt_inds(len(priors))[0]

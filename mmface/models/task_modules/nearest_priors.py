@@ -117,6 +117,7 @@ def _windows(
     )
 
 
+@torch.no_grad()
 def nearest_in_windows(grids: tuple[PriorGrid, ...], centres: Tensor, count: int) -> Tensor:
     """Find the priors of each of L levels nearest to each of centres (R, 2).
 

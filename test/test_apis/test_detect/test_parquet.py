@@ -91,6 +91,23 @@ def test_detect_shard__the_same_bytes_with_any_number_of_workers(workers, tar, t
     assert (tmp_path / 'a.parquet').read_bytes() == (tmp_path / 'b.parquet').read_bytes()
 
 
+@pytest.mark.parametrize('kind', ['tar', 'list'])
+def test_detect_shard__says_that_further_pages_are_not_read(kind, tmp_path):
+    pages = [PIL.Image.new('RGB', (30, 20), (60 * i, 0, 0)) for i in range(3)]
+    file = tmp_path / 'pages.tif'
+    pages[0].save(file, save_all=True, append_images=pages[1:])
+    if kind == 'tar':
+        given = str(write_tar(tmp_path / 'a.tar', [('pages.tif', file.read_bytes())]))
+    else:
+        (tmp_path / 'a.txt').write_text(f'{file}\n')
+        given = f'@{tmp_path / "a.txt"}'
+    (shard,) = find_shards([given])
+    detect_shard(shard, tmp_path / 'a.parquet', find_faces)
+    (row,) = pq.read_table(tmp_path / 'a.parquet').to_pylist()
+    assert (row['width'], row['error']) == (30, None)
+    assert row['damage'] == '3 pages, only the first one is read'
+
+
 def test_detect_shard__without_faces_the_schema_is_the_same(tmp_path):
     tar = write_tar(tmp_path / 'a.tar', [('a.jpg', jpeg(0))])
     detect_shard(Shard('a', tar), tmp_path / 'a.parquet', lambda images: [[]])

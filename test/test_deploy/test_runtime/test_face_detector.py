@@ -93,6 +93,18 @@ def test_call__groups_images_by_the_size_of_their_input(centerface_file, make_im
         assert_same(found, detector(image))
 
 
+def test_call__batches_have_at_most_the_pixels_of_all_threads(centerface_file, make_image):
+    images = [make_image(64, 64, seed=i) for i in range(10)]
+    detector = every_face(centerface_file(), max_per_img=20, max_pixels=64 * 64)
+    runs = []
+    run = detector.run
+    detector.run = lambda blob: runs.append(blob.shape) or run(blob)
+    together = detector(images)
+    assert [shape[0] for shape in runs] == [4, 4, 2]
+    for image, found in zip(images, together, strict=True):
+        assert_same(found, detector(image))
+
+
 def test_call__reads_the_centerface_of_ascend(centerface_file, make_image):
     names = [f'output{i}' for i in (1, 2, 3, 4)]
     detector = every_face(centerface_file(names=names, source='image', shape=(1, 3, 128, 128)))

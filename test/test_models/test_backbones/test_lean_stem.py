@@ -88,3 +88,15 @@ def test_train__frozen_stem_keeps_its_statistics():
     before = {name: value.clone() for name, value in stem.state_dict().items()}
     stem(torch.randn(2, 3, 64, 64))
     assert all(value.equal(before[name]) for name, value in stem.state_dict().items())
+
+
+def test_forward__two_backward_passes_and_slices():
+    stem = _stem()
+    images = torch.randn(2, 3, 32, 32)
+    total = stem(images).sum()
+    weights = list(stem.parameters())
+    first = torch.autograd.grad(total, weights, retain_graph=True)
+    second = torch.autograd.grad(total, weights)
+    assert all(a.equal(b) for a, b in zip(first, second, strict=True))
+    assert stem[1].num_batches_tracked == 1
+    assert stem[:3](images).shape == (2, 8, 16, 16)

@@ -250,7 +250,7 @@ def test_assign__equals_mmdets_for_a_head_of_mmdet(count):
     priors = InstanceData(priors=priors[::2] + torch.arange(len(priors) // 2)[:, None] * 1e-4)
     faces = random_faces(torch.Generator().manual_seed(count), count) / 2
     gt = InstanceData(bboxes=faces, labels=torch.arange(count) % 3)
-    levels = [size // 2 for size in sizes]
+    levels = [size // 2 for size in sizes] + [0]  # a level of which the head left out all
     ours = BatchedATSSAssigner(topk=9).assign(priors, levels, gt)
     theirs = ATSSAssigner(topk=9).assign(priors, levels, gt)
     assert ours.gt_inds.tolist() == theirs.gt_inds.tolist()

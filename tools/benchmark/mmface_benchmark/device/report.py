@@ -74,11 +74,13 @@ def main() -> None:
         drawing = None
         if args.data_path is None and set(args.sections) & set(_NEED_DATA):
             args.data_path = work / 'data'
-            drawing = start_drawing(args.data_path, args.quick)
+            drawing = start_drawing(args.data_path, args.quick, work / 'draw.log')
         for name in args.sections:
             if name in _NEED_DATA and drawing is not None:
-                drawing.wait()
+                wait_for(drawing, deadline - time.monotonic())
             done = start_section(name, args, work, deadline - time.monotonic())
+            if name in _NEED_DATA and drawing is not None and drawing.returncode:
+                done['error'] += 'the data set was not drawn: ' + (work / 'draw.log').read_text()
             report['sections'][name] = done
             write_text(args.out, json.dumps(report, indent=1) + '\n')
             state = (
@@ -95,13 +97,20 @@ def main() -> None:
     sys.exit(1 if failed else 0)
 
 
-def start_drawing(root: Path, quick: bool) -> subprocess.Popen:
+def wait_for(process: subprocess.Popen, seconds: float) -> None:
+    """Wait for a process, but not longer than some seconds."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(max(seconds, 0))
+
+
+def start_drawing(root: Path, quick: bool, log: Path) -> subprocess.Popen:
     """Start to draw a data set while the first sections run."""
     train, val, size = (6, 8, ('160', '120')) if quick else (128, 400, ('1024', '768'))
     tool = Path(__file__).resolve().parents[3] / 'data' / 'make_toy.py'
     command = [sys.executable, str(tool), 'widerface', str(root), '--no-edge-cases']
     options = ['--num-train', str(train), '--num-val', str(val), '--size', *size]
-    return subprocess.Popen(command + options, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with log.open('w') as output:
+        return subprocess.Popen(command + options, stdout=output, stderr=subprocess.STDOUT)
 
 
 def start_section(
