@@ -39,7 +39,7 @@ def test_base_image__has_a_tag_and_is_that_of_the_table(file):
 
 def test_table__has_the_versions_that_are_installed():
     script = (REPO / 'build_mmcv.sh').read_text()
-    (torch,) = set(re.findall(r'pip install torch==([\d.]+)', script))
+    (torch,) = set(re.findall(r'pip_install .*torch==([\d.]+)', script))
     (mmcv,) = set(re.findall(r'mmcv=onedl-mmcv==([\d.]+)', script)) or {None}
     for row in (line for line in PAGE.splitlines() if line.startswith('| [Dockerfile')):
         assert f'| {torch}, CPU build |' in row

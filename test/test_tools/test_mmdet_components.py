@@ -198,7 +198,9 @@ def train(door, tmp_path):
     numbers = itertools.count()
 
     def run(text, *args):
-        config, work = tmp_path / 'own.py', tmp_path / f'work_{next(numbers)}'
+        # mmengine makes no log for a second run of a config of the same name in the same second.
+        number = next(numbers)
+        config, work = tmp_path / f'{tmp_path.name}_{number}.py', tmp_path / f'work_{number}'
         config.write_text(text)
         door(str(TRAIN), config, '--work-dir', work, *args)
         return next(work.glob('*/*.log')).read_text()

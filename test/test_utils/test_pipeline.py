@@ -221,6 +221,7 @@ def test_behind__an_exception_of_the_owner_drops_what_waits():
 
 def test_behind__an_interruption_while_it_waits_loses_no_item():
     done, go = [], threading.Event()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
 
     def work(number):
         go.wait(10)
@@ -229,7 +230,10 @@ def test_behind__an_interruption_while_it_waits_loses_no_item():
     with Behind(1) as behind:
         behind.call(work, 0)
         threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-        with pytest.raises(KeyboardInterrupt):
-            behind.call(work, 1)
-        go.set()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                behind.call(work, 1)
+        finally:
+            signal.signal(signal.SIGINT, before)
+            go.set()
     assert done == [0, 1]
