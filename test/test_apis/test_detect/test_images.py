@@ -95,7 +95,8 @@ def test_do_images__a_result_that_cannot_be_written_ends_the_run(album, tmp_path
 
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
 sys.path[:0] = [{here!r}]
 from test_images import _run
 from pathlib import Path
