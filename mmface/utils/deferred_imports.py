@@ -124,7 +124,7 @@ class _Finder(MetaPathFinder, Loader):
 
 @contextmanager
 def deferred_imports(*packages: str, importers: Sequence[str] | None = None) -> Iterator[None]:
-    """Give stand-ins to the modules that are imported in this block.
+    """Replace these packages by stand-ins in the modules that are imported in this block.
 
     Afterwards no stand-in is left in ``sys.modules``, so other code imports the real packages. If
     a module uses a stand-in at once (inherits from it, calls it), the packages are imported from

@@ -300,4 +300,4 @@ def test_detect__bulk_run_says_what_is_in_no_shard(door, folder, tmp_path):
     assert done.returncode == 1
     assert '2 files of the folders are in no shard: 1 hidden, 1 not an image' in done.stdout
     assert 'photos.parquet: 7 images' in done.stdout
-    assert '2 could not be used' in done.stdout  # the GIF, and the HEIC file without a picture
+    assert '2 could not be used' in done.stdout  # the GIF, and the HEIC file without an image

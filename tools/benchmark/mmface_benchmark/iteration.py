@@ -82,7 +82,7 @@ class NoImages(Dataset):
 
 
 class MeasuredLoop(ResumableEpochTrainLoop):
-    """Give the function that trains an iteration to ``measure`` instead of running an epoch."""
+    """Call ``measure`` with the function that trains an iteration, in place of an epoch."""
 
     def __init__(self, *args: Any, measure: Callable[[Any, Iterate], None], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
